@@ -1,0 +1,273 @@
+"""The two forms of a mask (hard label map, soft scores) and the only code that reads or writes mask files."""
+
+import io
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from jaxtyping import Float32, Integer, UInt8, UInt16
+
+from labelgen.errors import DataError, ShapeError
+
+if TYPE_CHECKING:
+    from labelgen.strokes import Stroke
+
+__all__ = [
+    "IGNORE",
+    "LabelMap",
+    "SoftMask",
+    "check_labels",
+    "encode_mask",
+    "harden",
+    "one_hot",
+    "read_image",
+    "read_mask",
+    "write_atomic",
+    "write_mask",
+]
+
+IGNORE = 255
+"""Truth: void, never counted. Label: no label here."""
+
+WIDE_IGNORE = 65535
+"""The same in 16-bit files, which vocabularies of more than 255 classes need."""
+
+LabelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
+"""Class ids, `(H, W)`; uint8 with 255 = unlabelled (uint16 with 65535 above 255 classes)."""
+
+
+@dataclass(frozen=True)
+class SoftMask:
+    """Scores of the classes that a method found in one image.
+
+    Parameters
+    ----------
+    scores
+        `(C, H, W)` float32, >= 0, finite, at image resolution. An all-zero pixel column abstains.
+    class_ids
+        The C vocabulary ids, strictly increasing; only classes that are present.
+    strokes
+        The exact geometry behind scribbles and points; empty for other methods.
+    warnings
+        Sentences about this image that the manifest keeps.
+    details
+        JSON-able facts about this image that the manifest keeps (achieved noise, lost classes, ...).
+
+    Raises
+    ------
+    ShapeError
+        When scores and class_ids do not fit together or a score is negative or not finite.
+
+    Examples
+    --------
+    >>> mask = SoftMask(np.ones((1, 2, 2), np.float32), (15,))
+    >>> mask.size
+    (2, 2)
+    """
+
+    scores: Float32[np.ndarray, "C H W"]
+    class_ids: tuple[int, ...]
+    strokes: "tuple[Stroke, ...]" = ()
+    warnings: tuple[str, ...] = ()
+    details: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        scores = self.scores
+        if scores.ndim != 3 or scores.dtype != np.float32:
+            raise ShapeError(
+                f"scores must be float32 of shape (C, H, W), got {scores.dtype} of shape {scores.shape}"
+            )
+        if len(self.class_ids) != scores.shape[0]:
+            raise ShapeError(
+                f"scores hold {scores.shape[0]} planes but class_ids names {len(self.class_ids)} classes"
+            )
+        if any(b <= a for a, b in zip(self.class_ids, self.class_ids[1:], strict=False)):
+            raise ShapeError(f"class_ids must be strictly increasing, got {self.class_ids}")
+        if scores.size and not (np.isfinite(scores).all() and scores.min() >= 0):
+            raise ShapeError(
+                f"scores must be finite and >= 0, got a range of {scores.min()} to {scores.max()}"
+            )
+
+    @property
+    def size(self) -> tuple[int, int]:
+        """`(H, W)` in pixels."""
+        return self.scores.shape[1], self.scores.shape[2]
+
+
+def one_hot(
+    labels: LabelMap,
+    *,
+    ignore: int = IGNORE,
+    strokes: "Sequence[Stroke]" = (),
+    warnings: Sequence[str] = (),
+    details: Mapping[str, Any] | None = None,
+) -> SoftMask:
+    """Turn a label map into scores of 1 on labelled pixels and 0 elsewhere.
+
+    Examples
+    --------
+    >>> one_hot(np.array([[0, 255], [3, 3]], np.uint8)).class_ids
+    (0, 3)
+    """
+    counts = np.bincount(labels.reshape(-1), minlength=ignore + 1)
+    counts[ignore] = 0
+    class_ids = tuple(int(i) for i in np.flatnonzero(counts))
+    scores = np.empty((len(class_ids), *labels.shape), np.float32)
+    for plane, class_id in zip(scores, class_ids, strict=True):
+        np.equal(labels, class_id, out=plane, casting="unsafe")
+    return SoftMask(scores, class_ids, tuple(strokes), tuple(warnings), dict(details or {}))
+
+
+def harden(mask: SoftMask, *, min_score: float = 0.0, ignore: int = IGNORE) -> LabelMap:
+    """Give each pixel its best class, or `ignore` where no score exceeds `min_score`.
+
+    Ties go to the smaller class id. Without any class the whole map is `ignore`.
+
+    Examples
+    --------
+    >>> scores = np.array([[[0.2, 0.0]], [[0.7, 0.0]]], np.float32)
+    >>> harden(SoftMask(scores, (0, 7)))
+    array([[  7, 255]], dtype=uint8)
+    """
+    dtype = np.uint8 if ignore <= 255 else np.uint16
+    labels = np.full(mask.size, ignore, dtype)
+    if not mask.class_ids:
+        return labels
+    best = mask.scores.argmax(axis=0)
+    chosen = np.asarray(mask.class_ids, dtype)[best]
+    labelled = mask.scores.max(axis=0) > min_score
+    labels[labelled] = chosen[labelled]
+    return labels
+
+
+def check_labels(labels: np.ndarray, *, num_classes: int, where: str, ignore: int = IGNORE) -> None:
+    """Refuse a label map that holds an id outside the vocabulary.
+
+    Raises
+    ------
+    DataError
+        When an id is neither below `num_classes` nor `ignore`.
+    """
+    present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=1))
+    foreign = [int(i) for i in present if i >= num_classes and i != ignore]
+    if foreign:
+        shown = ", ".join(map(str, foreign[:5])) + (" ..." if len(foreign) > 5 else "")
+        raise DataError(
+            f"labels must be ids < {num_classes} or {ignore}, got {shown} in {where}",
+            hint="is this the right --vocab for these masks?",
+        )
+
+
+def read_mask(path: Path | str) -> Integer[np.ndarray, "H W"]:
+    """Read the class ids of a PNG label map exactly as they are stored.
+
+    Palette (P), 8-bit grey (L) and 16-bit grey (I;16) files are understood. RGB files are refused, because colours
+    are not ids.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, truncated, not an image, or not a map of ids.
+    """
+    from PIL import Image, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            if picture.mode not in ("P", "L", "I;16", "I;16B", "I"):
+                raise DataError(
+                    f"a mask must hold one class id per pixel (PNG mode P, L or I;16), got mode {picture.mode} in {path}",
+                    hint="convert colours to ids first; cv2 and skimage turn palette PNGs into colours, Pillow does not",
+                )
+            array = np.asarray(picture)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"mask file not found: {path}", hint="check --data, --split and the file name"
+        ) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(
+            f"mask cannot be read: {path} ({error})", hint="the file is truncated or not a PNG"
+        ) from error
+    if array.dtype in (np.int32, np.uint32):
+        if array.size and (array.min() < 0 or array.max() > WIDE_IGNORE):
+            raise DataError(
+                f"mask ids must lie in [0, {WIDE_IGNORE}], got {array.min()} to {array.max()} in {path}"
+            )
+        array = array.astype(np.uint16)
+    return array
+
+
+def read_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
+    """Read a picture as RGB, with its EXIF orientation applied.
+
+    Raises
+    ------
+    DataError
+        When the file is missing, truncated or not an image.
+    """
+    from PIL import Image, ImageOps, UnidentifiedImageError
+
+    try:
+        with Image.open(path) as picture:
+            return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
+    except FileNotFoundError as error:
+        raise DataError(
+            f"image file not found: {path}", hint="check --data, --split and the file name"
+        ) from error
+    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        raise DataError(
+            f"image cannot be read: {path} ({error})", hint="the file is truncated or no image"
+        ) from error
+
+
+def encode_mask(labels: LabelMap, *, palette: Sequence[tuple[int, int, int]] = ()) -> bytes:
+    """Encode a label map as PNG: mode P with `palette` for uint8, 16-bit grey for uint16.
+
+    Parameters
+    ----------
+    palette
+        RGB colour of each class id, 0 to 255; ids beyond it are shown white.
+    """
+    from PIL import Image
+
+    if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
+        raise ShapeError(
+            f"labels must be uint8 or uint16 of shape (H, W), got {labels.dtype} of shape {labels.shape}"
+        )
+    picture = Image.fromarray(labels)
+    if labels.dtype == np.uint8 and palette:
+        colours = [c for colour in palette for c in colour][: 3 * 256]
+        picture.putpalette(colours + [255] * (3 * 256 - len(colours)))
+    stream = io.BytesIO()
+    picture.save(stream, format="PNG", compress_level=6)
+    return stream.getvalue()
+
+
+def write_mask(path: Path | str, labels: LabelMap, *, palette: Sequence[tuple[int, int, int]] = ()) -> None:
+    """Write a label map as PNG, atomically (see `encode_mask`)."""
+    write_atomic(Path(path), encode_mask(labels, palette=palette))
+
+
+def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
+    """Write a file under a temporary name in the same folder, then rename it, so that no reader sees half of it.
+
+    Parameters
+    ----------
+    durable
+        Also wait until the disk has it (survives a power cut, not only a killed process).
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
+    try:
+        with temporary.open("wb") as stream:
+            stream.write(content)
+            if durable:
+                stream.flush()
+                os.fsync(stream.fileno())
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,7 @@
+"""The table of labelling methods. One import and one line per method."""
+
+from labelgen.methods.method import Method
+
+__all__ = ["METHODS", "Method"]
+
+METHODS: dict[str, Method] = {}

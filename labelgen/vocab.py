@@ -1,0 +1,228 @@
+"""Vocabularies: which classes there are, what they are called and how they are coloured. Built-ins are TOML files."""
+
+import hashlib
+import json
+import tomllib
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib import resources
+from pathlib import Path
+from typing import Any
+
+from labelgen.errors import VocabularyError
+from labelgen.masks import IGNORE, WIDE_IGNORE
+
+__all__ = ["Colour", "Vocabulary", "colour_map", "load_vocabulary", "vocabulary_names"]
+
+Colour = tuple[int, int, int]
+
+
+@dataclass(frozen=True)
+class Vocabulary:
+    """An ordered list of classes; the id of a class is its index and is never shifted.
+
+    Parameters
+    ----------
+    name
+        Short name, as typed after `--vocab`.
+    classes
+        Class names; unique, not empty.
+    background
+        Id of the background class, or None when every pixel belongs to a named class.
+    prompts
+        For text models: words to use for a class instead of its name, by class name.
+    aliases
+        Other spellings of a class name that files use (`plane` -> `aeroplane`), alias to class name.
+    palette
+        RGB colour of each class; the PASCAL VOC colour map when empty.
+    raw_ids
+        Id of each class in the data set's own files, where it differs from the index; empty when equal.
+
+    Raises
+    ------
+    VocabularyError
+        When names repeat, background is no class, or a table names an unknown class.
+
+    Examples
+    --------
+    >>> voc = load_vocabulary("voc")
+    >>> voc.num_classes, voc.classes[15], voc.background, voc.ignore
+    (21, 'person', 0, 255)
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    background: int | None = None
+    prompts: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    aliases: Mapping[str, str] = field(default_factory=dict)
+    palette: tuple[Colour, ...] = ()
+    raw_ids: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if not self.classes:
+            raise VocabularyError(f"vocabulary {self.name!r} must have at least one class")
+        repeated = sorted({c for c in self.classes if self.classes.count(c) > 1})
+        if repeated:
+            raise VocabularyError(
+                f"class names must be unique, got {', '.join(repeated)} twice in {self.name!r}"
+            )
+        if len(self.classes) > WIDE_IGNORE:
+            raise VocabularyError(f"at most {WIDE_IGNORE} classes fit into a mask, got {len(self.classes)}")
+        if self.background is not None and not 0 <= self.background < len(self.classes):
+            raise VocabularyError(f"background must be an id < {len(self.classes)}, got {self.background}")
+        unknown = sorted((set(self.prompts) | set(self.aliases.values())) - set(self.classes))
+        if unknown:
+            raise VocabularyError(
+                f"prompts and aliases must name known classes, got {unknown[0]!r} in {self.name!r}"
+            )
+        if self.palette and len(self.palette) != len(self.classes):
+            raise VocabularyError(f"palette must hold {len(self.classes)} colours, got {len(self.palette)}")
+        if self.raw_ids and len(set(self.raw_ids)) != len(self.classes):
+            raise VocabularyError(
+                f"raw_ids must hold {len(self.classes)} different ids, got {len(set(self.raw_ids))}"
+            )
+
+    @property
+    def num_classes(self) -> int:
+        """Number of classes, background included."""
+        return len(self.classes)
+
+    @property
+    def ignore(self) -> int:
+        """The id that means unlabelled (in labels) or void (in truth): 255, or 65535 above 255 classes."""
+        return IGNORE if len(self.classes) <= IGNORE else WIDE_IGNORE
+
+    @property
+    def colours(self) -> tuple[Colour, ...]:
+        """One RGB colour per class."""
+        return self.palette or colour_map(len(self.classes))
+
+    def id_of(self, name: str) -> int:
+        """Id of a class by name, alias, or decimal id.
+
+        Raises
+        ------
+        VocabularyError
+            When there is no such class; the hint lists the known names.
+        """
+        name = self.aliases.get(name, name)
+        if name in self.classes:
+            return self.classes.index(name)
+        if name.isdecimal() and int(name) < len(self.classes):
+            return int(name)
+        known = ", ".join(self.classes[:30]) + (" ..." if len(self.classes) > 30 else "")
+        raise VocabularyError(
+            f"unknown class {name!r} in vocabulary {self.name!r}", hint=f"known classes: {known}"
+        )
+
+    def to_json(self) -> dict[str, Any]:
+        """What run.json keeps: enough to read the masks without this package."""
+        return {
+            "name": self.name,
+            "classes": list(self.classes),
+            "background": self.background,
+            "ignore": self.ignore,
+            "palette": [list(colour) for colour in self.colours],
+        }
+
+    def digest(self) -> str:
+        """Sha256 over names, background, prompts: equal vocabularies give equal text and ids."""
+        content = [self.classes, self.background, {k: list(v) for k, v in sorted(self.prompts.items())}]
+        return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
+
+
+def vocabulary_from_json(data: Any, *, where: str) -> Vocabulary:
+    """Rebuild the vocabulary of a run from what `Vocabulary.to_json` wrote.
+
+    Raises
+    ------
+    VocabularyError
+        When a field is missing or malformed; `where` names the file.
+    """
+    try:
+        return Vocabulary(
+            name=str(data["name"]),
+            classes=tuple(str(c) for c in data["classes"]),
+            background=None if data["background"] is None else int(data["background"]),
+            palette=tuple((int(r), int(g), int(b)) for r, g, b in data["palette"]),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, VocabularyError):
+            raise
+        raise VocabularyError(f"vocabulary is malformed in {where}: {error!r}") from error
+
+
+def vocabulary_names() -> tuple[str, ...]:
+    """Names of the built-in vocabularies, sorted."""
+    folder = resources.files("labelgen") / "vocabularies"
+    return tuple(sorted(p.name.removesuffix(".toml") for p in folder.iterdir() if p.name.endswith(".toml")))
+
+
+def load_vocabulary(name: str) -> Vocabulary:
+    """Load a built-in vocabulary by name, or one from a TOML file by path.
+
+    Raises
+    ------
+    VocabularyError
+        When there is no such vocabulary (the hint lists the built-ins) or the file is malformed.
+    """
+    if name in vocabulary_names():
+        text = (resources.files("labelgen") / "vocabularies" / f"{name}.toml").read_text(encoding="utf-8")
+        return parse_vocabulary(text, where=name)
+    if not name.endswith(".toml"):
+        known = ", ".join(vocabulary_names())
+        raise VocabularyError(
+            f"unknown vocabulary {name!r}", hint=f"built-ins: {known}; or give a .toml file"
+        )
+    try:
+        text = Path(name).read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocabularyError(f"vocabulary file cannot be read: {name} ({error})") from error
+    return parse_vocabulary(text, where=name)
+
+
+def parse_vocabulary(text: str, *, where: str) -> Vocabulary:
+    """Read a vocabulary from TOML: name, classes, and optionally background, prompts, aliases, palette, raw_ids."""
+    try:
+        table = tomllib.loads(text)
+    except tomllib.TOMLDecodeError as error:
+        raise VocabularyError(f"vocabulary is not valid TOML: {where} ({error})") from error
+    known = {"name", "classes", "background", "prompts", "aliases", "palette", "raw_ids"}
+    foreign = sorted(set(table) - known)
+    if foreign:
+        raise VocabularyError(
+            f"unknown key {foreign[0]!r} in {where}", hint=f"known keys: {', '.join(sorted(known))}"
+        )
+    try:
+        return Vocabulary(
+            name=str(table.get("name", Path(where).stem)),
+            classes=tuple(str(c) for c in table["classes"]),
+            background=table.get("background"),
+            prompts={str(k): tuple(map(str, v)) for k, v in table.get("prompts", {}).items()},
+            aliases={str(k): str(v) for k, v in table.get("aliases", {}).items()},
+            palette=tuple((int(r), int(g), int(b)) for r, g, b in table.get("palette", ())),
+            raw_ids=tuple(int(i) for i in table.get("raw_ids", ())),
+        )
+    except (KeyError, TypeError, ValueError) as error:
+        if isinstance(error, VocabularyError):
+            raise
+        raise VocabularyError(f"vocabulary is malformed in {where}: {error!r}") from error
+
+
+def colour_map(count: int) -> tuple[Colour, ...]:
+    """Colours of the PASCAL VOC devkit: bits 0, 3, 6... of the id give red, 1, 4, 7... green, 2, 5, 8... blue.
+
+    Examples
+    --------
+    >>> colour_map(3)
+    ((0, 0, 0), (128, 0, 0), (0, 128, 0))
+    """
+    return tuple(_devkit_colour(index) for index in range(count))
+
+
+def _devkit_colour(index: int) -> Colour:
+    channels = [0, 0, 0]
+    for bit in range(8):
+        for channel in range(3):
+            channels[channel] |= (index >> (3 * bit + channel) & 1) << (7 - bit)
+    return channels[0], channels[1], channels[2]
