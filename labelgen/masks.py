@@ -77,19 +77,13 @@ class SoftMask:
     def __post_init__(self) -> None:
         scores = self.scores
         if scores.ndim != 3 or scores.dtype != np.float32:
-            raise ShapeError(
-                f"scores must be float32 of shape (C, H, W), got {scores.dtype} of shape {scores.shape}"
-            )
+            raise ShapeError(f"scores must be float32 of shape (C, H, W), got {scores.dtype} of shape {scores.shape}")
         if len(self.class_ids) != scores.shape[0]:
-            raise ShapeError(
-                f"scores hold {scores.shape[0]} planes but class_ids names {len(self.class_ids)} classes"
-            )
+            raise ShapeError(f"scores hold {scores.shape[0]} planes but class_ids names {len(self.class_ids)} classes")
         if any(b <= a for a, b in zip(self.class_ids, self.class_ids[1:], strict=False)):
             raise ShapeError(f"class_ids must be strictly increasing, got {self.class_ids}")
         if scores.size and not (np.isfinite(scores).all() and scores.min() >= 0):
-            raise ShapeError(
-                f"scores must be finite and >= 0, got a range of {scores.min()} to {scores.max()}"
-            )
+            raise ShapeError(f"scores must be finite and >= 0, got a range of {scores.min()} to {scores.max()}")
 
     @property
     def size(self) -> tuple[int, int]:
@@ -183,20 +177,14 @@ def read_mask(path: Path | str) -> Integer[np.ndarray, "H W"]:
                 )
             array = np.asarray(picture)
     except FileNotFoundError as error:
-        raise DataError(
-            f"mask file not found: {path}", hint="check --data, --split and the file name"
-        ) from error
+        raise DataError(f"mask file not found: {path}", hint="check --data, --split and the file name") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(
-            f"mask cannot be read: {path} ({error})", hint="the file is truncated or not a PNG"
-        ) from error
+        raise DataError(f"mask cannot be read: {path} ({error})", hint="the file is truncated or not a PNG") from error
     if array.dtype in (np.int32, np.uint32):
         if array.size and (array.min() < 0 or array.max() > WIDE_IGNORE):
-            raise DataError(
-                f"mask ids must lie in [0, {WIDE_IGNORE}], got {array.min()} to {array.max()} in {path}"
-            )
+            raise DataError(f"mask ids must lie in [0, {WIDE_IGNORE}], got {array.min()} to {array.max()} in {path}")
         array = array.astype(np.uint16)
     return array
 
@@ -215,13 +203,9 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
         with Image.open(path) as picture:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except FileNotFoundError as error:
-        raise DataError(
-            f"image file not found: {path}", hint="check --data, --split and the file name"
-        ) from error
+        raise DataError(f"image file not found: {path}", hint="check --data, --split and the file name") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
-        raise DataError(
-            f"image cannot be read: {path} ({error})", hint="the file is truncated or no image"
-        ) from error
+        raise DataError(f"image cannot be read: {path} ({error})", hint="the file is truncated or no image") from error
 
 
 def encode_mask(labels: LabelMap, *, palette: Sequence[tuple[int, int, int]] = ()) -> bytes:
@@ -235,9 +219,7 @@ def encode_mask(labels: LabelMap, *, palette: Sequence[tuple[int, int, int]] = (
     from PIL import Image
 
     if labels.ndim != 2 or labels.dtype not in (np.uint8, np.uint16):
-        raise ShapeError(
-            f"labels must be uint8 or uint16 of shape (H, W), got {labels.dtype} of shape {labels.shape}"
-        )
+        raise ShapeError(f"labels must be uint8 or uint16 of shape (H, W), got {labels.dtype} of shape {labels.shape}")
     picture = Image.fromarray(labels)
     if labels.dtype == np.uint8 and palette:
         colours = [c for colour in palette for c in colour][: 3 * 256]

@@ -63,24 +63,18 @@ class Vocabulary:
             raise VocabularyError(f"vocabulary {self.name!r} must have at least one class")
         repeated = sorted({c for c in self.classes if self.classes.count(c) > 1})
         if repeated:
-            raise VocabularyError(
-                f"class names must be unique, got {', '.join(repeated)} twice in {self.name!r}"
-            )
+            raise VocabularyError(f"class names must be unique, got {', '.join(repeated)} twice in {self.name!r}")
         if len(self.classes) > WIDE_IGNORE:
             raise VocabularyError(f"at most {WIDE_IGNORE} classes fit into a mask, got {len(self.classes)}")
         if self.background is not None and not 0 <= self.background < len(self.classes):
             raise VocabularyError(f"background must be an id < {len(self.classes)}, got {self.background}")
         unknown = sorted((set(self.prompts) | set(self.aliases.values())) - set(self.classes))
         if unknown:
-            raise VocabularyError(
-                f"prompts and aliases must name known classes, got {unknown[0]!r} in {self.name!r}"
-            )
+            raise VocabularyError(f"prompts and aliases must name known classes, got {unknown[0]!r} in {self.name!r}")
         if self.palette and len(self.palette) != len(self.classes):
             raise VocabularyError(f"palette must hold {len(self.classes)} colours, got {len(self.palette)}")
         if self.raw_ids and len(set(self.raw_ids)) != len(self.classes):
-            raise VocabularyError(
-                f"raw_ids must hold {len(self.classes)} different ids, got {len(set(self.raw_ids))}"
-            )
+            raise VocabularyError(f"raw_ids must hold {len(self.classes)} different ids, got {len(set(self.raw_ids))}")
 
     @property
     def num_classes(self) -> int:
@@ -111,9 +105,7 @@ class Vocabulary:
         if name.isdecimal() and int(name) < len(self.classes):
             return int(name)
         known = ", ".join(self.classes[:30]) + (" ..." if len(self.classes) > 30 else "")
-        raise VocabularyError(
-            f"unknown class {name!r} in vocabulary {self.name!r}", hint=f"known classes: {known}"
-        )
+        raise VocabularyError(f"unknown class {name!r} in vocabulary {self.name!r}", hint=f"known classes: {known}")
 
     def to_json(self) -> dict[str, Any]:
         """What run.json keeps: enough to read the masks without this package."""
@@ -171,9 +163,7 @@ def load_vocabulary(name: str) -> Vocabulary:
         return parse_vocabulary(text, where=name)
     if not name.endswith(".toml"):
         known = ", ".join(vocabulary_names())
-        raise VocabularyError(
-            f"unknown vocabulary {name!r}", hint=f"built-ins: {known}; or give a .toml file"
-        )
+        raise VocabularyError(f"unknown vocabulary {name!r}", hint=f"built-ins: {known}; or give a .toml file")
     try:
         text = Path(name).read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -190,9 +180,7 @@ def parse_vocabulary(text: str, *, where: str) -> Vocabulary:
     known = {"name", "classes", "background", "prompts", "aliases", "palette", "raw_ids"}
     foreign = sorted(set(table) - known)
     if foreign:
-        raise VocabularyError(
-            f"unknown key {foreign[0]!r} in {where}", hint=f"known keys: {', '.join(sorted(known))}"
-        )
+        raise VocabularyError(f"unknown key {foreign[0]!r} in {where}", hint=f"known keys: {', '.join(sorted(known))}")
     try:
         return Vocabulary(
             name=str(table.get("name", Path(where).stem)),

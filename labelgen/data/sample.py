@@ -67,7 +67,7 @@ class Sample:
         >>> sample.only({"tags"}).truth is None
         True
         """
-        hidden = {kind: None for kind in SUPERVISION - set(needs)}
+        hidden = dict.fromkeys(SUPERVISION - set(needs))
         if "truth" in hidden:
             hidden["instances"] = None
         return replace(self, **hidden)
