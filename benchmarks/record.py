@@ -1,0 +1,55 @@
+"""What every benchmark records beside its figures: machine, versions, seeds, commit."""
+
+import json
+import os
+import platform
+import subprocess
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+RESULTS = Path(__file__).resolve().parent / "results"
+PACKAGES = ("labelgen", "numpy", "scipy", "numba", "opencv-python", "scikit-image", "Pillow", "torch", "timm")
+
+
+def write_result(name: str, rows: list[dict], *, seeds: list[int], packages: tuple[str, ...] = (), **facts) -> Path:
+    """Write benchmarks/results/<name>.json: the rows of one table and where they come from."""
+    document = {
+        "benchmark": name,
+        "machine": machine(),
+        "versions": {p: version_of(p) for p in (*PACKAGES, *packages)} | {"python": platform.python_version()},
+        "commit": commit(),
+        "seeds": seeds,
+        **facts,
+        "rows": rows,
+    }
+    RESULTS.mkdir(exist_ok=True)
+    path = RESULTS / f"{name}.json"
+    path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
+    return path
+
+
+def machine() -> str:
+    """Processor, number of cores, system."""
+    model = platform.processor() or platform.machine()
+    cpuinfo = Path("/proc/cpuinfo")
+    if cpuinfo.is_file():
+        lines = cpuinfo.read_text(encoding="utf-8").splitlines()
+        model = next((line.split(":", 1)[1].strip() for line in lines if line.startswith("model name")), model)
+    return f"{model}, {os.cpu_count()} cores, {platform.system()}"
+
+
+def version_of(package: str) -> str | None:
+    """Installed version, or None."""
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return None
+
+
+def commit() -> str:
+    """Short hash of the code that was measured, with a plus when the tree had changes."""
+    try:
+        run = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, check=True).stdout.strip()  # noqa: E731
+        return run("rev-parse", "--short", "HEAD") + ("+" if run("status", "--porcelain", "-uno") else "")
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
