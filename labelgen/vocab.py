@@ -34,9 +34,11 @@ class Vocabulary:
     aliases
         Other spellings of a class name that files use (`plane` -> `aeroplane`), alias to class name.
     palette
-        RGB colour of each class; the PASCAL VOC colour map when empty.
+        RGB colour of each class; the PASCAL VOC colour map when empty (see `colours`).
     raw_ids
         Id of each class in the data set's own files, where it differs from the index; empty when equal.
+    void_ids
+        Ids in the data set's own files that mean void, besides `ignore`.
 
     Raises
     ------
@@ -57,6 +59,7 @@ class Vocabulary:
     aliases: Mapping[str, str] = field(default_factory=dict)
     palette: tuple[Colour, ...] = ()
     raw_ids: tuple[int, ...] = ()
+    void_ids: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -75,6 +78,11 @@ class Vocabulary:
             raise VocabularyError(f"palette must hold {len(self.classes)} colours, got {len(self.palette)}")
         if self.raw_ids and len(set(self.raw_ids)) != len(self.classes):
             raise VocabularyError(f"raw_ids must hold {len(self.classes)} different ids, got {len(set(self.raw_ids))}")
+        if any(not 0 <= i <= WIDE_IGNORE for i in (*self.raw_ids, *self.void_ids)):
+            raise VocabularyError(f"raw_ids and void_ids must lie in [0, {WIDE_IGNORE}] in {self.name!r}")
+        twice = sorted(set(self.void_ids) & set(self.raw_ids or range(len(self.classes))))
+        if twice:
+            raise VocabularyError(f"an id cannot be both a class and void, got {twice[0]} in {self.name!r}")
 
     @property
     def num_classes(self) -> int:
@@ -88,8 +96,11 @@ class Vocabulary:
 
     @property
     def colours(self) -> tuple[Colour, ...]:
-        """One RGB colour per class."""
-        return self.palette or colour_map(len(self.classes))
+        """One RGB colour per class: the palette, else the VOC colour map (without black where there is no background)."""
+        if self.palette:
+            return self.palette
+        first = 0 if self.background is not None else 1
+        return colour_map(first + len(self.classes))[first:]
 
     def id_of(self, name: str) -> int:
         """Id of a class by name, alias, or decimal id.
@@ -172,12 +183,12 @@ def load_vocabulary(name: str) -> Vocabulary:
 
 
 def parse_vocabulary(text: str, *, where: str) -> Vocabulary:
-    """Read a vocabulary from TOML: name, classes, and optionally background, prompts, aliases, palette, raw_ids."""
+    """Read a vocabulary from TOML: the fields of `Vocabulary`, of which only classes must be there."""
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise VocabularyError(f"vocabulary is not valid TOML: {where} ({error})") from error
-    known = {"name", "classes", "background", "prompts", "aliases", "palette", "raw_ids"}
+    known = {"name", "classes", "background", "prompts", "aliases", "palette", "raw_ids", "void_ids"}
     foreign = sorted(set(table) - known)
     if foreign:
         raise VocabularyError(f"unknown key {foreign[0]!r} in {where}", hint=f"known keys: {', '.join(sorted(known))}")
@@ -190,6 +201,7 @@ def parse_vocabulary(text: str, *, where: str) -> Vocabulary:
             aliases={str(k): str(v) for k, v in table.get("aliases", {}).items()},
             palette=tuple((int(r), int(g), int(b)) for r, g, b in table.get("palette", ())),
             raw_ids=tuple(int(i) for i in table.get("raw_ids", ())),
+            void_ids=tuple(int(i) for i in table.get("void_ids", ())),
         )
     except (KeyError, TypeError, ValueError) as error:
         if isinstance(error, VocabularyError):

@@ -2,7 +2,7 @@
 
 from collections.abc import Set
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import UInt8
@@ -49,15 +49,29 @@ class DataSpec:
         return dict(vars(self))
 
 
+@runtime_checkable
 class Dataset(Protocol):
     """A set of images with ground truth; picklable, so that worker processes can open files themselves."""
 
-    spec: DataSpec
-    vocabulary: Vocabulary
-    ids: tuple[str, ...]
-    """Sorted, unique ids."""
-    tags_source: str
-    """Where tags come from: `truth`, or the name of the file."""
+    @property
+    def spec(self) -> DataSpec:
+        """What `reopen` needs to open the same data again."""
+        ...
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """The classes of the truth."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Sorted, unique ids."""
+        ...
+
+    @property
+    def tags_source(self) -> str:
+        """Where tags come from: `truth`, or the path of the file."""
+        ...
 
     def load(self, sample_id: str, fields: Set[str]) -> Sample:
         """Load one sample with only `fields`, out of image, truth (with instances where there are), tags, ....

@@ -1,0 +1,85 @@
+"""Which ids are used: split lists, `--ids` files, `--limit`."""
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from labelgen.data.dataset import DataSpec
+from labelgen.errors import ConfigError, DataError
+
+__all__ = ["choose_split", "read_lines", "select_ids"]
+
+
+def read_lines(path: Path) -> list[str]:
+    """Lines of a text file that are not blank, without surrounding space.
+
+    Raises
+    ------
+    DataError
+        When the file is missing or not UTF-8 text.
+    """
+    try:
+        text = path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise DataError(f"list of ids cannot be read: {path} ({error})", hint="one id a line, in UTF-8") from error
+    return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def choose_split(wanted: str, splits: Sequence[str], *, root: Path | str) -> str:
+    """The split to open: the wanted one; else train; else the only one there is.
+
+    Raises
+    ------
+    DataError
+        When it does not exist, or nothing was wanted and there are several without train; it lists the splits.
+
+    Examples
+    --------
+    >>> choose_split("", ["train", "val"], root="data"), choose_split("", ["val"], root="data")
+    ('train', 'val')
+    """
+    listed = ", ".join(sorted(splits)) or "none"
+    if wanted:
+        if wanted not in splits:
+            raise DataError(f"split {wanted!r} does not exist in {root}", hint=f"splits there: {listed}")
+        return wanted
+    if "train" in splits:
+        return "train"
+    if len(splits) == 1:
+        return next(iter(splits))
+    raise DataError(f"a split must be chosen in {root}", hint=f"give --split; splits there: {listed}")
+
+
+def select_ids(ids: Iterable[str], spec: DataSpec, *, splits: Sequence[str] = ()) -> tuple[str, ...]:
+    """Sort the ids of a split and keep those that `spec.ids_file` and `spec.limit` leave.
+
+    Parameters
+    ----------
+    splits
+        The splits that exist: for messages.
+
+    Raises
+    ------
+    DataError
+        When nothing is left, or the file names an id that is not in the split.
+    """
+    if spec.limit < 0:
+        raise ConfigError(f"limit must be >= 0 (0 = all), got {spec.limit}")
+    known = set(ids)
+    where = f"split {spec.split!r} of {spec.root or spec.kind}" if spec.split else spec.root or spec.kind
+    if not known:
+        listed = f"; splits there: {', '.join(sorted(splits))}" if splits else ""
+        raise DataError(f"no image in {where}", hint=f"is the split list or folder empty?{listed}")
+    if not spec.ids_file:
+        chosen = sorted(known)
+    else:
+        chosen = sorted(set(read_lines(Path(spec.ids_file))))
+        foreign = [i for i in chosen if i not in known]
+        if foreign:
+            shown = ", ".join(foreign[:5]) + (" ..." if len(foreign) > 5 else "")
+            raise DataError(
+                f"{len(foreign)} ids of {spec.ids_file} are not in {where}: {shown}",
+                hint="is this the right --split? one id a line, without the file suffix",
+            )
+        if not chosen:
+            raise DataError(f"no id in {spec.ids_file}", hint="one id a line")
+    return tuple(chosen[: spec.limit or None])

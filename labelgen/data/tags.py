@@ -1,0 +1,120 @@
+"""Image-level tags: which classes an image shows, from a file or derived from the truth."""
+
+import csv
+import json
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+from xml.etree import ElementTree
+
+import numpy as np
+
+from labelgen.errors import DataError, VocabularyError
+from labelgen.masks import LabelMap
+from labelgen.vocab import Vocabulary
+
+__all__ = ["TagSource", "open_tags", "tags_of_truth"]
+
+
+@runtime_checkable
+class TagSource(Protocol):
+    """Where tags come from."""
+
+    def tags(self, sample_id: str) -> frozenset[int]:
+        """Class ids in one image, background left out; DataError when the source does not know the image."""
+        ...
+
+
+def tags_of_truth(labels: LabelMap, vocabulary: Vocabulary) -> frozenset[int]:
+    """Classes that occur in a label map, without background and void.
+
+    Examples
+    --------
+    >>> from labelgen.vocab import load_vocabulary
+    >>> sorted(tags_of_truth(np.array([[0, 15, 255, 3]], np.uint8), load_vocabulary("voc")))
+    [3, 15]
+    """
+    present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=1))
+    return frozenset(int(i) for i in present) - {vocabulary.ignore, vocabulary.background}
+
+
+def open_tags(path: Path, vocabulary: Vocabulary) -> TagSource:
+    """Open a file of tags by what it is.
+
+    - `.json`: `{"id": ["dog", "person"], ...}`, by name or by class id;
+    - `.csv`: one line an image, `id,dog,person`; a first line that starts with `id` is a heading;
+    - a folder: PASCAL VOC XML, `<id>.xml` with the class of each object (`Annotations/`).
+
+    Raises
+    ------
+    DataError
+        When it is none of these, malformed, or names an unknown class.
+    """
+    if path.is_dir():
+        return XmlTags(path, vocabulary)
+    readers = {".json": _read_json, ".csv": _read_csv}
+    if path.suffix.lower() not in readers:
+        raise DataError(f"tags must be a .json or .csv file or a folder of VOC XML, got {path}")
+    try:
+        content = path.read_text(encoding="utf-8-sig")
+        table = readers[path.suffix.lower()](content)
+    except (OSError, ValueError, csv.Error) as error:
+        raise DataError(f"tags cannot be read: {path} ({error})", hint='JSON: {"id": ["dog", "person"]}') from error
+    return TagTable(path, {key: _class_ids(value, vocabulary, f"{path}, {key!r}") for key, value in table.items()})
+
+
+def _read_json(content: str) -> dict[str, list[Any]]:
+    data = json.loads(content)
+    if not isinstance(data, dict) or not all(isinstance(value, list) for value in data.values()):
+        raise ValueError("must be an object of id: list of class names or ids")
+    return data
+
+
+def _read_csv(content: str) -> dict[str, list[Any]]:
+    rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines()) if row]
+    if rows and rows[0][0].lower() == "id":
+        rows = rows[1:]
+    return {row[0]: [cell for cell in row[1:] if cell] for row in rows}
+
+
+def _class_ids(values: Iterable[Any], vocabulary: Vocabulary, where: str) -> frozenset[int]:
+    try:
+        ids = {vocabulary.id_of(str(value)) for value in values}
+    except VocabularyError as error:
+        raise DataError(f"tags must be classes of {vocabulary.name!r}: {error} ({where})", hint=error.hint) from error
+    return frozenset(ids - {vocabulary.background})
+
+
+@dataclass(frozen=True)
+class TagTable:
+    """Tags read from one file."""
+
+    path: Path
+    table: Mapping[str, frozenset[int]]
+
+    def tags(self, sample_id: str) -> frozenset[int]:
+        """Class ids in one image."""
+        if sample_id not in self.table:
+            raise DataError(f"no tags for {sample_id!r} in {self.path}", hint="a line of its own, empty for no class")
+        return self.table[sample_id]
+
+
+@dataclass(frozen=True)
+class XmlTags:
+    """Tags from a folder of VOC XML files, read one at a time; objects marked difficult count."""
+
+    folder: Path
+    vocabulary: Vocabulary
+
+    def tags(self, sample_id: str) -> frozenset[int]:
+        """Class ids in one image."""
+        path = self.folder / f"{sample_id}.xml"
+        try:
+            tree = ElementTree.parse(path)
+        except FileNotFoundError as error:
+            raise DataError(f"no tags for {sample_id!r}: {path} not found") from error
+        except (OSError, ElementTree.ParseError) as error:
+            raise DataError(f"tags cannot be read: {path} ({error})", hint="a PASCAL VOC XML file") from error
+        names = [name.text or "" for name in tree.iterfind("object/name")]
+        return _class_ids(names, self.vocabulary, str(path))
