@@ -1,0 +1,164 @@
+"""Files of clicks in the form of the What's-the-Point release: `{id: [{x, y, cls, rank}]}`."""
+
+import hashlib
+import json
+import math
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from labelgen.errors import ConfigError, DataError, VocabularyError
+from labelgen.masks import write_atomic
+from labelgen.strokes import Stroke
+from labelgen.vocab import Vocabulary
+
+if TYPE_CHECKING:
+    from labelgen.store import RunFolder
+
+__all__ = ["Click", "ClickFile", "clicks_to_strokes", "read_clicks", "strokes_to_clicks", "write_clicks"]
+
+
+@dataclass(frozen=True)
+class Click:
+    """One human click: class and (row, col) in pixels, pixel centres at integers."""
+
+    class_id: int
+    row: float
+    col: float
+
+
+@dataclass(frozen=True)
+class ClickFile:
+    """The clicks of one file by image id, in the order of their rank, with the hash of the file."""
+
+    name: str
+    sha256: str
+    clicks: Mapping[str, tuple[Click, ...]] = field(repr=False)
+
+
+def read_clicks(path: Path, vocabulary: Vocabulary) -> ClickFile:
+    """Read a file of clicks; `cls` is a vocabulary id (in VOC 1 = aeroplane, 20 = tvmonitor) or a class name.
+
+    Raises
+    ------
+    ConfigError
+        When the file is missing or not JSON.
+    DataError
+        When an entry has no finite x and y, or its class is unknown.
+
+    References
+    ----------
+    .. [1] Bearman, Russakovsky, Ferrari, Fei-Fei, "What's the Point", ECCV 2016, arXiv 1506.02106.
+    """
+    try:
+        content = path.read_bytes()
+        table = json.loads(content)
+    except OSError as error:
+        raise ConfigError(f"click file cannot be read: {path} ({error.strerror})", hint="check --from-json") from error
+    except ValueError as error:
+        raise ConfigError(f"click file is not valid JSON: {path} ({error})", hint="check --from-json") from error
+    if not isinstance(table, dict) or not all(isinstance(entries, list) for entries in table.values()):
+        raise DataError(f"clicks must be {{id: [{{x, y, cls, rank}}, ...]}}, got something else in {path}")
+    clicks = {
+        sample_id: _parse_clicks(entries, vocabulary, where=f"{sample_id} of {path}")
+        for sample_id, entries in table.items()
+    }
+    return ClickFile(path.name, hashlib.sha256(content).hexdigest(), clicks)
+
+
+def _parse_clicks(entries: list[Any], vocabulary: Vocabulary, *, where: str) -> tuple[Click, ...]:
+    try:
+        ranked = sorted(entries, key=lambda entry: entry.get("rank", 0))
+        clicks = tuple(Click(_class_of(e["cls"], vocabulary), float(e["y"]), float(e["x"])) for e in ranked)
+    except VocabularyError as error:
+        raise DataError(f"{error.message}, for a click of {where}", hint=error.hint) from error
+    except (AttributeError, KeyError, TypeError, ValueError) as error:
+        raise DataError(f"a click must have numbers x, y and a class cls, got {error!r} in {where}") from error
+    if not all(math.isfinite(click.row) and math.isfinite(click.col) for click in clicks):
+        raise DataError(f"x and y of a click must be finite, got nan or infinity in {where}")
+    return clicks
+
+
+def _class_of(value: int | str, vocabulary: Vocabulary) -> int:
+    if isinstance(value, str):
+        return vocabulary.id_of(value)
+    if isinstance(value, bool) or not isinstance(value, int) or not 0 <= value < vocabulary.num_classes:
+        raise VocabularyError(
+            f"cls must be an id < {vocabulary.num_classes}, got {value!r}",
+            hint="is this the right --vocab for these clicks?",
+        )
+    return value
+
+
+def clicks_to_strokes(
+    clicks: Iterable[Click], *, size: tuple[int, int], width: float
+) -> tuple[tuple[Stroke, ...], int]:
+    """Turn clicks into one-vertex strokes: halves are rounded up, then the click is moved into the image.
+
+    Returns
+    -------
+    tuple
+        The strokes in the order of the clicks, and how many of them lay outside the image.
+
+    Examples
+    --------
+    >>> strokes, outside = clicks_to_strokes([Click(3, 1.5, 9.0)], size=(4, 6), width=1.0)
+    >>> strokes[0].points.tolist(), outside
+    ([[2.0, 5.0]], 1)
+    """
+    strokes = []
+    outside = 0
+    for click in clicks:
+        row, col = math.floor(click.row + 0.5), math.floor(click.col + 0.5)
+        inside = min(max(row, 0), size[0] - 1), min(max(col, 0), size[1] - 1)
+        outside += inside != (row, col)
+        strokes.append(Stroke(click.class_id, np.array([inside], np.float64), width=width, style="human"))
+    return tuple(strokes), outside
+
+
+def strokes_to_clicks(strokes: Iterable[Stroke]) -> list[dict[str, float | int]]:
+    """Write the clicks among strokes as `{x, y, cls, rank}`, those dropped left out; rank counts by class, from 1.
+
+    Examples
+    --------
+    >>> strokes_to_clicks([Stroke(15, np.array([[1.0, 2.0]]), style="point")])
+    [{'x': 2.0, 'y': 1.0, 'cls': 15, 'rank': 1}]
+    """
+    entries: list[dict[str, float | int]] = []
+    ranks: dict[int, int] = {}
+    for stroke in strokes:
+        if stroke.dropped or len(stroke.points) != 1:
+            continue
+        ranks[stroke.class_id] = ranks.get(stroke.class_id, 0) + 1
+        row, col = stroke.points[0]
+        entries.append({"x": float(col), "y": float(row), "cls": int(stroke.class_id), "rank": ranks[stroke.class_id]})
+    return entries
+
+
+def write_clicks(run: "RunFolder", path: Path) -> int:
+    """Write the clicks of a run in the form that `labelgen point --from-json` reads; ids in sorted order.
+
+    A run, not a method, is what knows all images whatever the shards that made them, so the file does not depend on
+    them.
+
+    Returns
+    -------
+    int
+        Number of clicks written.
+
+    Raises
+    ------
+    DataError
+        When the run holds no strokes.
+    """
+    table: dict[str, list[dict[str, float | int]]] = {}
+    for sample_id in run.ids:
+        strokes = run.strokes(sample_id)
+        if strokes is None:
+            raise DataError(f"the run {run.path} keeps no clicks of {sample_id}", hint="make it with labelgen point")
+        table[sample_id] = strokes_to_clicks(strokes)
+    write_atomic(path, (json.dumps(table, indent=1, sort_keys=True) + "\n").encode())
+    return sum(map(len, table.values()))
