@@ -1,0 +1,141 @@
+"""Label images in several processes, each of which opens the files itself."""
+
+import contextlib
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+from collections.abc import Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
+from typing import Any
+
+from labelgen.data.sample import Generate
+from labelgen.errors import LabelgenError
+from labelgen.run import Task, label_images, open_writer
+from labelgen.store import RunWriter
+from labelgen.store.records import Record
+
+__all__ = ["label_in_processes"]
+
+LARGEST_CHUNK = 32  # images per errand
+CHUNKS_PER_WORKER = 4  # at least so many errands each, so that no worker idles at the end
+THREAD_VARIABLES = (
+    "OMP_NUM_THREADS",
+    "OPENBLAS_NUM_THREADS",
+    "MKL_NUM_THREADS",
+    "VECLIB_MAXIMUM_THREADS",
+    "NUMBA_NUM_THREADS",
+    "OPENCV_FOR_THREADS_NUM",
+)
+
+
+def label_in_processes(task: Task, ids: Sequence[str]) -> Iterator[Record]:
+    """Yield the records of all images, in no fixed order, when they are on disk.
+
+    Leaving the generator early, by an error or an interruption, lets each worker finish its image and ends it.
+
+    Raises
+    ------
+    LabelgenError
+        When a worker process dies.
+    """
+    context = multiprocessing.get_context("spawn")
+    stop = context.Event()
+    workers = min(task.options.workers, len(ids))
+    size = max(1, min(LARGEST_CHUNK, len(ids) // (workers * CHUNKS_PER_WORKER)))
+    chunks = iter([ids[start : start + size] for start in range(0, len(ids), size)])
+    with _single_threaded_children():
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(task, stop))
+        running: set[Future[list[Record]]] = set()
+        try:
+            while True:
+                for chunk in _first(chunks, 2 * workers - len(running)):
+                    running.add(pool.submit(_label_chunk, chunk))
+                if not running:
+                    break
+                finished, running = wait(running, return_when=FIRST_COMPLETED)
+                for future in finished:
+                    yield from future.result()
+        except BrokenProcessPool as error:
+            raise LabelgenError(
+                "a worker process died; what it finished is kept",
+                hint="out of memory? Use fewer --workers; the same command again goes on",
+            ) from error
+        finally:
+            stop.set()
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+@contextlib.contextmanager
+def _single_threaded_children() -> Iterator[None]:
+    """Let child processes start with one thread per library; there is one process per core."""
+    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
+    try:
+        yield
+    finally:
+        for name, value in before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
+
+
+def _first(items: Iterator[Sequence[str]], count: int) -> Iterator[Sequence[str]]:
+    for _ in range(count):
+        try:
+            yield next(items)
+        except StopIteration:
+            return
+
+
+@dataclass
+class _Worker:
+    """State of a worker process."""
+
+    task: Task
+    stop: Any
+    generate: Generate | None = None
+    writer: RunWriter | None = None
+
+
+_worker: _Worker | None = None
+
+
+def _start_worker(task: Task, stop: Any) -> None:
+    global _worker
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
+    threading.Thread(target=_die_with_parent, daemon=True).start()
+    _worker = _Worker(task, stop)
+
+
+def _die_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # killed parents cannot say goodbye; everything on disk is whole
+
+
+def _label_chunk(ids: Sequence[str]) -> list[Record]:
+    assert _worker is not None
+    if _worker.generate is None or _worker.writer is None:
+        _worker.generate = _worker.task.job.make()
+        _worker.writer = open_writer(_worker.task)
+        _limit_threads()
+    records = []
+    for record in label_images(_worker.task, _worker.generate, ids, _worker.writer):
+        records.append(record)
+        if _worker.stop.is_set():
+            break
+    return records
+
+
+def _limit_threads() -> None:
+    """One thread in libraries that do not read the environment, if the method has loaded them."""
+    if "torch" in sys.modules:
+        sys.modules["torch"].set_num_threads(1)
+    if "cv2" in sys.modules:
+        sys.modules["cv2"].setNumThreads(1)

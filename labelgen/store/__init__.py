@@ -1,0 +1,59 @@
+"""The run folder: the only thing that labelgen and segprobe hand to each other.
+
+Layout
+------
+::
+
+    runs/<name>/
+      run.json           what was asked for and how far it is; see below
+      labels/<id>.png    8-bit PNG, mode P with palette; pixel = class id; 255 = unlabelled
+                         (16-bit grey and 65535 = unlabelled above 255 classes)
+      scores/<id>.npz    with --save-scores: `scores` float16 (C, H, W) and `class_ids` int32 (C,); never pickled
+      strokes/<id>.json  for scribbles and points: the exact geometry
+      manifest.jsonl     one line per labelled image, sorted by id
+      failures.jsonl     one line per image that could not be labelled, sorted by id; absent when there is none
+      .journal/          only while the run is unfinished: one file per process, one line per finished image
+
+`run.json` holds `format` ("labelgen-run"), `schema` (1), `state` ("running" or "complete"), `method`, `config`,
+`supervision` (what the method was allowed to see), `seed`, `min_score`, `save_scores`, `vocabulary` (name, classes,
+background, ignore id, palette), `data` (the data spec, where tags came from, number of ids and the sha256 of their
+list), `models` (id to sha256), `versions` of packages and, once complete, `counts`.
+
+A line of `manifest.jsonl` holds `id`, `size` [H, W], `sha256` of the label file, `coverage` in [0, 1], `classes` (class
+id to pixels), `warnings`, `details`, and `strokes` (how many), `strokes_sha256`, `scores_sha256` where there are such
+files. A line of `failures.jsonl` holds `id`, `error`, `hint`.
+
+Rules
+-----
+- Every file is written under a temporary name and renamed. An image counts as done when its line is in the journal,
+  and the line is written after its files are in place. A torn last line of a journal is ignored: the image is redone.
+- Whoever finishes last, of all processes and shards, finds that every id is done or failed, writes `manifest.jsonl`,
+  `failures.jsonl` and, last, `run.json` with state `complete`, and removes the journals. Two may do so at once.
+- The same command again finishes what is missing (and retries what failed) and changes nothing else. Other settings in
+  the same folder are refused, and so is a folder that is not empty and not a run.
+- No byte depends on order, time, workers, shards or interruptions.
+- Ids may contain `/`, but none may leave the folder or be a name that some operating system cannot store.
+- Readers refuse other schema versions and malformed files; they never guess.
+"""
+
+from labelgen.store.header import make_header, read_header
+from labelgen.store.layout import check_id
+from labelgen.store.reader import LabelSource, MaskFolder, RunFolder, newest_run, open_labels
+from labelgen.store.verify import verify_run
+from labelgen.store.writer import RunWriter, complete_run, prepare_run, unfinished_ids
+
+__all__ = [
+    "LabelSource",
+    "MaskFolder",
+    "RunFolder",
+    "RunWriter",
+    "check_id",
+    "complete_run",
+    "make_header",
+    "newest_run",
+    "open_labels",
+    "prepare_run",
+    "read_header",
+    "unfinished_ids",
+    "verify_run",
+]

@@ -1,0 +1,244 @@
+"""Read label maps from a run folder, or from a plain folder of mask PNGs."""
+
+import json
+import zipfile
+from functools import cached_property
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from labelgen.data.dataset import DataSpec
+from labelgen.errors import DataError, RunFolderError
+from labelgen.masks import LabelMap, SoftMask, check_labels, read_mask
+from labelgen.store.header import read_header
+from labelgen.store.layout import HEADER, LABELS, MANIFEST, SCORES, STROKES, path_of
+from labelgen.store.records import Record, load_records
+from labelgen.strokes import Stroke, strokes_from_json
+from labelgen.vocab import Vocabulary, vocabulary_from_json
+
+
+class LabelSource(Protocol):
+    """Whatever label maps can be read from."""
+
+    name: str
+    path: Path
+    vocabulary: Vocabulary
+    spec: DataSpec | None
+    """The data that was labelled, where that is known."""
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Sorted ids of the labelled images."""
+        ...
+
+    def labels(self, sample_id: str) -> LabelMap:
+        """The label map of one image.
+
+        Raises
+        ------
+        DataError
+            When the image has no label or its file is damaged.
+        """
+        ...
+
+
+class RunFolder:
+    """A run folder to read from, complete or not.
+
+    Parameters
+    ----------
+    path
+        The folder.
+
+    Raises
+    ------
+    RunFolderError
+        When it is no run, or damaged, or of an unknown schema.
+    """
+
+    def __init__(self, path: Path | str) -> None:
+        self.path = Path(path)
+        self.name = self.path.resolve().name
+        self.header = read_header(self.path)
+        where = str(self.path / HEADER)
+        self.vocabulary = vocabulary_from_json(self.header["vocabulary"], where=where)
+        self.spec: DataSpec | None = _spec_of(self.header["data"], where=where)
+
+    @classmethod
+    def open(cls, path: Path | str) -> "RunFolder":
+        """Open a run folder; see the class."""
+        return cls(path)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every image is done or failed."""
+        return self.header["state"] == "complete"
+
+    @cached_property
+    def _records(self) -> dict[str, Record]:
+        records = load_records(self.path)
+        if not self.complete:
+            if read_header(self.path)["state"] == "complete":  # completed while we read
+                records = load_records(self.path)
+        elif not (self.path / MANIFEST).is_file():
+            raise RunFolderError(f"a complete run must have {MANIFEST}, got none in {self.path}", hint="make it again")
+        return {sample_id: records.done[sample_id] for sample_id in sorted(records.done)}
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Sorted ids of the labelled images."""
+        return tuple(self._records)
+
+    def records(self) -> dict[str, Record]:
+        """The lines of the manifest by id, sorted; of an unfinished run the lines so far."""
+        return dict(self._records)
+
+    def labels(self, sample_id: str) -> LabelMap:
+        """The label map of one image.
+
+        Raises
+        ------
+        DataError
+            When the run has no such image or its file is missing or damaged.
+        """
+        self._need(sample_id)
+        return read_mask(path_of(self.path, LABELS, sample_id))
+
+    def scores(self, sample_id: str) -> SoftMask | None:
+        """The scores of one image (float16 precision), or None when the run kept none.
+
+        Raises
+        ------
+        DataError
+            When the run has no such image or the file is damaged.
+        """
+        if "scores_sha256" not in self._need(sample_id):
+            return None
+        path = path_of(self.path, SCORES, sample_id)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                scores = archive["scores"].astype(np.float32)
+                class_ids = tuple(int(class_id) for class_id in archive["class_ids"])
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(f"scores cannot be read: {path} ({error})", hint="labelgen verify lists damage") from error
+        return SoftMask(scores, class_ids, self.strokes(sample_id) or ())
+
+    def strokes(self, sample_id: str) -> tuple[Stroke, ...] | None:
+        """The strokes behind one label map, or None when it was not made of strokes.
+
+        Raises
+        ------
+        DataError
+            When the run has no such image or the file is damaged.
+        """
+        if "strokes_sha256" not in self._need(sample_id):
+            return None
+        path = path_of(self.path, STROKES, sample_id)
+        try:
+            data = json.loads(path.read_bytes())
+        except (OSError, ValueError) as error:
+            raise DataError(f"strokes cannot be read: {path} ({error})", hint="labelgen verify lists damage") from error
+        return strokes_from_json(data, where=str(path))
+
+    def _need(self, sample_id: str) -> Record:
+        try:
+            return self._records[sample_id]
+        except KeyError:
+            raise DataError(f"no label for image {sample_id!r} in {self.path}") from None
+
+
+class MaskFolder:
+    """A plain folder of mask PNGs; the id of a mask is its relative path without `.png`.
+
+    Raises
+    ------
+    RunFolderError
+        When the folder does not exist or holds no PNG.
+    """
+
+    def __init__(self, path: Path | str, *, vocabulary: Vocabulary) -> None:
+        self.path = Path(path)
+        self.name = self.path.resolve().name
+        self.vocabulary = vocabulary
+        self.spec: DataSpec | None = None
+        if not self.path.is_dir():
+            raise RunFolderError(f"no such folder: {self.path}", hint="check the path")
+        relative = [p.relative_to(self.path) for p in self.path.rglob("*") if p.suffix.lower() == ".png"]
+        visible = [p for p in relative if not any(part.startswith(".") for part in p.parts)]
+        self._files = {p.with_suffix("").as_posix(): self.path / p for p in sorted(visible)}
+        if not self._files:
+            raise RunFolderError(f"neither a run nor a folder of mask PNGs: {self.path}", hint="check the path")
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Sorted ids of the masks."""
+        return tuple(sorted(self._files))
+
+    def labels(self, sample_id: str) -> LabelMap:
+        """The label map of one image.
+
+        Raises
+        ------
+        DataError
+            When there is no such mask, or it is damaged, or holds an id outside the vocabulary.
+        """
+        if sample_id not in self._files:
+            raise DataError(f"no mask for image {sample_id!r} in {self.path}")
+        path = self._files[sample_id]
+        labels = read_mask(path)
+        check_labels(labels, num_classes=self.vocabulary.num_classes, where=str(path), ignore=self.vocabulary.ignore)
+        return labels.astype(np.uint8 if self.vocabulary.ignore <= 255 else np.uint16, copy=False)
+
+
+def open_labels(path: Path | str, *, vocabulary: Vocabulary | None = None) -> LabelSource:
+    """Open a run folder, or a plain folder of mask PNGs as if it were one.
+
+    Parameters
+    ----------
+    vocabulary
+        Meaning of the ids of a plain folder. A run folder knows its own, which stands.
+
+    Raises
+    ------
+    RunFolderError
+        When it is neither, or a plain folder comes without vocabulary.
+    """
+    path = Path(path)
+    if (path / HEADER).exists():
+        return RunFolder.open(path)
+    if path.is_dir() and vocabulary is None:
+        raise RunFolderError(
+            f"a plain folder of masks needs a vocabulary, got none for {path}", hint="give --vocab, such as --vocab voc"
+        )
+    if not path.is_dir() or vocabulary is None:
+        raise RunFolderError(f"no such run or folder: {path}", hint="labelgen scribble --out RUN makes one")
+    return MaskFolder(path, vocabulary=vocabulary)
+
+
+def newest_run(root: Path = Path("runs")) -> Path:
+    """The complete run below `root` whose run.json is the youngest; runs still unfinished are passed over.
+
+    Raises
+    ------
+    RunFolderError
+        When there is none; unfinished runs are named.
+    """
+    found = sorted(root.glob(f"*/{HEADER}"), key=lambda p: (p.stat().st_mtime_ns, p.parent.name), reverse=True)
+    for header in found:
+        if read_header(header.parent)["state"] == "complete":
+            return header.parent
+    if found:
+        names = ", ".join(str(header.parent) for header in found[:3])
+        raise RunFolderError(
+            f"no complete run below {root}; unfinished: {names}", hint="give the same command again to finish it"
+        )
+    raise RunFolderError(f"no run below {root}", hint="make one: labelgen scribble")
+
+
+def _spec_of(data: dict[str, Any], *, where: str) -> DataSpec:
+    fields = DataSpec.__dataclass_fields__
+    try:
+        return DataSpec(**{name: data[name] for name in fields})
+    except KeyError as error:
+        raise RunFolderError(f"run.json is malformed: data lacks {error} in {where}") from error

@@ -1,0 +1,78 @@
+"""Compare every file of a run folder with its manifest."""
+
+import hashlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from labelgen.store.layout import FAILURES, HEADER, JOURNAL, KINDS, MANIFEST, path_of, stale_temporaries
+from labelgen.store.reader import RunFolder
+from labelgen.store.records import FAILED_FIELDS, Record, Records, encode_lines, read_lines, summarise
+
+HASHES = {"labels": "sha256", "scores": "scores_sha256", "strokes": "strokes_sha256"}
+
+
+def verify_run(path: Path | str, *, progress: Callable[[int, int, str], None] | None = None) -> list[str]:
+    """Read a run folder whole and list what is wrong with it; an empty list means that it is sound.
+
+    Checked are run.json and its counts, the order of the manifest, the sha256 of every label, score and stroke file,
+    and that no file is missing or extra.
+
+    Raises
+    ------
+    RunFolderError
+        When run.json or the manifest cannot be understood at all.
+    """
+    run = RunFolder.open(path)
+    records = run.records()
+    failed = {record["id"]: record for record in read_lines(run.path / FAILURES, FAILED_FIELDS)}
+    problems = list(_summary_problems(run, records, failed))
+    for number, (sample_id, record) in enumerate(records.items(), start=1):
+        problems += _file_problems(run.path, sample_id, record)
+        if progress is not None:
+            progress(number, len(records), "")
+    problems += _extra_files(run.path, records)
+    return problems
+
+
+def _summary_problems(run: RunFolder, records: dict[str, Record], failed: dict[str, Record]) -> Iterator[str]:
+    if not run.complete:
+        yield f"{HEADER}: the run is not complete ({len(records)} images so far); the same command again finishes it"
+        return
+    if (run.path / MANIFEST).read_bytes() != encode_lines(records):
+        yield f"{MANIFEST}: lines are not those of a completed run, sorted by id"
+    if summarise(Records(records, failed)) != run.header["counts"]:
+        yield f"{HEADER}: counts differ from {MANIFEST}"
+    if (ids := sorted([*records, *failed])) and _digest("\n".join(ids).encode()) != run.header["data"]["ids_sha256"]:
+        yield f"{MANIFEST}: images are not those of the data set"
+    if (run.path / JOURNAL).exists():
+        yield f"{JOURNAL}: left behind in a complete run; the same command again removes it"
+
+
+def _file_problems(folder: Path, sample_id: str, record: Record) -> Iterator[str]:
+    for kind in KINDS:
+        expected = record.get(HASHES[kind[0]])
+        if expected is None:
+            continue
+        path = path_of(folder, kind, sample_id)
+        try:
+            content = path.read_bytes()
+        except OSError as error:
+            yield f"{path.relative_to(folder).as_posix()}: missing ({error.strerror})"
+            continue
+        if _digest(content) != expected:
+            yield f"{path.relative_to(folder).as_posix()}: changed (sha256 differs from {MANIFEST})"
+
+
+def _extra_files(folder: Path, records: dict[str, Record]) -> Iterator[str]:
+    for kind in KINDS:
+        known = {path_of(folder, kind, i) for i, record in records.items() if HASHES[kind[0]] in record}
+        root = folder / kind[0]
+        files = (p for p in root.rglob("*") if p.is_file()) if root.is_dir() else ()
+        yield from (f"{p.relative_to(folder).as_posix()}: not in {MANIFEST}" for p in sorted(set(files) - known))
+    for path in stale_temporaries(folder):
+        if path.parent == folder:
+            yield f"{path.name}: left behind by a killed process"
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
