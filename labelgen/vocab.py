@@ -96,7 +96,7 @@ class Vocabulary:
 
     @property
     def colours(self) -> tuple[Colour, ...]:
-        """One RGB colour per class: the palette, else the VOC colour map (without black where there is no background)."""
+        """RGB of each class: the palette, else the VOC colour map (without black where there is no background)."""
         if self.palette:
             return self.palette
         first = 0 if self.background is not None else 1

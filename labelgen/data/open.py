@@ -6,6 +6,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from labelgen.data.dataset import Dataset, DataSpec
+from labelgen.data.readers.ade20k import is_ade20k, open_ade20k
+from labelgen.data.readers.camvid import is_camvid, open_camvid
+from labelgen.data.readers.cityscapes import is_cityscapes, open_cityscapes
+from labelgen.data.readers.coco import is_coco, open_coco
 from labelgen.data.readers.demo import open_demo
 from labelgen.data.readers.folder import is_folder, open_folder
 from labelgen.data.readers.voc import is_voc, open_voc
@@ -36,7 +40,11 @@ class Layout:
 LAYOUTS: dict[str, Layout] = {
     "demo": Layout(open_demo, lambda path: False, "built-in scenes"),
     "voc": Layout(open_voc, is_voc, "SegmentationClass/ or SegmentationClassAug/, or JPEGImages/ and ImageSets/"),
-    "folder": Layout(open_folder, is_folder, "images/ and masks/, or img_dir/ and ann_dir/"),
+    "cityscapes": Layout(open_cityscapes, is_cityscapes, "leftImg8bit/ or gtFine/"),
+    "ade20k": Layout(open_ade20k, is_ade20k, "annotations/training/ or annotations/validation/"),
+    "coco": Layout(open_coco, is_coco, "annotations/panoptic_*.json or instances_*.json, stuffthingmaps/, or a .json"),
+    "camvid": Layout(open_camvid, is_camvid, "trainannot/ or valannot/"),
+    "folder": Layout(open_folder, is_folder, "images/ or masks/, or img_dir/ or ann_dir/"),
 }
 """In this order a path is tried."""
 
@@ -145,8 +153,8 @@ def _recognise(path: Path) -> str:
     for kind, layout in LAYOUTS.items():
         if layout.recognise(path):
             return kind
-    looked = "; ".join(f"{kind}: {layout.looks_like}" for kind, layout in LAYOUTS.items() if kind != "demo")
-    raise DataError(f"no known layout in {path}; looked for {looked}", hint="name it as kind:path, or see the README")
+    looked = "; ".join(f"{layout.looks_like} ({kind})" for kind, layout in LAYOUTS.items() if kind != "demo")
+    raise DataError(f"no known layout in {path}", hint=f"name it as kind:path; looked for {looked}")
 
 
 def _absolute(path: str) -> str:

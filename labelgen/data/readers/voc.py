@@ -41,9 +41,9 @@ def _has_voc_folders(root: Path) -> bool:
 def open_voc(spec: DataSpec) -> DiskDataset:
     """Open a VOC folder; vocabulary `voc` unless another is named.
 
-    Masks come from SegmentationClass, and from SegmentationClassAug for ids that it lacks; with `context59` or `context60`
-    from SegmentationClassContext. Instances come from SegmentationObject where it is there. Without ImageSets all
-    masks are one nameless split.
+    Masks come from SegmentationClass, and from SegmentationClassAug for ids that it lacks; with `context59` or
+    `context60` from SegmentationClassContext. Instances come from SegmentationObject where it is there. Without
+    ImageSets all masks are one nameless split.
     """
     root = next((Path(spec.root) / n for n in NESTED if _has_voc_folders(Path(spec.root) / n)), None)
     if root is None:
