@@ -22,11 +22,29 @@ from labelgen.data.dataset import Dataset
 from labelgen.data.sample import SUPERVISION, Generate, Sample
 from labelgen.errors import ConfigError, DataError, LabelgenError
 from labelgen.masks import SoftMask
-from labelgen.store import RunWriter, complete_run, make_header, prepare_run, read_header, unfinished_ids
+from labelgen.store import (
+    RunWriter,
+    complete_run,
+    look_into,
+    make_header,
+    prepare_run,
+    read_header,
+    unfinished_ids,
+)
 from labelgen.store.records import Record, Records, summarise
 from labelgen.vocab import Vocabulary
 
-__all__ = ["Job", "Progress", "RunOptions", "RunReport", "config_to_json", "method_job", "rng_for", "run_job"]
+__all__ = [
+    "Job",
+    "Progress",
+    "RunOptions",
+    "RunReport",
+    "config_to_json",
+    "method_job",
+    "plan_job",
+    "rng_for",
+    "run_job",
+]
 
 log = logging.getLogger(__name__)
 
@@ -216,9 +234,35 @@ def run_job(
         When a method has a bug; names the image.
     """
     options = options or RunOptions()
+    out, header = Path(out), _header(dataset, job, options)
+    records = prepare_run(out, header, dataset.ids, overwrite=options.overwrite)
+    mine = _ids_of_shard(dataset, options)
+    todo = unfinished_ids(records, mine)
+    log.info("%s: %d of %d images to label into %s", job.method, len(todo), len(mine), out)
+    task = Task(dataset, job, out, options)
+    own = list(_watched(_all_records(task, todo), already=len(mine) - len(todo), total=len(mine), progress=progress))
+    complete = complete_run(out, header, dataset.ids, own)
+    return _report(out, records, own, mine, complete=complete)
+
+
+def plan_job(dataset: Dataset, job: Job, out: Path, options: RunOptions | None = None) -> tuple[list[str], int]:
+    """Ids that `run_job` would label and the number of images of the shard; nothing is written.
+
+    Raises
+    ------
+    DataError, RunFolderError
+        Where `run_job` would refuse to begin.
+    """
+    options = options or RunOptions()
+    records = look_into(Path(out), _header(dataset, job, options), dataset.ids, overwrite=options.overwrite)
+    mine = _ids_of_shard(dataset, options)
+    return unfinished_ids(records, mine), len(mine)
+
+
+def _header(dataset: Dataset, job: Job, options: RunOptions) -> dict[str, Any]:
     if not dataset.ids:
         raise DataError(f"the data set has no images: {dataset.spec}", hint="check --split, --ids and the path")
-    header = make_header(
+    return make_header(
         dataset,
         method=job.method,
         config=job.config,
@@ -229,16 +273,11 @@ def run_job(
         save_scores=options.save_scores,
         models=job.models,
     )
-    out = Path(out)
-    records = prepare_run(out, header, dataset.ids, overwrite=options.overwrite)
+
+
+def _ids_of_shard(dataset: Dataset, options: RunOptions) -> tuple[str, ...]:
     part, parts = options.shard
-    mine = dataset.ids[part - 1 :: parts]
-    todo = unfinished_ids(records, mine)
-    log.info("%s: %d of %d images to label into %s", job.method, len(todo), len(mine), out)
-    task = Task(dataset, job, out, options)
-    own = list(_watched(_all_records(task, todo), already=len(mine) - len(todo), total=len(mine), progress=progress))
-    complete = complete_run(out, header, dataset.ids, own)
-    return _report(out, records, own, mine, complete=complete)
+    return dataset.ids[part - 1 :: parts]
 
 
 @dataclass(frozen=True)

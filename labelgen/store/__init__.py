@@ -40,7 +40,7 @@ from labelgen.store.header import make_header, read_header
 from labelgen.store.layout import check_id
 from labelgen.store.reader import LabelSource, MaskFolder, RunFolder, newest_run, open_labels
 from labelgen.store.verify import verify_run
-from labelgen.store.writer import RunWriter, complete_run, prepare_run, unfinished_ids
+from labelgen.store.writer import RunWriter, complete_run, look_into, prepare_run, unfinished_ids
 
 __all__ = [
     "LabelSource",
@@ -49,6 +49,7 @@ __all__ = [
     "RunWriter",
     "check_id",
     "complete_run",
+    "look_into",
     "make_header",
     "newest_run",
     "open_labels",

@@ -76,6 +76,23 @@ def prepare_run(folder: Path, header: dict[str, Any], ids: Sequence[str], *, ove
     return records
 
 
+def look_into(folder: Path, header: dict[str, Any], ids: Sequence[str], *, overwrite: bool = False) -> Records:
+    """What `prepare_run` would find or refuse, without writing anything."""
+    check_ids(ids)
+    try:
+        if folder.exists():
+            _refuse_foreign(folder)
+        if overwrite or not (folder / HEADER).exists():
+            return Records()
+        records = load_records(folder)
+        records.settle(folder)
+        unfinished = bool(unfinished_ids(records, ids))
+        refuse_differences(differences(read_header(folder), header, versions=unfinished), folder=folder)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+    return records
+
+
 def unfinished_ids(records: Records, ids: Iterable[str]) -> list[str]:
     """Ids still to be labelled, in order; images that failed are tried again."""
     return [sample_id for sample_id in ids if sample_id not in records.done]

@@ -1,0 +1,43 @@
+"""The `labelgen` command: a table of commands, each in its own module and imported when it is called."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+from labelgen import __version__
+from labelgen.commands.frame import new_app, run_cli
+
+__all__ = ["app", "main"]
+
+HELP = "Make imperfect segmentation labels, measure how good they are, and repair them."
+
+COMMANDS = {  # name: (module and function, one line of help)
+    "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),
+    "verify": ("labelgen.commands.verify:verify", "Check that a run folder is still what was written."),
+    "vocabs": ("labelgen.commands.vocabs:vocabs", "List the vocabularies."),
+}
+
+app = new_app("labelgen", help=HELP, version=__version__)
+
+
+def _register() -> None:
+    from labelgen.commands.generate import method_command
+    from labelgen.methods import METHODS
+
+    for name, method in METHODS.items():
+        app.command(method_command(name, method), name=name)
+    for name, (target, sentence) in COMMANDS.items():
+        if importlib.util.find_spec(target.partition(":")[0]):
+            app.command(target, name=name, help=sentence)
+
+
+_register()
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    return run_cli(app, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

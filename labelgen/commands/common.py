@@ -1,0 +1,188 @@
+"""Flags and printing that commands share, those of segprobe included."""
+
+import json
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from labelgen.commands.frame import (
+    EXIT_DONE,
+    EXIT_ERROR,
+    EXIT_GATE,
+    EXIT_INTERRUPTED,
+    EXIT_SOME_FAILED,
+    EXIT_USAGE,
+    new_app,
+    run_cli,
+)
+from labelgen.commands.progress import progress_bar
+from labelgen.data.dataset import Dataset
+from labelgen.errors import ConfigError
+from labelgen.run import RunOptions
+
+__all__ = [
+    "EXIT_DONE",
+    "EXIT_ERROR",
+    "EXIT_GATE",
+    "EXIT_INTERRUPTED",
+    "EXIT_SOME_FAILED",
+    "EXIT_USAGE",
+    "CommonFlags",
+    "DataFlags",
+    "data_path",
+    "new_app",
+    "open_dataset_from",
+    "parse_shard",
+    "print_json",
+    "print_table",
+    "progress_bar",
+    "run_cli",
+    "say",
+]
+
+TABLE_WIDTH = 160  # columns where stdout is not a terminal, so that nothing is cut off
+
+Switch = Annotated[bool, Parameter(negative="")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags:
+    """Which images.
+
+    Parameters
+    ----------
+    split
+        Part of the data set: train, val, ...
+    ids
+        File with one image id a line; only these.
+    limit
+        Only the first N images; 0 for all.
+    vocab
+        Vocabulary of the labels: a name out of `labelgen vocabs`, or a .toml file. Default: that of the data.
+    tags
+        File of image-level tags (JSON or CSV). Default: derived from the truth.
+    """
+
+    split: str = ""
+    ids: str = ""
+    limit: int = 0
+    vocab: str = ""
+    tags: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonFlags(DataFlags):
+    """Flags of every command that labels images.
+
+    Parameters
+    ----------
+    out
+        Run folder to write. Default: runs/METHOD.
+    seed
+        Seed of all randomness.
+    workers
+        Processes; the result is the same for any number.
+    shard
+        Label only part i of n, as `i/n`; the last shard to finish completes the run.
+    overwrite
+        Replace a run that is already there.
+    strict
+        Stop at the first image that cannot be labelled.
+    save_scores
+        Keep the scores beside the labels.
+    dry_run
+        Say what would be done and write nothing.
+    as_json
+        Print one JSON document on stdout, nothing else.
+    """
+
+    out: str = ""
+    seed: int = 0
+    workers: int = 1
+    shard: str = "1/1"
+    overwrite: Switch = False
+    strict: Switch = False
+    save_scores: Switch = False
+    dry_run: Switch = False
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
+
+    def run_options(self) -> RunOptions:
+        """The part that the runner needs."""
+        return RunOptions(
+            seed=self.seed,
+            workers=self.workers,
+            shard=parse_shard(self.shard),
+            overwrite=self.overwrite,
+            save_scores=self.save_scores,
+            strict=self.strict,
+        )
+
+
+def open_dataset_from(flags: DataFlags, data: str = "demo") -> Dataset:
+    """Open the data set that the command line names."""
+    from labelgen.data.open import open_data
+
+    if flags.limit < 0:
+        raise ConfigError(f"--limit must be >= 0, got {flags.limit}")
+    return open_data(
+        data, split=flags.split, vocabulary=flags.vocab, ids_file=flags.ids, limit=flags.limit, tags=flags.tags
+    )
+
+
+def parse_shard(text: str) -> tuple[int, int]:
+    """Read `i/n`.
+
+    Raises
+    ------
+    ConfigError
+        When it is anything else.
+
+    Examples
+    --------
+    >>> parse_shard("2/3")
+    (2, 3)
+    """
+    part, slash, parts = text.partition("/")
+    if not (slash and part.isdecimal() and parts.isdecimal()):
+        raise ConfigError(f"--shard must be i/n, got {text!r}", hint="--shard 1/3, then 2/3 and 3/3")
+    return int(part), int(parts)
+
+
+def data_path(path: Path) -> str:
+    """A path as a user would type it after another command."""
+    text = path.as_posix()
+    return f"'{text}'" if " " in text else text
+
+
+def print_json(value: Any) -> None:
+    """Print one JSON document on stdout."""
+    print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
+    """Print a table on stdout: the first column to the left, the rest to the right."""
+    from rich.console import Console
+    from rich.table import Table
+
+    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH, highlight=False)
+    table = Table(title=title or None, title_justify="left", show_header=any(columns), pad_edge=False, box=_box())
+    for number, column in enumerate(columns):
+        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+    for row in rows:
+        table.add_row(*(str(value).replace("[", "\\[") for value in row))
+    console.print(table)
+
+
+def _box() -> Any:
+    from rich import box
+
+    return box.SIMPLE_HEAD
+
+
+def say(text: str) -> None:
+    """Print a sentence on stderr."""
+    print(text, file=sys.stderr)  # noqa: T201

@@ -1,0 +1,161 @@
+"""Turn every row of `METHODS` into a command: `labelgen scribble [DATA] --shrink 0.5 --out RUN`."""
+
+import dataclasses
+import inspect
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from labelgen.commands.common import (
+    EXIT_DONE,
+    EXIT_SOME_FAILED,
+    CommonFlags,
+    data_path,
+    open_dataset_from,
+    print_json,
+    progress_bar,
+)
+from labelgen.data.dataset import Dataset
+from labelgen.methods.method import Method
+from labelgen.run import Job, RunOptions, RunReport, method_job, plan_job, run_job
+
+__all__ = ["label_data", "method_command"]
+
+DATA_HELP = "Data set: demo, a folder of known layout, or KIND:PATH (voc, folder, coco, ade20k, cityscapes, camvid)."
+
+
+def method_command(name: str, method: Method) -> Callable[..., int]:
+    """The command of one method: its flags are the fields of its config, its help is the docstring of its config."""
+
+    def command(data: str = "demo", /, *, flags: CommonFlags | None = None, **settings: Any) -> int:
+        return label_data(name, method.config(**settings), data, flags or CommonFlags())
+
+    hints = typing.get_type_hints(method.config, include_extras=True)
+    parameters = [
+        inspect.Parameter(
+            "data",
+            inspect.Parameter.POSITIONAL_ONLY,
+            default="demo",
+            annotation=Annotated[str, Parameter(help=DATA_HELP)],
+        ),
+        *(_flag(field, hints[field.name]) for field in dataclasses.fields(method.config)),
+        inspect.Parameter(
+            "flags",
+            inspect.Parameter.KEYWORD_ONLY,
+            default=None,
+            annotation=Annotated[CommonFlags | None, Parameter(name="*", group="Common flags")],
+        ),
+    ]
+    command.__name__ = command.__qualname__ = name.replace("-", "_")
+    command.__doc__ = method.config.__doc__
+    command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+    command.__signature__ = inspect.Signature(parameters, return_annotation=int)  # type: ignore[attr-defined]
+    return command
+
+
+def _flag(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
+    """The flag of one setting; a sentence in `Annotated[type, "sentence"]` is its help."""
+    if typing.get_origin(hint) is Annotated:
+        sentences = [extra for extra in hint.__metadata__ if isinstance(extra, str)]
+        others = [extra for extra in hint.__metadata__ if not isinstance(extra, str)]
+        texts = [Parameter(help=sentences[0])] if sentences else []
+        hint = Annotated[(hint.__origin__, *texts, *others)] if texts or others else hint.__origin__
+    default = field.default
+    if field.default_factory is not dataclasses.MISSING:
+        default = field.default_factory()
+    if default is dataclasses.MISSING:
+        raise TypeError(f"every setting of a method needs a default, {field.name} has none")
+    return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
+
+
+def label_data(name: str, config: Any, data: str, flags: CommonFlags) -> int:
+    """Label a data set with one method, print what came out, and return the exit code."""
+    options = flags.run_options()
+    dataset = open_dataset_from(flags, data)
+    job = method_job(name, config, dataset.vocabulary)
+    out = Path(flags.out or f"runs/{name}")
+    if flags.dry_run:
+        _print_plan(dataset, job, out, options, as_json=flags.as_json)
+        return EXIT_DONE
+    with progress_bar(name) as progress:
+        report = run_job(dataset, job, out, options, progress=progress)
+    _print_report(report, job, as_json=flags.as_json)
+    return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+
+
+def _print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, as_json: bool) -> None:
+    todo, total = plan_job(dataset, job, out, options)
+    plan = {
+        "method": job.method,
+        "supervision": sorted(job.needs),
+        "config": dict(job.config),
+        "data": dataset.spec.to_json(),
+        "vocabulary": job.vocabulary.name,
+        "classes": job.vocabulary.num_classes,
+        "images": total,
+        "to_label": len(todo),
+        "out": str(out),
+    }
+    if as_json:
+        print_json(plan)
+        return
+    shown = plan | {"data": f"{dataset.spec.kind}:{dataset.spec.root} {dataset.spec.split}".strip()}
+    rows = [(key.replace("_", " "), _one_line(value)) for key, value in shown.items()]
+    rows += [("first", f"{i} -> {(out / 'labels' / i).as_posix()}.png") for i in todo[:3]]
+    _print_pairs(rows, title="would do (nothing is written)")
+
+
+def _print_report(report: RunReport, job: Job, *, as_json: bool) -> None:
+    counts, vocabulary = report.counts, job.vocabulary
+    if as_json:
+        keys = ("done", "skipped", "failed", "complete", "coverage")
+        facts = {"out": str(report.out), "method": job.method, "supervision": sorted(job.needs)}
+        print_json(facts | {key: getattr(report, key) for key in keys} | {"counts": dict(counts)})
+        return
+    if report.complete and not report.done and not report.failed:
+        title = f"{report.out} is complete: nothing to do"
+    else:
+        title = f"{job.method}: {report.out}" + ("" if report.complete else " (not complete: other shards are missing)")
+    before = f" ({report.skipped} of them before)" if report.skipped and report.done else ""
+    rows = [
+        ("images labelled", f"{counts['labelled']}{before}"),
+        ("without any label", counts["empty"]),
+        ("failed", f"{report.failed}" + (f" (see {report.out / 'failures.jsonl'})" if report.failed else "")),
+        ("coverage", f"{100 * report.coverage:.2f} % of the pixels"),
+        (
+            "classes",
+            f"{len(counts['classes'])} of {vocabulary.num_classes} ({_largest(counts['classes'], vocabulary)})",
+        ),
+        ("strokes", counts["strokes"]),
+        ("warnings", f"{counts['warnings']} (in manifest.jsonl)"),
+        ("supervision", ", ".join(sorted(job.needs)) or "none"),
+    ]
+    rows += [("next", f"labelgen quality {data_path(report.out)}")] if report.complete else []
+    always = {"images labelled", "failed", "coverage", "classes", "supervision", "next"}
+    _print_pairs([row for row in rows if row[0] in always or not str(row[1]).startswith("0")], title=title)
+
+
+def _largest(classes: dict[str, int], vocabulary: Any, count: int = 5) -> str:
+    """Names of the classes that cover most pixels, with their share of the labelled pixels."""
+    total = sum(classes.values())
+    ranked = sorted(classes.items(), key=lambda item: (-item[1], int(item[0])))
+    names = [f"{vocabulary.classes[int(i)]} {100 * pixels / total:.0f} %" for i, pixels in ranked[:count]]
+    return ", ".join(names) + (", ..." if len(ranked) > count else "")
+
+
+def _one_line(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{key}={entry}" for key, entry in value.items()) or "-"
+    if isinstance(value, list):
+        return ", ".join(map(str, value)) or "none"
+    return str(value)
+
+
+def _print_pairs(rows: list[tuple[str, Any]], *, title: str) -> None:
+    print(title)  # noqa: T201
+    width = max(len(key) for key, _ in rows)
+    for key, value in rows:
+        print(f"  {key:<{width}}  {value}")  # noqa: T201
