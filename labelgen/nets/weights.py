@@ -1,0 +1,217 @@
+"""Where weights come from: a checkpoint file, the cache of the model hub, or the hub itself."""
+
+import hashlib
+import json
+import os
+import pickle
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labelgen.errors import WeightsError
+from labelgen.nets.keymaps import State, recognise, to_timm, unwrap
+
+__all__ = ["Checkpoint", "fetch_published", "parameter_hash", "published_at_hand", "read_checkpoint"]
+
+HUB_FILES = ("model.safetensors", "pytorch_model.bin")
+HUB_TIMEOUT = 5.0  # seconds until a hub that does not answer is given up
+
+
+@dataclass(frozen=True)
+class Checkpoint:
+    """Weights from a file, in timm's names.
+
+    Parameters
+    ----------
+    path
+        The file.
+    family
+        Which key family it was recognised as.
+    state
+        Tensors by timm name.
+    model
+        Model name the file gives for itself; may be empty.
+    timm_kwargs
+        Arguments of the architecture the file asks for.
+    mean, std
+        Normalisation the file asks for, or None.
+    """
+
+    path: Path
+    family: str
+    state: State
+    model: str
+    timm_kwargs: Mapping[str, Any]
+    mean: tuple[float, ...] | None
+    std: tuple[float, ...] | None
+
+
+def read_checkpoint(path: Path) -> Checkpoint:
+    """Read a `.safetensors`, `.pth`, `.pt`, `.bin` or `.tar` checkpoint without executing anything in it.
+
+    A safetensors file may carry a metadata entry `labelgen` with JSON `{"model", "timm_kwargs", "mean", "std"}`.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing, damaged, or would run code when loaded.
+    """
+    if not path.is_file():
+        raise WeightsError(f"the weights file must exist, got {path}", hint="give the path of a checkpoint")
+    raw, about = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
+    try:
+        state = unwrap(raw)
+        family = recognise(state)
+        state = to_timm(state, family)
+    except (WeightsError, KeyError) as error:
+        raise WeightsError(
+            f"no backbone could be read from {path}: {error}", hint="it must hold the weights of a ViT or CNN by name"
+        ) from error
+    mean, std = (tuple(about[name]) if name in about else None for name in ("mean", "std"))
+    return Checkpoint(path, family, state, about.get("model", ""), dict(about.get("timm_kwargs", {})), mean, std)
+
+
+def _read_safetensors(path: Path) -> tuple[Mapping[str, object], dict[str, Any]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            about = json.loads((file.metadata() or {}).get("labelgen", "{}"))
+            return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118 (not a dict)
+    except (SafetensorError, OSError, ValueError) as error:
+        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+
+
+def _read_torch(path: Path) -> Mapping[str, object]:
+    try:
+        raw = torch.load(path, map_location="cpu", weights_only=True)
+    except pickle.UnpicklingError as error:
+        raise WeightsError(
+            f"{path} holds Python objects that would run code when loaded; only tensors are read",
+            hint="save model.state_dict() alone with safetensors on a machine where you trust the file",
+        ) from error
+    except (RuntimeError, EOFError, OSError) as error:
+        raise WeightsError(f"{path} is not a readable torch checkpoint: {error}") from error
+    if not isinstance(raw, Mapping):
+        raise WeightsError(f"a checkpoint must be a dict of tensors, got {type(raw).__name__} in {path}")
+    return raw
+
+
+def published_at_hand(name: str) -> Path | None:
+    """Path of the published weights of a timm model in the local cache, or None when they must be downloaded.
+
+    Raises
+    ------
+    WeightsError
+        When timm knows no published weights of that name.
+    """
+    from huggingface_hub import try_to_load_from_cache
+
+    config = _published_config(name)
+    if config.hf_hub_id:
+        for file in _hub_files(config):
+            found = try_to_load_from_cache(config.hf_hub_id, file)
+            if isinstance(found, str):
+                return Path(found)
+        return None
+    path = Path(torch.hub.get_dir()) / "checkpoints" / config.url.rsplit("/", 1)[-1]
+    return path if path.is_file() else None
+
+
+def fetch_published(name: str) -> Path:
+    """Path of the published weights of a timm model, downloading them if need be.
+
+    Raises
+    ------
+    WeightsError
+        When they are not at hand and the hub cannot be reached or is switched off.
+    """
+    found = published_at_hand(name)
+    if found:
+        return found
+    config = _published_config(name)
+    try:
+        if not config.hf_hub_id:
+            return _fetch_url(config.url)
+        return _fetch_hub(config)
+    except Exception as error:  # the hub's client raises a different type for each way to fail
+        where = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
+        raise WeightsError(
+            f"the weights of {name} are not on this machine and {where} could not be fetched ({type(error).__name__})",
+            hint=f"copy them into {_cache_folder(config)}, or give a checkpoint with --weights FILE",
+        ) from error
+
+
+def _published_config(name: str) -> Any:
+    from timm.models import get_pretrained_cfg
+
+    try:
+        config = get_pretrained_cfg(name, allow_unregistered=False)
+    except RuntimeError:
+        config = None
+    if config is None or not (config.hf_hub_id or config.url):
+        raise WeightsError(
+            f"timm knows no published weights called {name!r}",
+            hint="segprobe backbones --all PATTERN lists the names; --weights FILE takes a checkpoint",
+        )
+    return config
+
+
+def _hub_files(config: Any) -> tuple[str, ...]:
+    return (config.hf_hub_filename, *HUB_FILES) if config.hf_hub_filename else HUB_FILES
+
+
+def _fetch_hub(config: Any) -> Path:
+    from huggingface_hub import hf_hub_download
+    from huggingface_hub.errors import EntryNotFoundError
+
+    for file in _hub_files(config):
+        try:
+            return Path(hf_hub_download(config.hf_hub_id, file, etag_timeout=HUB_TIMEOUT))
+        except EntryNotFoundError as error:
+            if type(error).__name__ == "LocalEntryNotFoundError":  # the hub did not answer: it is not about the file
+                raise
+    raise FileNotFoundError(config.hf_hub_id)
+
+
+def _fetch_url(url: str) -> Path:
+    from urllib.request import urlopen
+
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise ConnectionError("downloads are switched off by HF_HUB_OFFLINE")
+    with urlopen(url, timeout=HUB_TIMEOUT):  # answers at once or not at all
+        pass
+    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
+    path.parent.mkdir(parents=True, exist_ok=True)
+    torch.hub.download_url_to_file(url, str(path), progress=False)
+    return path
+
+
+def _cache_folder(config: Any) -> Path:
+    if not config.hf_hub_id:
+        return Path(torch.hub.get_dir()) / "checkpoints"
+    from huggingface_hub.constants import HF_HUB_CACHE
+
+    return Path(HF_HUB_CACHE)
+
+
+def parameter_hash(module: torch.nn.Module) -> str:
+    """SHA-256 over names, types, shapes and bytes of all parameters and buffers.
+
+    Examples
+    --------
+    >>> layer = torch.nn.Linear(2, 1)
+    >>> before = parameter_hash(layer)
+    >>> _ = layer.bias.data.add_(1)
+    >>> before == parameter_hash(layer)
+    False
+    """
+    digest = hashlib.sha256()
+    for name, tensor in sorted([*module.named_parameters(), *module.named_buffers()]):
+        data = tensor.detach().cpu().contiguous()
+        digest.update(f"{name} {data.dtype} {tuple(data.shape)}\n".encode())
+        digest.update(data.reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
