@@ -1,5 +1,6 @@
 """The table of labelling methods. One import and one line per method."""
 
+from labelgen.methods.box import BOX
 from labelgen.methods.method import Method
 from labelgen.methods.point import POINT
 
@@ -7,4 +8,5 @@ __all__ = ["METHODS", "Method"]
 
 METHODS: dict[str, Method] = {
     "point": POINT,
+    "box": BOX,
 }

@@ -26,6 +26,8 @@ class Method:
         False spares the decoding of images for methods that only look at the supervision.
     needs_for
         For methods whose supervision depends on their settings; overrides `needs`.
+    reads_image_for
+        For methods that look at the image only with some settings; overrides `reads_image`.
     """
 
     config: type
@@ -33,7 +35,12 @@ class Method:
     needs: frozenset[str] = frozenset()
     reads_image: bool = True
     needs_for: Callable[[Any], frozenset[str]] | None = None
+    reads_image_for: Callable[[Any], bool] | None = None
 
     def supervision(self, config: Any) -> frozenset[str]:
         """The supervision that the method sees with these settings."""
         return self.needs if self.needs_for is None else self.needs_for(config)
+
+    def wants_image(self, config: Any) -> bool:
+        """Whether images must be decoded with these settings."""
+        return self.reads_image if self.reads_image_for is None else self.reads_image_for(config)

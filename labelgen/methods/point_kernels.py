@@ -194,7 +194,7 @@ def _extremes(mask: np.ndarray, rng: np.random.Generator) -> np.ndarray:
 def background_clicks(mask: Bool[np.ndarray, "h w"], *, n: int, rng: np.random.Generator) -> Int[np.ndarray, "N 2"]:
     """Choose up to `n` pixels farther than 5 from all else where possible; the image's edge is not a boundary here."""
     # OpenCV defines no distance when there is nothing else: then all is background and any pixel will do.
-    far = mask
+    far: np.ndarray = mask
     if not mask.all():
         far = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > BACKGROUND_DISTANCE
     return _draw(far, mask, n, rng)
@@ -208,7 +208,7 @@ def jitter(
         return clicks
     offsets = rng.normal(0, sigma, (len(clicks), JITTER_TRIES, 2))
     tries = np.floor(clicks[:, None] + offsets + 0.5).astype(np.int64)
-    within = ((tries >= 0) & (tries < mask.shape)).all(axis=2)
+    within = np.logical_and(tries >= 0, tries < mask.shape).all(axis=2)
     tries_inside = np.where(within[..., None], tries, 0)
     good = within & mask[tries_inside[..., 0], tries_inside[..., 1]]
     first = good.argmax(axis=1)

@@ -215,7 +215,7 @@ def test_ids_without_clicks_are_failures_and_half_missing_ones_warn(tmp_path):
     config = PointConfig(from_json=(front, back))
     assert human(config).warnings == ("no entry in back.json",)
     assert human(config, "b").warnings == ("no entry in clicks.json", "no click in this image")
-    with pytest.raises(DataError, match="no clicks for c in clicks.json, back.json"):
+    with pytest.raises(DataError, match=r"no clicks for c in clicks\.json, back\.json"):
         human(config, "c")
 
 
