@@ -211,7 +211,7 @@ def method_job(name: str, config: Any, vocabulary: Vocabulary) -> Job:
         config=config_to_json(config),
         make=functools.partial(method.make, config, vocabulary),
         needs=frozenset(method.supervision(config)),
-        reads_image=method.reads_image,
+        reads_image=method.wants_image(config),
         vocabulary=vocabulary,
     )
 
