@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 
-import cv2
 import numpy as np
 from jaxtyping import Bool, Float, Int, UInt8
 
-from labelgen.demo.shapes import Part
+from labelgen.demo.shapes import Part, ellipse
 from labelgen.demo.textures import TILE_SIZE, tiles
 
 OVERSAMPLING = 2  # subpixels along each side of a pixel
 SUBPIXEL_BITS = 4  # polygon corners are rounded to 1/16 of a subpixel
+SHADOW_PERCENT = 66  # brightness of the ground below an object
 OUTLINE_PERCENT = 62  # brightness of the drawn contour between two parts
-FIXED = 1 << 14  # one object unit in the fixed-point texture coordinates
+FIXED_BITS = 14  # of the fixed-point steps from subpixels to object units
 
 
 def placement(
@@ -78,6 +78,17 @@ def paint_object(
     return owned
 
 
+def paint_shadow(
+    image: UInt8[np.ndarray, "H W 3"], row: float, col: float, *, half_height: float, half_width: float
+) -> None:
+    """Darken an ellipse of the ground, in place."""
+    mask = np.zeros(image.shape[:2], dtype=np.uint8)
+    outline = ellipse(row, col, half_height, half_width)
+    _fill_polygon(mask, np.rint(outline * (1 << SUBPIXEL_BITS)).astype(np.int32), 1)
+    shaded = mask > 0
+    image[shaded] = (image[shaded].astype(np.int32) * SHADOW_PERCENT // 100).astype(np.uint8)
+
+
 def _to_subpixels(outline: Float[np.ndarray, "N 2"], matrix: Float[np.ndarray, "2 3"]) -> Int[np.ndarray, "N 2"]:
     """Corners in 1/16 of a subpixel, rounded."""
     pixels = outline @ matrix[:, :2].T + matrix[:, 2]
@@ -99,9 +110,32 @@ def _fill(corners: list[np.ndarray], top: int, left: int, height: int, width: in
     numbers = np.zeros((height, width), dtype=np.uint8)
     origin = np.array([top, left], dtype=np.int32) << SUBPIXEL_BITS
     for number, points in enumerate(corners, start=1):
-        # cv2 takes (column, row)
-        cv2.fillPoly(numbers, [np.ascontiguousarray((points - origin)[:, ::-1])], number, cv2.LINE_8, SUBPIXEL_BITS)
+        _fill_polygon(numbers, points - origin, number)
     return numbers
+
+
+def _fill_polygon(numbers: UInt8[np.ndarray, "h w"], points: Int[np.ndarray, "N 2"], number: int) -> None:
+    """Write `number` wherever a cell's centre lies inside the polygon (even-odd rule), in integers alone.
+
+    cv2.fillPoly fills other borders in other releases of OpenCV; the truth must not depend on that.
+    """
+    cell, half = 1 << SUBPIXEL_BITS, 1 << SUBPIXEL_BITS >> 1
+    low, high = (points.min(axis=0) >> SUBPIXEL_BITS).clip(0), (points.max(axis=0) >> SUBPIXEL_BITS) + 1
+    top, left = int(low[0]), int(low[1])
+    height, width = min(int(high[0]), numbers.shape[0]) - top, min(int(high[1]), numbers.shape[1]) - left
+    if height <= 0 or width <= 0:
+        return
+    here, there = points.astype(np.int64), np.roll(points, -1, axis=0).astype(np.int64)
+    sloped = here[:, 0] != there[:, 0]
+    (row, col), (row_step, col_step) = here[sloped].T, (there - here)[sloped].T
+    centres = (np.arange(top, top + height, dtype=np.int64) * cell + half)[:, None]
+    crossed = (centres >= row) != (centres >= row + row_step)
+    line, edge = np.nonzero(crossed)
+    crossing = col[edge] + col_step[edge] * (centres[line, 0] - row[edge]) // row_step[edge]
+    first = np.clip((crossing + half - 1 >> SUBPIXEL_BITS) - left, 0, width)
+    toggles = np.bincount(line * (width + 1) + first, minlength=height * (width + 1)).astype(np.uint8)
+    inside = np.bitwise_xor.accumulate(toggles.reshape(height, width + 1) & 1, axis=1)[:, :width].view(bool)
+    numbers[top : top + height, left : left + width][inside] = number
 
 
 def _colours(
@@ -113,25 +147,37 @@ def _colours(
     offset: int,
 ) -> Int[np.ndarray, "h w 3"]:
     """Textured colour of each subpixel, with contours between the parts."""
-    inverse = np.linalg.inv(matrix[:, :2] * OVERSAMPLING)
-    steps = np.rint(inverse * FIXED).astype(np.int64)
-    start = -np.rint(inverse @ (matrix[:, 2] * OVERSAMPLING) * FIXED).astype(np.int64)
-    rows = np.arange(top, top + numbers.shape[0])[:, None]
-    cols = np.arange(left, left + numbers.shape[1])[None, :]
-    down = steps[0, 0] * rows + steps[0, 1] * cols + start[0]
-    across = steps[1, 0] * rows + steps[1, 1] * cols + start[1]
-
+    down, across = _object_coordinates(numbers.shape, matrix, top, left)
     paints = [part.paint for part in parts]
-    pitch = np.array([0] + [paint.pitch for paint in paints])[numbers]
-    turned = np.array([False] + [paint.turned for paint in paints])[numbers]
-    tile = np.array([0] + [paint.tile for paint in paints])[numbers]
-    texel = [(coordinate * pitch // (100 * FIXED) + offset) & (TILE_SIZE - 1) for coordinate in (down, across)]
-    value = tiles()[tile, np.where(turned, texel[1], texel[0]), np.where(turned, texel[0], texel[1])].astype(np.int32)
-    base = np.array([(0, 0, 0)] + [paint.base for paint in paints], dtype=np.int32)[numbers]
-    other = np.array([(0, 0, 0)] + [paint.other for paint in paints], dtype=np.int32)[numbers]
-    mixed = base + (((other - base) * value[..., None]) >> 8)
-    mixed[_contour(numbers)] = mixed[_contour(numbers)] * OUTLINE_PERCENT // 100
+    pitch = np.array([0] + [paint.pitch * 1024 // 100 for paint in paints], dtype=np.int32)[numbers]
+    tile = np.array([0] + [paint.tile for paint in paints], dtype=np.intp)[numbers]
+    rows = ((down * pitch >> 16) + offset) & (TILE_SIZE - 1)
+    cols = ((across * pitch >> 16) + offset) & (TILE_SIZE - 1)
+    turned = np.array([False] + [paint.turned for paint in paints])
+    if turned.any():
+        swap = turned[numbers]
+        rows, cols = np.where(swap, cols, rows), np.where(swap, rows, cols)
+    value = tiles().ravel()[(tile * TILE_SIZE + rows) * TILE_SIZE + cols] >> 2
+    base = np.array([(0, 0, 0)] + [paint.base for paint in paints], dtype=np.int32)[:, None]
+    other = np.array([(0, 0, 0)] + [paint.other for paint in paints], dtype=np.int32)[:, None]
+    blends = base + ((other - base) * np.arange(64, dtype=np.int32)[:, None] >> 6)  # part, value, channel
+    mixed = np.take(blends.reshape(-1, 3).astype(np.uint16), numbers.astype(np.intp) * 64 + value, axis=0)
+    edge = _contour(numbers)
+    mixed[edge] = mixed[edge] * OUTLINE_PERCENT // 100
     return mixed
+
+
+def _object_coordinates(
+    shape: tuple[int, ...], matrix: Float[np.ndarray, "2 3"], top: int, left: int
+) -> tuple[Int[np.ndarray, "h w"], Int[np.ndarray, "h w"]]:
+    """Row and column of each subpixel in the object's own units, in 1/64 of a unit."""
+    inverse = np.linalg.inv(matrix[:, :2] * OVERSAMPLING)
+    steps = np.rint(inverse * (1 << FIXED_BITS)).astype(np.int32)
+    start = -np.rint(inverse @ (matrix[:, 2] * OVERSAMPLING) * (1 << FIXED_BITS)).astype(np.int32)
+    rows = np.arange(top, top + shape[0], dtype=np.int32)[:, None]
+    cols = np.arange(left, left + shape[1], dtype=np.int32)[None, :]
+    down, across = (step[0] * rows + step[1] * cols + first for step, first in zip(steps, start, strict=True))
+    return down >> (FIXED_BITS - 6), across >> (FIXED_BITS - 6)
 
 
 def _contour(numbers: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
@@ -146,7 +192,7 @@ def _shrink(
     colours: Int[np.ndarray, "h w 3"], covered: Bool[np.ndarray, "h w"]
 ) -> tuple[Int[np.ndarray, "h2 w2"], Int[np.ndarray, "h2 w2 3"]]:
     """Number of covered subpixels of each pixel (0 to 4) and the sum of their colours."""
-    height, width = covered.shape[0] // 2, covered.shape[1] // 2
-    cover = covered.reshape(height, 2, width, 2).sum(axis=(1, 3), dtype=np.int32)
-    visible = colours * covered[..., None]
-    return cover, visible.reshape(height, 2, width, 2, 3).sum(axis=(1, 3), dtype=np.int32)
+    visible = np.concatenate([colours * covered[..., None], covered[..., None]], axis=2, dtype=np.uint16)
+    pairs = visible[0::2] + visible[1::2]
+    summed = pairs[:, 0::2] + pairs[:, 1::2]
+    return summed[..., 3].astype(np.int32), summed[..., :3].astype(np.int32)
