@@ -37,3 +37,29 @@ def loop_scores(truth, labels, num_classes, unlabelled, background=0, ignore=255
 
 def _share(part, whole):
     return part / whole if whole else math.nan
+
+
+def loop_boundary(mask, distance):
+    """Pixels of a mask within `distance` steps of its contour, by eroding with a 3 x 3 square, one step at a time."""
+    H, W = mask.shape
+    eroded = mask.copy()
+    for _ in range(distance):
+        padded = np.zeros((H + 2, W + 2), bool)
+        padded[1:-1, 1:-1] = eroded
+        eroded = np.array([[padded[r : r + 3, c : c + 3].all() for c in range(W)] for r in range(H)])
+    return mask & ~eroded
+
+
+def loop_contour_distance(truth):
+    """Distance of every pixel to the nearest pixel with another 4-neighbour, plus 1; by comparing all pairs."""
+    H, W = truth.shape
+    steps = ((0, 1), (1, 0), (0, -1), (-1, 0))
+    contour = [
+        (r, c)
+        for r in range(H)
+        for c in range(W)
+        if any(0 <= r + i < H and 0 <= c + j < W and truth[r + i, c + j] != truth[r, c] for i, j in steps)
+    ]
+    return np.array(
+        [[1 + min((math.dist((r, c), p) for p in contour), default=math.inf) for c in range(W)] for r in range(H)]
+    )

@@ -50,11 +50,7 @@ def pair_counts(
            [0, 1, 0]])
     """
     place = f" in {where}" if where else ""
-    if truth.shape != labels.shape:
-        raise ShapeError(
-            f"labels must have the size {truth.shape} of the truth, got {labels.shape}{place}",
-            hint="nothing is resized silently; make the labels at the size of the image",
-        )
+    check_same_size(truth, labels, place=place)
     if num_classes < 1 or min(truth_ignore, label_ignore) < num_classes:
         raise ConfigError(
             f"the ignore ids must lie above the {num_classes} classes, got {truth_ignore} (truth) and {label_ignore}"
@@ -217,6 +213,21 @@ def mean_of_numbers(values: Float64[np.ndarray, " C"]) -> float:
     """Mean of the values that are numbers; nan when there is none, never 0 or 1 in its place."""
     numbers = values[np.isfinite(values)]
     return float(numbers.mean()) if numbers.size else float("nan")
+
+
+def check_same_size(truth: np.ndarray, labels: np.ndarray, *, place: str = "") -> None:
+    """Refuse labels of another size than the truth.
+
+    Raises
+    ------
+    ShapeError
+        With both sizes.
+    """
+    if truth.shape != labels.shape:
+        raise ShapeError(
+            f"labels must have the size {truth.shape} of the truth, got {labels.shape}{place}",
+            hint="nothing is resized silently; make the labels at the size of the image",
+        )
 
 
 def _apply_rule(matrix: np.ndarray, unlabelled: str, background: int | None) -> tuple[np.ndarray, np.ndarray]:
