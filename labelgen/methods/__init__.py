@@ -3,10 +3,12 @@
 from labelgen.methods.box import BOX
 from labelgen.methods.method import Method
 from labelgen.methods.point import POINT
+from labelgen.methods.scribble import SCRIBBLE
 
 __all__ = ["METHODS", "Method"]
 
 METHODS: dict[str, Method] = {
+    "scribble": SCRIBBLE,
     "point": POINT,
     "box": BOX,
 }
