@@ -1,0 +1,167 @@
+"""Compute the tokens of one shard and write it."""
+
+import hashlib
+from collections import OrderedDict
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+from typing import BinaryIO
+
+import numpy as np
+import torch
+
+from labelgen.data.dataset import Dataset
+from labelgen.errors import ConfigError
+from labelgen.nets.backbones import Backbone
+from labelgen.nets.geometry import Geometry
+from segprobe.features.cache import image_sha256
+from segprobe.features.layout import ALIGNMENT, Entry, ShardIndex, View, file_sha256, shard_path, write_json
+
+__all__ = ["write_shard"]
+
+FLOAT16_LIMIT = 6e4  # the largest float16 is 65504
+AHEAD = 2  # batches decoded and resized while the backbone computes
+
+
+@dataclass(frozen=True)
+class _Picture:
+    """One prepared view, with the place its tokens will have in the file."""
+
+    id: str
+    view: int
+    pixels: torch.Tensor
+    geometry: Geometry
+    image_sha256: str
+    offset: int = 0
+
+
+def write_shard(
+    folder: Path,
+    number: int,
+    ids: Sequence[str],
+    *,
+    dataset: Dataset,
+    backbone: Backbone,
+    views: Sequence[View],
+    dtype: str,
+    batch_size: int,
+    on_image: Callable[[], None],
+) -> None:
+    """Write the three files of a shard, the `done` mark last.
+
+    Pictures of one size go through the backbone together. Which ones do depends on the order of the ids alone, so that
+    the bytes of a shard do not depend on what else was computed in this process.
+
+    Raises
+    ------
+    ConfigError
+        When a token does not fit the type.
+    DataError
+        When an image cannot be read.
+    """
+    item = np.dtype(dtype).itemsize * backbone.spec.dim
+    path, partial = shard_path(folder, number, "bin"), shard_path(folder, number, "bin.partial")
+    for suffix in ("done", "json", "bin"):
+        shard_path(folder, number, suffix).unlink(missing_ok=True)
+    written: dict[tuple[str, int], tuple[Entry, int, np.ndarray, np.ndarray]] = {}
+    with partial.open("wb") as stream:
+        pictures = _placed(_prefetched(dataset, backbone, ids, views, ahead=AHEAD * batch_size), item)
+        for batch in _batches_of_one_size(pictures, batch_size):
+            tokens = backbone.tokens(torch.stack([picture.pixels for picture in batch])).cpu().numpy()
+            for picture, matrix in zip(batch, tokens, strict=True):
+                stored = _converted(matrix, dtype, picture.id)
+                written[picture.id, picture.view] = _store(stream, picture, stored)
+                if picture.view == len(views) - 1:
+                    on_image()
+        ends = [entry.offset + _room(cells * item) for entry, cells, _, _ in written.values()]
+        stream.truncate(max(ends))
+    partial.replace(path)
+    _write_index(folder, number, [written[sample_id, view] for sample_id in ids for view in range(len(views))])
+
+
+def _store(stream: BinaryIO, picture: _Picture, matrix: np.ndarray) -> tuple[Entry, int, np.ndarray, np.ndarray]:
+    """Write one matrix and return its entry, tokens, and sums over tokens of values and of squares."""
+    stream.seek(picture.offset)
+    content = matrix.tobytes()
+    stream.write(content)
+    digest = hashlib.sha256(content).hexdigest()
+    entry = Entry(picture.id, picture.view, picture.offset, picture.geometry, digest, picture.image_sha256)
+    rows = matrix.reshape(-1, matrix.shape[-1]).astype(np.float64)
+    return entry, len(rows), rows.sum(axis=0), np.square(rows).sum(axis=0)
+
+
+def _write_index(folder: Path, number: int, written: list[tuple[Entry, int, np.ndarray, np.ndarray]]) -> None:
+    first = [(cells, sums, squares) for entry, cells, sums, squares in written if entry.view == 0]
+    index = ShardIndex(
+        entries=tuple(entry for entry, _, _, _ in written),
+        count=sum(cells for cells, _, _ in first),
+        sums=tuple(np.sum([sums for _, sums, _ in first], axis=0).tolist()),
+        squares=tuple(np.sum([squares for _, _, squares in first], axis=0).tolist()),
+    )
+    write_json(shard_path(folder, number, "json"), index.to_json())
+    sums = {suffix: file_sha256(shard_path(folder, number, suffix)) for suffix in ("bin", "json")}
+    write_json(shard_path(folder, number, "done"), sums)
+
+
+def _converted(matrix: np.ndarray, dtype: str, sample_id: str) -> np.ndarray:
+    largest = float(np.abs(matrix).max())
+    if not largest < (FLOAT16_LIMIT if dtype == "float16" else np.inf):  # NaN fails too
+        raise ConfigError(
+            f"tokens must be finite and below {FLOAT16_LIMIT:g} to be kept as {dtype}, got {largest:g} in {sample_id}",
+            hint="use norm=True, or keep them as float32",
+        )
+    return np.ascontiguousarray(matrix, dtype)
+
+
+def _prefetched(
+    dataset: Dataset, backbone: Backbone, ids: Sequence[str], views: Sequence[View], *, ahead: int
+) -> Iterator[_Picture]:
+    """Decode and prepare in a thread, so far ahead and no further."""
+
+    def prepare(sample_id: str) -> list[_Picture]:
+        image = dataset.image(sample_id)
+        digest = image_sha256(image)
+        pictures = []
+        for number, view in enumerate(views):
+            pixels, geometry = backbone.prepare(image, scale=view.scale, flip=view.flip)
+            pictures.append(_Picture(sample_id, number, pixels, geometry, digest))
+        return pictures
+
+    waiting: list[Future[list[_Picture]]] = []
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        try:
+            for sample_id in ids:
+                waiting.append(pool.submit(prepare, sample_id))
+                if len(waiting) * len(views) > ahead:
+                    yield from waiting.pop(0).result()
+            for future in waiting:
+                yield from future.result()
+        finally:
+            for future in waiting:
+                future.cancel()
+
+
+def _placed(pictures: Iterator[_Picture], item: int) -> Iterator[_Picture]:
+    """Give each picture the next free place in the file."""
+    offset = 0
+    for picture in pictures:
+        yield _Picture(**{**vars(picture), "offset": offset})
+        offset += _room(picture.geometry.grid[0] * picture.geometry.grid[1] * item)
+
+
+def _room(nbytes: int) -> int:
+    return -(-nbytes // ALIGNMENT) * ALIGNMENT
+
+
+def _batches_of_one_size(pictures: Iterator[_Picture], batch_size: int) -> Iterator[list[_Picture]]:
+    """Collect pictures of one size until a batch is full; rare sizes wait, but not more than eight batches in all."""
+    waiting: OrderedDict[tuple[int, int], list[_Picture]] = OrderedDict()
+    for picture in pictures:
+        size = picture.geometry.padded
+        waiting.setdefault(size, []).append(picture)
+        if len(waiting[size]) == batch_size:
+            yield waiting.pop(size)
+        elif sum(map(len, waiting.values())) >= 8 * batch_size:
+            yield waiting.popitem(last=False)[1]
+    yield from waiting.values()
