@@ -68,7 +68,7 @@ class Architecture:
         """The same reading of another copy of the network."""
         return replace(self, model=model)
 
-    def read(self, batch: Float[torch.Tensor, "B 3 height width"]) -> Float[torch.Tensor, "B h w D"]:
+    def read(self, batch: Float[torch.Tensor, "B channels height width"]) -> Float[torch.Tensor, "B h w D"]:
         """Tokens of all layers, in the arithmetic of the model; coarse layers are resampled bilinearly to the finest.
 
         Without the final norm of the model when `norm` is False.

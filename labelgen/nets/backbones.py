@@ -111,7 +111,7 @@ class Backbone:
 
     def prepare(
         self, image: UInt8[np.ndarray, "H W 3"], *, scale: float = 1.0, flip: bool = False
-    ) -> tuple[Float32[torch.Tensor, "3 height width"], Geometry]:
+    ) -> tuple[Float32[torch.Tensor, "channels height width"], Geometry]:
         """Resize, mirror, normalise and pad one image.
 
         Zeros are padded after normalising, evenly on both sides (one more below and right when odd).
@@ -159,7 +159,7 @@ class Backbone:
         picture[:, top : top + height, left : left + width] = normal.transpose(2, 0, 1)
         return torch.from_numpy(picture)
 
-    def tokens(self, batch: Float32[torch.Tensor, "B 3 height width"]) -> Float32[torch.Tensor, "B h w D"]:
+    def tokens(self, batch: Float32[torch.Tensor, "B channels height width"]) -> Float32[torch.Tensor, "B h w D"]:
         """Tokens of prepared images of one size, without any trace for gradients.
 
         On a CPU the last bits may depend on which images share a batch, and on the number of threads.
@@ -172,7 +172,7 @@ class Backbone:
         with torch.inference_mode():
             return self.trainable_tokens(batch)
 
-    def trainable_tokens(self, batch: Float[torch.Tensor, "B 3 height width"]) -> Float32[torch.Tensor, "B h w D"]:
+    def trainable_tokens(self, batch: Float[torch.Tensor, "B channels height width"]) -> Float32[torch.Tensor, "B h w D"]:
         """Like `tokens`, with gradients where parameters ask for them: for tuning the backbone.
 
         Raises

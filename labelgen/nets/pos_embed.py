@@ -19,8 +19,8 @@ OFFSET = 0.1  # DINO and DINOv2, `interpolate_pos_encoding`: keeps floor(M * (n 
 
 
 def official_positions(
-    positions: Float[torch.Tensor, "1 N D"], grid: tuple[int, int], *, prefix: int, registers: bool
-) -> Float[torch.Tensor, "1 M D"]:
+    positions: Float[torch.Tensor, "one N D"], grid: tuple[int, int], *, prefix: int, registers: bool
+) -> Float[torch.Tensor, "one M D"]:
     """Resample square-grid positions to `grid`.
 
     Parameters
