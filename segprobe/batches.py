@@ -1,0 +1,234 @@
+"""What a training step sees: a pure function of the seed and the number of the step, so resuming needs no state."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+import torch
+from jaxtyping import Float, Int64
+from torch import Tensor, nn
+
+from labelgen.errors import ShapeError
+from labelgen.nets.geometry import Geometry
+from segprobe.config import FitConfig
+from segprobe.labels import ImageLabels, LabelSet
+from segprobe.losses import LOSSES
+from segprobe.sampling import bilinear_corners, read_logits, sample_pixels, upsample_logits
+
+__all__ = ["BatchMaker", "FeatureSource", "ImageTokens", "TokenBatch", "batch_loss", "pixel_logits", "read_at_pixels"]
+
+UNLABELLED = -1  # not 255, which may be the column of a class
+ORDER, VIEW, PIXELS, DROPOUT = range(4)  # streams of random numbers that must not meet
+
+
+class ImageTokens(Protocol):
+    """The tokens of one image in one view."""
+
+    tokens: Float[Tensor, "h w D"]
+    geometry: Geometry
+
+
+class FeatureSource(Protocol):
+    """Where tokens come from: a `FeatureCache`, or a stand-in."""
+
+    ids: Sequence[str]
+    views: Sequence[object]
+    mean: np.ndarray
+    std: np.ndarray
+
+    def features(self, sample_id: str, view_index: int) -> ImageTokens:
+        """Tokens and geometry of one view of one image."""
+        ...
+
+
+@dataclass(frozen=True)
+class TokenBatch:
+    """Tokens of several images, and the labelled pixels that the loss reads from them.
+
+    Parameters
+    ----------
+    tokens
+        Only the tokens that are needed, of all images one after the other.
+    owners
+        Which image of the batch each token belongs to.
+    corners, corner_weights
+        The four tokens around each pixel and their bilinear weights.
+    columns
+        Column of the true class of each pixel in the logits.
+    pixel_weights
+        Weight of each pixel in the loss.
+    grids
+        With full sampling: geometry and first token of each image, whose logits are up-sampled; `columns` and
+        `pixel_weights` then hold every pixel, unlabelled ones as -1, and there are no corners.
+    """
+
+    tokens: Float[Tensor, "T D"]
+    owners: Int64[Tensor, "T"]
+    corners: Int64[Tensor, "K 4"]
+    corner_weights: Float[Tensor, "K 4"]
+    columns: Int64[Tensor, "P"]
+    pixel_weights: Float[Tensor, "P"]
+    grids: tuple[tuple[Geometry, int], ...] = ()
+
+
+class BatchMaker:
+    """Makes the batch of any step.
+
+    Parameters
+    ----------
+    source
+        Tokens of every image of `labels`.
+    config
+        batch_size, sampling, pixels, reduction, feature_dropout and seed are used.
+    """
+
+    def __init__(self, source: FeatureSource, labels: LabelSet, config: FitConfig, *, device: str = "cpu") -> None:
+        self.source = source
+        self.labels = labels
+        self.config = config
+        self.device = device
+        self.ids = labels.ids
+        self.batch_size = min(config.batch_size, len(self.ids))
+        self.steps_per_epoch = -(-len(self.ids) // self.batch_size)
+        self.column_of = np.full(labels.vocabulary.num_classes, UNLABELLED, np.int64)
+        self.column_of[list(labels.class_ids)] = np.arange(len(labels.class_ids))
+
+    @property
+    def num_steps(self) -> int:
+        """Updates of the whole fit."""
+        return self.config.steps or self.config.epochs * self.steps_per_epoch
+
+    def chosen(self, step: int) -> list[tuple[str, int]]:
+        """Ids and views of a step: each epoch visits every image once, and each image takes its views in turn."""
+        epoch, position = divmod(step, self.steps_per_epoch)
+        order = np.random.default_rng([self.config.seed, ORDER, epoch]).permutation(len(self.ids))
+        first_view = np.random.default_rng([self.config.seed, VIEW]).integers(len(self.source.views), size=len(order))
+        images = order[position * self.batch_size : (position + 1) * self.batch_size]
+        return [(self.ids[i], int(first_view[i] + epoch) % len(self.source.views)) for i in images]
+
+    def batch(self, step: int) -> TokenBatch:
+        """The batch of a step."""
+        rng = np.random.default_rng([self.config.seed, PIXELS, step])
+        return self.assemble(self.chosen(step), rng)
+
+    def assemble(self, chosen: Sequence[tuple[str, int]], rng: np.random.Generator) -> TokenBatch:
+        """Read tokens and draw pixels for the given images and views."""
+        if self.config.sampling == "full":
+            return self._full(chosen)
+        tokens, corners, weights, columns, pixel_weights, owners = [], [], [], [], [], []
+        first = 0
+        for number, (sample_id, view) in enumerate(chosen):
+            features = self.source.features(sample_id, view)
+            labels = self._labels(sample_id, features.geometry)
+            drawn = sample_pixels(labels, rng, count=self.config.pixels, balanced=self.config.sampling == "balanced")
+            at, share = bilinear_corners(features.geometry, drawn.pixels)
+            rows, at = _only_needed(features.tokens, at)
+            tokens.append(rows)
+            corners.append(at + first)
+            weights.append(share)
+            columns.append(self.column_of[drawn.classes])
+            pixel_weights.append(self._reduced(drawn.weights))
+            owners.append(np.full(len(rows), number))
+            first += len(rows)
+        return TokenBatch(
+            tokens=torch.cat(tokens).to(self.device, torch.float32),
+            owners=self._tensor(owners),
+            corners=self._tensor(corners),
+            corner_weights=self._tensor(weights),
+            columns=self._tensor(columns),
+            pixel_weights=self._tensor(pixel_weights),
+        )
+
+    def _full(self, chosen: Sequence[tuple[str, int]]) -> TokenBatch:
+        tokens, owners, columns, pixel_weights, grids = [], [], [], [], []
+        first = 0
+        for number, (sample_id, view) in enumerate(chosen):
+            features = self.source.features(sample_id, view)
+            labels = self._labels(sample_id, features.geometry)
+            flat = labels.map().reshape(-1)
+            labelled = flat != labels.ignore
+            column = np.full(len(flat), UNLABELLED, np.int64)
+            column[labelled] = self.column_of[flat[labelled]]
+            rows = features.tokens.reshape(-1, features.tokens.shape[-1])
+            tokens.append(rows)
+            columns.append(column)
+            pixel_weights.append(self._reduced(labelled.astype(np.float32)))
+            owners.append(np.full(len(rows), number))
+            grids.append((features.geometry, first))
+            first += len(rows)
+        return TokenBatch(
+            tokens=torch.cat(tokens).to(self.device, torch.float32),
+            owners=self._tensor(owners),
+            corners=torch.empty(0, 4, dtype=torch.int64, device=self.device),
+            corner_weights=torch.empty(0, 4, device=self.device),
+            columns=self._tensor(columns),
+            pixel_weights=self._tensor(pixel_weights),
+            grids=tuple(grids),
+        )
+
+    def dropout_mask(self, batch: TokenBatch, step: int, dim: int) -> Float[Tensor, "T D"] | None:
+        """Channels to keep, scaled so that the mean stays; the same channels for all tokens of an image."""
+        rate = self.config.feature_dropout
+        if not rate:
+            return None
+        rng = np.random.default_rng([self.config.seed, DROPOUT, step])
+        kept = rng.random((int(batch.owners.max()) + 1, dim)) >= rate
+        return torch.from_numpy((kept / (1 - rate)).astype(np.float32)).to(self.device)[batch.owners]
+
+    def _labels(self, sample_id: str, geometry: Geometry) -> ImageLabels:
+        labels = self.labels.images[sample_id]
+        if labels.size != geometry.size:
+            raise ShapeError(
+                f"labels must have the size {geometry.size} of the image, got {labels.size} in {sample_id}"
+                f" of {self.labels.name}",
+                hint="nothing is resized silently; make the labels at the size of the image",
+            )
+        return labels
+
+    def _reduced(self, weights: np.ndarray) -> np.ndarray:
+        return weights / weights.sum() if self.config.reduction == "image" else weights
+
+    def _tensor(self, parts: Sequence[np.ndarray]) -> Tensor:
+        return torch.from_numpy(np.concatenate(parts)).to(self.device)
+
+
+def _only_needed(
+    tokens: Float[Tensor, "h w D"], corners: Int64[np.ndarray, "K 4"]
+) -> tuple[Float[Tensor, "T D"], Int64[np.ndarray, "K 4"]]:
+    """Keep the tokens that some pixel touches, which are few for clicks, and renumber the corners."""
+    rows = tokens.reshape(-1, tokens.shape[-1])
+    touched = np.zeros(len(rows), bool)
+    touched[corners] = True
+    needed = np.flatnonzero(touched)
+    if len(needed) == len(rows):
+        return rows, corners
+    number = np.cumsum(touched) - 1
+    return rows[torch.from_numpy(needed)], number[corners]
+
+
+def pixel_logits(head: nn.Module, batch: TokenBatch, mask: Float[Tensor, "T D"] | None = None) -> Float[Tensor, "P C"]:
+    """Logits at the pixels of a batch; `mask` multiplies the standardised features."""
+    tokens = batch.tokens
+    if mask is not None:
+        tokens = (tokens - head.mean) * mask + head.mean  # scaled about the mean: a hidden channel is an average one
+    return read_at_pixels(head(tokens), batch)
+
+
+def read_at_pixels(values: Float[Tensor, "T C"], batch: TokenBatch) -> Float[Tensor, "P C"]:
+    """Interpolate values of the tokens of a batch at its pixels."""
+    if not batch.grids:
+        return read_logits(values, batch.corners, batch.corner_weights)
+    planes = []
+    for geometry, first in batch.grids:
+        height, width = geometry.grid
+        grid = values[first : first + height * width].view(height, width, -1)
+        planes.append(upsample_logits(grid, geometry).flatten(0, 1))
+    return torch.cat(planes)
+
+
+def batch_loss(
+    head: nn.Module, batch: TokenBatch, *, loss: str = "ce", mask: Float[Tensor, "T D"] | None = None
+) -> Float[Tensor, ""]:
+    """The loss of a head on a batch."""
+    return LOSSES[loss](pixel_logits(head, batch, mask), batch.columns, weights=batch.pixel_weights, ignore=UNLABELLED)

@@ -1,0 +1,40 @@
+"""The `segprobe` command: a table of commands, each in its own module and imported when it is called."""
+
+import importlib.util
+import sys
+from collections.abc import Sequence
+
+from labelgen import __version__
+from labelgen.commands.frame import new_app, run_cli
+
+__all__ = ["app", "main"]
+
+HELP = "Train a light segmentation head on a frozen self-supervised ViT from imperfect labels."
+
+COMMANDS = {  # name: (module and function, one line of help)
+    "demo": (
+        "segprobe.commands.demo:demo",
+        "The whole path on built-in scenes: labels, their quality, a probe on each.",
+    ),
+    "fit": ("segprobe.commands.fit:fit", "Train the head from a run of labels."),
+    "eval": ("segprobe.commands.eval:evaluate", "The mIoU of a probe."),
+    "predict": ("segprobe.commands.predict:predict", "Label images with a probe, into a run folder."),
+    "cache": ("segprobe.commands.cache:cache", "Compute features ahead of time."),
+    "backbones": ("segprobe.commands.backbones:backbones", "List the backbones that are known."),
+    "tokens": ("segprobe.commands.tokens:tokens", "Draw the tokens of an image: k-means and principal components."),
+}
+
+app = new_app("segprobe", help=HELP, version=__version__)
+
+for _name, (_target, _sentence) in COMMANDS.items():
+    if importlib.util.find_spec(_target.partition(":")[0]):
+        app.command(_target, name=_name, help=_sentence)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command line and return its exit code."""
+    return run_cli(app, argv)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,1 @@
+"""Commands of `segprobe`, one module each; none imports torch before it is called."""

@@ -1,0 +1,119 @@
+"""`segprobe fit [RUN]`: train the head from a run of labels."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from labelgen.commands.common import DataFlags as AllDataFlags
+from labelgen.commands.common import Switch, data_path, open_dataset_from, print_json, print_table, progress_bar
+from labelgen.data.dataset import Dataset
+from labelgen.errors import ConfigError, RunFolderError
+from segprobe.commands.flags import BackboneFlags, JsonFlag
+from segprobe.config import FitConfig
+
+__all__ = ["fit"]
+
+TRUTH = "truth"
+
+
+def fit(
+    run: str = "",
+    /,
+    *,
+    data: str = "",
+    out: str = "",
+    cache: str = "cache",
+    device: str = "auto",
+    overwrite: Switch = False,
+    as_json: JsonFlag = False,
+    settings: Annotated[FitConfig | None, Parameter(name="*", group="Training")] = None,
+    backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
+    images: Annotated[AllDataFlags | None, Parameter(name="*", group="Images")] = None,
+) -> None:
+    """Train a light head on a frozen backbone from imperfect labels.
+
+    The same command again finishes what was interrupted. Features are computed once and kept below --cache.
+
+    Parameters
+    ----------
+    run
+        Run folder, folder of mask PNGs, or `truth` for full supervision. Default: the newest run.
+    data
+        Images of the labels. Default: those that the run was made from.
+    out
+        Folder of the probe. Default: probes/RUN.
+    cache
+        Folder below which features are kept.
+    device
+        cpu, cuda, or auto for a GPU where there is one.
+    overwrite
+        Replace a probe that is already there.
+    """
+    from segprobe.fit import fit as fit_probe
+
+    config, flags, images = settings or FitConfig(), backbone or BackboneFlags(), images or AllDataFlags()
+    source, dataset = open_supervision(run, data, images)
+    folder = Path(out or f"probes/{source.name}")
+    with progress_bar("fit") as progress:
+        report = fit_probe(
+            source,
+            dataset,
+            backbone=flags.config(dataset.spec),
+            config=config,
+            out=folder,
+            cache=Path(cache),
+            device=device,
+            overwrite=overwrite,
+            progress=progress,
+        )
+    facts: dict[str, Any] = {**vars(report), "out": str(report.out)}
+    if as_json:
+        print_json(facts)
+        return
+    title = f"{report.out} is complete: nothing to do" if report.already else f"probe: {report.out}"
+    rows = [
+        ("labels", source.name),
+        ("images", f"{report.images}" + (f" ({report.skipped} without a label left out)" if report.skipped else "")),
+        ("coverage", f"{100 * report.coverage:.2f} % of the pixels"),
+        ("seconds", f"{report.seconds:.1f}"),
+        ("next", f"segprobe eval {data_path(report.out)}"),
+    ]
+    if not report.already:
+        again = f" ({report.first_step} of them before)" if report.first_step else ""
+        rows.insert(3, ("steps", f"{report.steps}{again}"))
+        rows.insert(4, ("last loss", "-" if report.loss is None else f"{report.loss:.3f}"))
+    if report.background not in ("", "none"):
+        rows.insert(3, ("background", f"no label shows it; rule `{report.background}` stands in"))
+    print_table(("", ""), rows, title=title)
+
+
+def open_supervision(run: str, data: str, images: AllDataFlags) -> tuple[Any, Dataset]:
+    """The labels and their images.
+
+    Raises
+    ------
+    ConfigError
+        When the labels do not say which images they belong to.
+    """
+    from labelgen.data.open import reopen
+    from labelgen.store import newest_run, open_labels
+    from segprobe.labels import TruthSource
+
+    if run == TRUTH and not Path(run).exists():
+        dataset = open_dataset_from(images, data or "demo")
+        return TruthSource(dataset), dataset
+    path = Path(run) if run else newest_run()
+    if data:
+        dataset = open_dataset_from(images, data)
+        return open_labels(path, vocabulary=dataset.vocabulary), dataset
+    if not (path / "run.json").exists():
+        if path.is_dir():
+            raise ConfigError(f"which images do the masks in {path} belong to?", hint="name them: --data DATA")
+        raise RunFolderError(f"no such run or folder: {path}", hint="labelgen scribble --out RUN makes one")
+    if images != AllDataFlags():
+        raise ConfigError("--split, --ids, --limit, --vocab and --tags choose from --data, which was not given")
+    source = open_labels(path)
+    if source.spec is None:
+        raise ConfigError(f"{path} does not say which data it was made from", hint="name them: --data DATA")
+    return source, reopen(source.spec)

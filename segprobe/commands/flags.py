@@ -1,0 +1,119 @@
+"""Flags that several commands of segprobe share, and the choice of what was not typed."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from labelgen.data.dataset import Dataset, DataSpec
+from labelgen.errors import ConfigError
+from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
+
+__all__ = ["BackboneFlags", "JsonFlag", "evaluation_data"]
+
+JsonFlag = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document on stdout.")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class BackboneFlags:
+    """The frozen backbone.
+
+    Parameters
+    ----------
+    backbone
+        demo-ssvt, or a timm model. Default: demo-ssvt on the demo data, else a small DINOv2.
+    weights
+        Checkpoint file (.safetensors, .pth). Default: the published weights.
+    layers
+        Blocks or stages to concatenate, as 2,5,-1; negative ones count from the end.
+    norm
+        Apply the final norm of the model.
+    policy
+        How images are sized: keep (short side to --size), square (both sides), native (not at all).
+    size
+        Short side in pixels; 0 for the model's own.
+    max_size
+        Limit of the long side; 0 for twice the size.
+    pos_interp
+        How positions are resampled to other grids: timm or official.
+    dtype
+        Arithmetic of the backbone: auto, float32, bfloat16 or float16.
+    output_stride
+        CNNs: replace stride by dilation down to this output stride; 0 leaves it.
+    """
+
+    backbone: str = ""
+    weights: str = ""
+    layers: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-1"
+    norm: bool = True
+    policy: str = "keep"
+    size: int = 0
+    max_size: int = 0
+    pos_interp: str = "timm"
+    dtype: str = "auto"
+    output_stride: int = 0
+
+    def config(self, data: DataSpec) -> BackboneConfig:
+        """The backbone for these data."""
+        for name, value, known in (
+            ("policy", self.policy, ("keep", "square", "native")),
+            ("pos-interp", self.pos_interp, ("timm", "official")),
+            ("dtype", self.dtype, ("auto", "float32", "bfloat16", "float16")),
+        ):
+            if value not in known:
+                raise ConfigError(f"--{name} must be one of {', '.join(known)}, got {value!r}")
+        return BackboneConfig(
+            name=self.backbone or (DEMO_BACKBONE if data.kind == "demo" else REAL_BACKBONE),
+            weights=self.weights,
+            layers=parse_layers(self.layers),
+            norm=self.norm,
+            policy=self.policy,  # type: ignore[arg-type]
+            size=self.size,
+            max_size=self.max_size,
+            pos_interp=self.pos_interp,  # type: ignore[arg-type]
+            dtype=self.dtype,  # type: ignore[arg-type]
+            output_stride=self.output_stride,
+        )
+
+
+def parse_layers(text: str) -> tuple[int, ...]:
+    """Read a list of layers.
+
+    Raises
+    ------
+    ConfigError
+        When it is anything but whole numbers between commas.
+
+    Examples
+    --------
+    >>> parse_layers("5,-1")
+    (5, -1)
+    """
+    try:
+        return tuple(int(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(
+            f"--layers must be whole numbers between commas, got {text!r}", hint="--layers=2,5,-1"
+        ) from None
+
+
+def evaluation_data(data: str, split: str, trained_on: DataSpec | None, *, limit: int = 0, ids: str = "") -> Dataset:
+    """The data of `eval` and `predict`: those that were typed, else the probe's own in another split.
+
+    Raises
+    ------
+    ConfigError
+        When nothing was typed and the probe does not know its data.
+    """
+    from dataclasses import replace
+
+    from labelgen.data.open import open_data, reopen
+
+    if data:
+        vocabulary = trained_on.vocabulary if trained_on else ""
+        return open_data(data, split=split, vocabulary=vocabulary, ids_file=ids, limit=limit)
+    if trained_on is None:
+        raise ConfigError("the probe does not say which data it was trained on", hint="name the data: --data DATA")
+    file = str(Path(ids).resolve()) if ids else ""
+    return reopen(replace(trained_on, split=split or trained_on.split, ids_file=file, limit=limit))

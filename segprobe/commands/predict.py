@@ -1,0 +1,145 @@
+"""`segprobe predict [PROBE] [DATA]`: predictions as a run folder, to be scored, refined or trained on again."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from labelgen.commands.common import (
+    EXIT_DONE,
+    EXIT_SOME_FAILED,
+    Switch,
+    data_path,
+    parse_shard,
+    print_json,
+    print_table,
+    progress_bar,
+)
+from labelgen.errors import ConfigError
+from segprobe.commands.flags import JsonFlag, evaluation_data
+
+if TYPE_CHECKING:
+    from segprobe.predict import PredictConfig
+
+__all__ = ["ViewFlags", "predict"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ViewFlags:
+    """How the probe looks at an image.
+
+    Parameters
+    ----------
+    window
+        Side in pixels of windows that are looked at one by one; 0 looks at the whole image.
+    stride
+        Pixels between windows; 0 for two thirds of --window.
+    flip
+        Also look at the mirrored image, and average.
+    test_scales
+        Factors on the size at which the backbone sees the image, as 1,1.5; probabilities are averaged.
+    """
+
+    window: int = 0
+    stride: int = 0
+    flip: Switch = False
+    test_scales: str = "1"
+
+    def config(self) -> "PredictConfig":
+        """The settings of the predictor."""
+        from segprobe.predict import PredictConfig
+
+        try:
+            scales = tuple(float(part) for part in self.test_scales.split(","))
+        except ValueError:
+            raise ConfigError(f"--test-scales must be numbers between commas, got {self.test_scales!r}") from None
+        return PredictConfig(window=self.window, stride=self.stride, flip=self.flip, scales=scales)
+
+
+def predict(
+    probe: str = "",
+    data: str = "",
+    /,
+    *,
+    split: str = "val",
+    ids: str = "",
+    limit: int = 0,
+    out: str = "runs/predict",
+    save_scores: Switch = False,
+    min_score: float = 0.0,
+    workers: int = 1,
+    shard: str = "1/1",
+    overwrite: Switch = False,
+    strict: Switch = False,
+    device: str = "auto",
+    weights: str = "",
+    as_json: JsonFlag = False,
+    views: Annotated[ViewFlags | None, Parameter(name="*", group="Views")] = None,
+) -> int:
+    """Label images with a probe.
+
+    Parameters
+    ----------
+    probe
+        Folder of the probe. Default: the newest below probes/.
+    data
+        Images to label. Default: the data that the probe was trained on.
+    split
+        Part of the data set.
+    ids
+        File with one image id a line; only these.
+    limit
+        Only the first N images; 0 for all.
+    out
+        Run folder to write.
+    save_scores
+        Keep the class probabilities beside the labels.
+    min_score
+        A pixel whose best probability does not exceed this stays unlabelled.
+    workers
+        Processes.
+    shard
+        Label only part i of n, as i/n.
+    overwrite
+        Replace a run that is already there.
+    strict
+        Stop at the first image that cannot be labelled.
+    device
+        cpu, cuda, or auto for a GPU where there is one.
+    weights
+        Where the checkpoint of the backbone lies now, if it was moved.
+    """
+    from labelgen.run import RunOptions
+    from segprobe.predict import predict_run
+    from segprobe.probe_file import newest_probe, open_probe
+
+    path = Path(probe) if probe else newest_probe()
+    dataset = evaluation_data(data, split, open_probe(path).data, limit=limit, ids=ids)
+    options = RunOptions(
+        workers=workers,
+        shard=parse_shard(shard),
+        overwrite=overwrite,
+        save_scores=save_scores,
+        strict=strict,
+        min_score=min_score,
+    )
+    with progress_bar("predict") as progress:
+        report = predict_run(
+            path,
+            dataset,
+            Path(out),
+            config=(views or ViewFlags()).config(),
+            options=options,
+            device=device,
+            weights=weights,
+            progress=progress,
+        )
+    if as_json:
+        keys = ("done", "skipped", "failed", "complete", "coverage")
+        print_json({"out": str(report.out), "probe": str(path), **{key: getattr(report, key) for key in keys}})
+    else:
+        rows = [("images", report.done + report.skipped), ("failed", report.failed)]
+        rows += [("next", f"labelgen quality {data_path(report.out)}")]
+        print_table(("", ""), rows, title=f"predictions: {report.out}")
+    return EXIT_SOME_FAILED if report.failed else EXIT_DONE

@@ -1,0 +1,260 @@
+"""Train a head on frozen features from labels: read labels, cache features, train, write the probe."""
+
+import json
+import logging
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from labelgen.data import Dataset
+from labelgen.nets.backbone_config import BackboneConfig
+from labelgen.nets.backbones import Backbone, load_backbone, parameter_hash
+from segprobe.background import add_background, background_rule
+from segprobe.batches import BatchMaker, FeatureSource
+from segprobe.config import FitConfig
+from segprobe.features import FeatureCache, View, build_cache, cache_fingerprint, cache_name
+from segprobe.fit_folder import begin_fit, finish_fit
+from segprobe.heads import make_head
+from segprobe.labels import Labels, LabelSet, read_labels
+from segprobe.predict import resolve_device
+from segprobe.probe_file import Probe, save_probe
+from segprobe.training import Progress, fit_ridge, train_head
+
+__all__ = ["FitReport", "FittedHead", "cached_features", "fit", "fit_head", "views_of"]
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True)
+class FitReport:
+    """What a fit did.
+
+    Parameters
+    ----------
+    out
+        Folder of the probe.
+    images, skipped
+        Images with labels, and without.
+    coverage
+        Labelled share of all pixels.
+    background
+        Rule that supplied missing background; none where nothing was missing.
+    steps
+        Updates of the whole fit; 0 for the closed form.
+    first_step
+        Updates that an earlier, interrupted call had made.
+    loss
+        Of the last step; None for the closed form and when nothing was left to do.
+    seconds
+        Of this call, features included.
+    already
+        The fit was complete before; nothing was done.
+    """
+
+    out: Path
+    images: int
+    skipped: int
+    coverage: float
+    background: str
+    steps: int
+    first_step: int
+    loss: float | None
+    seconds: float
+    already: bool = False
+
+
+def fit(
+    source: Labels,
+    dataset: Dataset,
+    *,
+    backbone: BackboneConfig,
+    config: FitConfig,
+    out: Path,
+    cache: Path = Path("cache"),
+    device: str = "auto",
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> FitReport:
+    """Fit a probe; the same call again goes on where an earlier one stopped.
+
+    Parameters
+    ----------
+    source
+        A run folder, a folder of masks, or the truth.
+    dataset
+        The images of the labels.
+    out
+        Folder of the probe.
+    cache
+        Folder below which features are kept, for this fit and others.
+    overwrite
+        Replace what is in `out`.
+
+    Raises
+    ------
+    RunFolderError
+        When `out` holds a fit of other settings.
+    DataError
+        When there is no labelled pixel, or labels and images differ in size.
+    """
+    start = time.perf_counter()
+    labels = read_labels(source, dataset)
+    frozen = load_backbone(backbone, device=resolve_device(device))
+    settings = _settings(labels, dataset, frozen, config)
+    if begin_fit(out, settings, overwrite=overwrite):
+        return _report(out, labels, None, start)
+    before = parameter_hash(frozen.model)
+    features = cached_features(dataset, labels.ids, frozen, cache, views_of(config), progress=progress)
+    fitted = fit_head(labels, features, config, folder=out, device=resolve_device(device), progress=progress)
+    if parameter_hash(frozen.model) != before:
+        raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
+    save_probe(out, _probe(fitted, frozen, labels, dataset, config, source))
+    finish_fit(out, settings)
+    return _report(out, labels, fitted, start)
+
+
+@dataclass(frozen=True)
+class FittedHead:
+    """A trained head with what was found out on the way.
+
+    Parameters
+    ----------
+    head
+        In eval mode, on the CPU.
+    class_ids
+        Vocabulary id of each of its logits.
+    background
+        The rule that supplied missing background.
+    steps
+        Updates of the whole fit, those of earlier calls included.
+    losses
+        Of the updates of this call.
+    """
+
+    head: nn.Module
+    class_ids: tuple[int, ...]
+    background: str
+    steps: int
+    losses: tuple[float, ...]
+
+
+def fit_head(
+    labels: LabelSet,
+    features: FeatureSource,
+    config: FitConfig,
+    *,
+    folder: Path | None = None,
+    device: str = "cpu",
+    progress: Progress | None = None,
+) -> FittedHead:
+    """Train a head on features at hand.
+
+    Parameters
+    ----------
+    folder
+        Where checkpoints and metrics go, and where an interrupted fit is taken up; None keeps nothing.
+    """
+    rule = background_rule(config.background, labels)
+    if rule != "none":
+        log.warning(
+            "no label of %s shows the background: pixels unlike the labelled ones stand in for it (--background %s)",
+            labels.name,
+            rule,
+        )
+        labels = add_background(labels, features, rule=rule)
+    head = make_head(
+        config.head,
+        torch.as_tensor(features.mean),
+        torch.as_tensor(features.std),
+        num_classes=len(labels.class_ids),
+        hidden=config.hidden,
+        seed=config.seed,
+    ).to(device)
+    maker = BatchMaker(features, labels, config, device=device)
+    losses: list[float] = []
+    if config.head == "ridge" or config.init == "ridge":
+        fit_ridge(head, maker, progress=progress)
+    if config.head != "ridge":
+        losses = train_head(head, maker, folder=folder, progress=progress)
+    steps = 0 if config.head == "ridge" else maker.num_steps
+    return FittedHead(head.cpu().eval(), labels.class_ids, rule, steps, tuple(losses))
+
+
+def views_of(config: FitConfig) -> tuple[View, ...]:
+    """The views that training uses: every scale, and its mirror image when `flip` is on."""
+    flips = (False, True) if config.flip else (False,)
+    return tuple(View(scale=scale, flip=flip) for scale in config.scales for flip in flips)
+
+
+def cached_features(
+    dataset: Dataset,
+    ids: Sequence[str],
+    backbone: Backbone,
+    root: Path,
+    views: tuple[View, ...],
+    *,
+    progress: Progress | None = None,
+) -> FeatureCache:
+    """Open the features of these images below `root`, or compute and keep them."""
+    folder = root / cache_name(cache_fingerprint(dataset, ids, backbone, views=views))
+    return build_cache(dataset, ids, backbone, folder, views=views, progress=progress)
+
+
+def _probe(
+    fitted: FittedHead, backbone: Backbone, labels: LabelSet, dataset: Dataset, config: FitConfig, source: Labels
+) -> Probe:
+    return Probe(
+        head=fitted.head,
+        kind=config.head,
+        hidden=config.hidden if config.head == "mlp" else 0,
+        class_ids=fitted.class_ids,
+        vocabulary=labels.vocabulary,
+        backbone=backbone.config,
+        fingerprint=backbone.fingerprint(),
+        labels={
+            "name": labels.name,
+            "path": str(getattr(source, "path", None) or ""),
+            "images": len(labels.ids),
+            "skipped": len(labels.skipped),
+            "coverage": labels.coverage,
+            "digest": labels.digest(),
+            "background": fitted.background,
+        },
+        data=dataset.spec,
+        config=config.to_json(),
+        figures={"steps": fitted.steps, "loss": fitted.losses[-1] if fitted.losses else None},
+    )
+
+
+def _settings(labels: LabelSet, dataset: Dataset, backbone: Backbone, config: FitConfig) -> dict[str, Any]:
+    """What must be the same for a fit to be taken up again."""
+    kept = config.to_json()
+    del kept["checkpoint_every"]  # changes no bit of the result
+    settings = {
+        "config": kept,
+        "backbone": backbone.fingerprint(),
+        "data": dataset.spec.to_json(),
+        "labels": {"digest": labels.digest()},
+    }
+    return json.loads(json.dumps(settings))
+
+
+def _report(out: Path, labels: LabelSet, fitted: FittedHead | None, start: float) -> FitReport:
+    steps, done = (fitted.steps, len(fitted.losses)) if fitted else (0, 0)
+    return FitReport(
+        out=out,
+        images=len(labels.ids),
+        skipped=len(labels.skipped),
+        coverage=labels.coverage,
+        background=fitted.background if fitted else "",
+        steps=steps,
+        first_step=steps - done,
+        loss=fitted.losses[-1] if fitted and fitted.losses else None,
+        seconds=time.perf_counter() - start,
+        already=fitted is None,
+    )

@@ -1,0 +1,66 @@
+"""The folder of a fit: begun, taken up again with the same settings, refused with others, complete."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from labelgen.errors import RunFolderError
+from labelgen.masks import write_atomic
+from labelgen.store.header import differences
+from segprobe.probe_file import DESCRIPTION, TENSORS
+from segprobe.training import CHECKPOINT, METRICS
+
+__all__ = ["begin_fit", "finish_fit"]
+
+SETTINGS = "fit.json"
+SCHEMA = 1
+
+
+def begin_fit(out: Path, settings: Mapping[str, Any], *, overwrite: bool) -> bool:
+    """Make the folder ready; returns True when the same fit is complete there.
+
+    Raises
+    ------
+    RunFolderError
+        When it holds something else, or a fit of other settings, or cannot be written.
+    """
+    path = out / SETTINGS
+    if overwrite and path.is_file():
+        for name in (SETTINGS, TENSORS, DESCRIPTION, CHECKPOINT, METRICS):
+            (out / name).unlink(missing_ok=True)
+    if not path.is_file():
+        if out.is_dir() and any(out.iterdir()):
+            raise RunFolderError(f"{out} is not empty and holds no fit", hint="choose another --out")
+        _write_settings(out, settings, "running")
+        return False
+    try:
+        there = json.loads(path.read_bytes())
+        state, schema = there.pop("state"), there.pop("schema")
+    except (OSError, ValueError, KeyError) as error:
+        raise RunFolderError(
+            f"{SETTINGS} cannot be read: {path} ({error!r})", hint="--overwrite begins again"
+        ) from error
+    if schema != SCHEMA:
+        raise RunFolderError(f"{SETTINGS} must have schema {SCHEMA}, got {schema!r} in {out}", hint="use --overwrite")
+    found = differences(there, settings)
+    if found:
+        raise RunFolderError(
+            f"{out} holds a fit with other settings: {'; '.join(found[:6])}" + (" ..." if len(found) > 6 else ""),
+            hint="--overwrite replaces it, another --out keeps both",
+        )
+    return state == "complete"
+
+
+def finish_fit(out: Path, settings: Mapping[str, Any]) -> None:
+    """Say that the fit is complete; its checkpoint is no longer needed."""
+    _write_settings(out, settings, "complete")
+    (out / CHECKPOINT).unlink(missing_ok=True)
+
+
+def _write_settings(out: Path, settings: Mapping[str, Any], state: str) -> None:
+    content = {"schema": SCHEMA, "state": state, **settings}
+    try:
+        write_atomic(out / SETTINGS, (json.dumps(content, indent=2) + "\n").encode())
+    except OSError as error:
+        raise RunFolderError(f"cannot write to {out} ({error})", hint="choose another --out") from error

@@ -1,0 +1,123 @@
+"""Light heads: from standardised tokens to class logits, token by token.
+
+Every head keeps the mean and standard deviation of the features as buffers, in the place of a batch normalisation:
+nothing drifts, nothing depends on the batch, and a linear head folds into one matrix.
+"""
+
+from collections.abc import Callable
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from labelgen.errors import ConfigError, RunFolderError
+
+__all__ = ["HEADS", "LinearHead", "MlpHead", "make_head"]
+
+LEAST_STD = 1e-6  # a channel that never varies carries nothing; this keeps it finite
+
+
+class LinearHead(nn.Module):
+    """Logits `((x - mean) / std) W^T + b`; the linear probe of the papers.
+
+    Examples
+    --------
+    >>> head = LinearHead(torch.zeros(4), torch.ones(4), num_classes=3)
+    >>> head(torch.zeros(5, 4)).shape
+    torch.Size([5, 3])
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"], *, num_classes: int, hidden: int = 0) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.float().clone())
+        self.register_buffer("std", std.float().clamp_min(LEAST_STD))
+        self.classify = nn.Linear(len(mean), num_classes)
+        nn.init.zeros_(self.classify.weight)
+        nn.init.zeros_(self.classify.bias)
+
+    def forward(self, tokens: Float[Tensor, "*T D"]) -> Float[Tensor, "*T C"]:
+        """Logits of tokens."""
+        return self.classify((tokens - self.mean) / self.std)
+
+    def folded(self) -> tuple[Float[Tensor, "C D"], Float[Tensor, "C"]]:
+        """Matrix and bias that act on raw features: W / std, and b - W (mean / std)."""
+        weight = self.classify.weight / self.std
+        return weight, self.classify.bias - weight @ self.mean
+
+
+class MlpHead(nn.Module):
+    """One hidden layer; fits more, and so follows wrong labels further than a linear head does.
+
+    It is applied to tokens and its logits are interpolated; interpolated features would make another function.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"], *, num_classes: int, hidden: int = 256):
+        super().__init__()
+        self.register_buffer("mean", mean.float().clone())
+        self.register_buffer("std", std.float().clamp_min(LEAST_STD))
+        self.hidden = nn.Linear(len(mean), hidden)
+        self.classify = nn.Linear(hidden, num_classes)
+        nn.init.zeros_(self.classify.weight)
+        nn.init.zeros_(self.classify.bias)
+
+    def forward(self, tokens: Float[Tensor, "*T D"]) -> Float[Tensor, "*T C"]:
+        """Logits of tokens."""
+        return self.classify(nn.functional.gelu(self.hidden((tokens - self.mean) / self.std)))
+
+
+HEADS: dict[str, Callable[..., nn.Module]] = {"linear": LinearHead, "ridge": LinearHead, "mlp": MlpHead}
+"""Ridge is the linear head whose matrix is solved for instead of trained; see `ridge.py`."""
+
+
+def make_head(
+    kind: str,
+    mean: Float[Tensor, "D"],
+    std: Float[Tensor, "D"],
+    *,
+    num_classes: int,
+    hidden: int = 256,
+    seed: int = 0,
+) -> nn.Module:
+    """Build a head; its random weights depend on the seed alone.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown kind.
+    """
+    if kind not in HEADS:
+        raise ConfigError(f"head must be one of {', '.join(HEADS)}, got {kind!r}")
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        return HEADS[kind](mean.cpu(), std.cpu(), num_classes=num_classes, hidden=hidden)
+
+
+def load_head_state(head: nn.Module, state: dict[str, Tensor], *, where: str) -> nn.Module:
+    """Fill a head with saved tensors.
+
+    Raises
+    ------
+    RunFolderError
+        When a tensor is missing, unknown or of another shape; each is named.
+    """
+    expected = head.state_dict()
+    wrong = [f"{name} is missing" for name in expected if name not in state]
+    wrong += [f"{name} is unknown" for name in state if name not in expected]
+    wrong += [
+        f"{name} must have shape {tuple(expected[name].shape)}, got {tuple(state[name].shape)}"
+        for name in expected
+        if name in state and state[name].shape != expected[name].shape
+    ]
+    if wrong:
+        raise RunFolderError(
+            f"the head does not fit its description in {where}: {'; '.join(wrong[:4])}",
+            hint="probe.safetensors and probe.json belong together; was one of them replaced?",
+        )
+    head.load_state_dict(state)
+    return head

@@ -1,0 +1,249 @@
+"""From image to class probabilities with a probe: whole or in windows, mirrored and at several scales."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32, UInt8
+from torch import Tensor
+
+from labelgen.data import Dataset, Generate, Sample
+from labelgen.errors import ConfigError
+from labelgen.masks import LabelMap, SoftMask
+from labelgen.nets.backbone_config import BackboneConfig
+from labelgen.nets.geometry import Geometry
+from labelgen.run import Job, Progress, RunOptions, RunReport, run_job
+from segprobe.probe_file import Probe, check_backbone, open_probe
+from segprobe.sampling import upsample_logits
+
+__all__ = ["PredictConfig", "Predictor", "load_predictor", "predict_run", "window_starts"]
+
+Image = UInt8[np.ndarray, "H W 3"]
+
+
+@dataclass(frozen=True)
+class PredictConfig:
+    """How a probe looks at an image.
+
+    Parameters
+    ----------
+    window
+        Side in pixels of the windows that are looked at one by one; 0 looks at the whole image. A window is shown to
+        the backbone as if it were an image, so under a policy that resizes it is seen enlarged.
+    stride
+        Pixels between windows; 0 for two thirds of `window`.
+    flip
+        Also look at the mirrored image.
+    scales
+        Factors on the size at which the backbone sees the image.
+    """
+
+    window: int = 0
+    stride: int = 0
+    flip: bool = False
+    scales: tuple[float, ...] = (1.0,)
+
+    def __post_init__(self) -> None:
+        if self.window < 0 or self.stride < 0:
+            raise ConfigError(f"window and stride must be >= 0 pixels, got {self.window} and {self.stride}")
+        if self.stride > self.window:
+            raise ConfigError(
+                f"stride must not exceed window, or pixels are left out, got {self.stride} and {self.window}"
+            )
+        if not self.scales or min(self.scales) <= 0:
+            raise ConfigError(f"scales must be factors > 0, got {self.scales}")
+
+    @property
+    def views(self) -> tuple[tuple[float, bool], ...]:
+        """Scale and flip of each view."""
+        return tuple((scale, flip) for scale in self.scales for flip in ((False, True) if self.flip else (False,)))
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"window": self.window, "stride": self.stride, "flip": self.flip, "scales": list(self.scales)}
+
+
+class Predictor:
+    """A probe together with its backbone.
+
+    Parameters
+    ----------
+    backbone
+        Must be the one the probe was trained on.
+    batch_size
+        Images or windows that go through the backbone at once, when they are of one size.
+
+    Raises
+    ------
+    WeightsError
+        When the backbone is another one.
+    """
+
+    def __init__(
+        self,
+        probe: Probe,
+        backbone: Any,
+        config: PredictConfig = PredictConfig(),
+        *,
+        batch_size: int = 8,
+    ) -> None:
+        check_backbone(probe, backbone.fingerprint())
+        self.probe = probe
+        self.backbone = backbone
+        self.config = config
+        self.batch_size = batch_size
+        self.class_ids = np.asarray(probe.class_ids, np.uint8 if probe.vocabulary.ignore <= 255 else np.uint16)
+
+    def labels(self, images: Sequence[Image]) -> list[LabelMap]:
+        """Most probable class of every pixel; ties go to the smaller id."""
+        if len(self.config.views) == 1 and not self.config.window:  # the softmax of one view moves no maximum
+            return [self.class_ids[plane.argmax(-1).cpu().numpy()] for plane in self.logits(images)]
+        return [self.class_ids[self.probabilities(image).argmax(0)] for image in images]
+
+    def probabilities(self, image: Image) -> Float32[np.ndarray, "C H W"]:
+        """Class probabilities at every pixel, averaged over windows and views."""
+        height, width = image.shape[:2]
+        window = self.config.window or max(height, width)
+        stride = self.config.stride or max(1, window * 2 // 3)
+        boxes = [
+            (top, left)
+            for top in window_starts(height, window=window, stride=stride)
+            for left in window_starts(width, window=window, stride=stride)
+        ]
+        crops = [image[top : top + window, left : left + window] for top, left in boxes]
+        total = torch.zeros(height, width, len(self.class_ids))
+        count = torch.zeros(height, width, 1)
+        for scale, flip in self.config.views:
+            for (top, left), logits in zip(boxes, self.logits(crops, scale=scale, flip=flip)):
+                rows, cols = slice(top, top + logits.shape[0]), slice(left, left + logits.shape[1])
+                total[rows, cols] += logits.softmax(-1).cpu()
+                count[rows, cols] += 1
+        return (total / count).permute(2, 0, 1).contiguous().numpy()
+
+    def logits(
+        self, images: Sequence[Image], *, scale: float = 1.0, flip: bool = False
+    ) -> list[Float[Tensor, "H W C"]]:
+        """Logits at every pixel of each image, in one view; mirroring is undone."""
+        found: dict[int, Tensor] = {}
+        with torch.inference_mode():
+            for numbers, tokens, geometries in self._batches(images, scale=scale, flip=flip):
+                for number, logits, geometry in zip(numbers, self.probe.head(tokens), geometries):
+                    found[number] = upsample_logits(logits, geometry)
+        return [found[number] for number in range(len(images))]
+
+    def _batches(
+        self, images: Sequence[Image], *, scale: float, flip: bool
+    ) -> Iterator[tuple[list[int], Tensor, list[Geometry]]]:
+        """Tokens of images of one size together."""
+        groups: dict[tuple[int, ...], list[tuple[int, Tensor, Geometry]]] = {}
+        for number, image in enumerate(images):
+            picture, geometry = self.backbone.prepare(np.ascontiguousarray(image), scale=scale, flip=flip)
+            groups.setdefault(tuple(picture.shape), []).append((number, picture, geometry))
+        for members in groups.values():
+            for first in range(0, len(members), self.batch_size):
+                part = members[first : first + self.batch_size]
+                tokens = self.backbone.tokens(torch.stack([picture for _, picture, _ in part]))
+                yield [number for number, _, _ in part], tokens, [geometry for _, _, geometry in part]
+
+
+def window_starts(length: int, *, window: int, stride: int) -> list[int]:
+    """First pixels of windows that cover `length` pixels; the last one is moved back to end at the border.
+
+    Examples
+    --------
+    >>> window_starts(11, window=4, stride=3), window_starts(3, window=4, stride=3)
+    ([0, 3, 6, 7], [0])
+    """
+    count = -(-max(length - window, 0) // stride) + 1
+    return [max(0, min(number * stride, length - window)) for number in range(count)]
+
+
+def load_predictor(
+    path: Path,
+    config: PredictConfig = PredictConfig(),
+    *,
+    device: str = "auto",
+    weights: str = "",
+) -> Predictor:
+    """Open a probe and load the backbone it needs.
+
+    Parameters
+    ----------
+    weights
+        Where the checkpoint of the backbone lies now, if it was moved since the fit.
+    """
+    from labelgen.nets.backbones import load_backbone
+
+    probe = open_probe(path)
+    settings = BackboneConfig(**{**vars(probe.backbone), **({"weights": weights} if weights else {})})
+    backbone = load_backbone(settings, device=resolve_device(device))
+    probe.head.to(resolve_device(device))
+    return Predictor(probe, backbone, config)
+
+
+def resolve_device(device: str) -> str:
+    """`auto` is a GPU where there is one."""
+    if device != "auto":
+        return device
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+@dataclass(frozen=True)
+class MakePrediction:
+    """Builds the labelling function in each worker process; only paths and settings travel there."""
+
+    probe: str
+    config: PredictConfig
+    device: str = "auto"
+    weights: str = ""
+
+    def __call__(self) -> Generate:
+        """Load probe and backbone once."""
+        predictor = load_predictor(Path(self.probe), self.config, device=self.device, weights=self.weights)
+
+        def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
+            return SoftMask(predictor.probabilities(sample.need_image()), predictor.probe.class_ids)
+
+        return generate
+
+
+def predict_run(
+    path: Path,
+    dataset: Dataset,
+    out: Path,
+    *,
+    config: PredictConfig = PredictConfig(),
+    options: RunOptions = RunOptions(),  # noqa: B008
+    device: str = "auto",
+    weights: str = "",
+    progress: Progress | None = None,
+) -> RunReport:
+    """Label every image of a data set with a probe, into a run folder like any other."""
+    from segprobe.labels import check_same_classes
+
+    probe = open_probe(path)
+    check_same_classes(probe.vocabulary, dataset.vocabulary, run=str(path))
+    job = Job(
+        method="probe",
+        config={"probe": str(path), "device": resolve_device(device), **config.to_json()},
+        make=MakePrediction(str(Path(path).resolve()), config, device, weights),
+        needs=frozenset(),
+        reads_image=True,
+        vocabulary=dataset.vocabulary,
+        models=models_of(path, probe),
+    )
+    return run_job(dataset, job, out, options, progress=progress)
+
+
+def models_of(path: Path, probe: Probe) -> dict[str, str]:
+    """Sha256 of the head and of the weights below it, for run.json."""
+    import hashlib
+
+    folder = path if path.is_dir() else path.parent
+    return {
+        "probe": hashlib.sha256((folder / "probe.safetensors").read_bytes()).hexdigest(),
+        probe.backbone.name: str(probe.fingerprint.get("weights_sha256")),
+    }
