@@ -155,11 +155,14 @@ def check_labels(labels: np.ndarray, *, num_classes: int, where: str, ignore: in
         )
 
 
+_SCALED_GREY = ("L;2", "L;4")  # Pillow's names of the encodings whose values it multiplies
+
+
 def read_mask(path: Path | str) -> Integer[np.ndarray, "H W"]:
     """Read the class ids of a PNG label map exactly as they are stored.
 
     Palette (P), 8-bit grey (L) and 16-bit grey (I;16) files are understood. RGB files are refused, because colours
-    are not ids.
+    are not ids. The array may be written to.
 
     Raises
     ------
@@ -172,10 +175,15 @@ def read_mask(path: Path | str) -> Integer[np.ndarray, "H W"]:
         with Image.open(path) as picture:
             if picture.mode not in ("P", "L", "I;16", "I;16B", "I"):
                 raise DataError(
-                    f"a mask must hold one class id per pixel (PNG mode P, L or I;16), got mode {picture.mode} in {path}",
-                    hint="convert colours to ids first; cv2 and skimage turn palette PNGs into colours, Pillow does not",
+                    f"a mask must hold one class id a pixel (PNG mode P, L or I;16), got mode {picture.mode} in {path}",
+                    hint="convert colours to ids first; cv2 and skimage make colours of palette PNGs, Pillow does not",
                 )
-            array = np.asarray(picture)
+            if any(str(tile[3]).startswith(_SCALED_GREY) for tile in picture.tile):
+                raise DataError(
+                    f"a grey mask must have 8 or 16 bits a pixel, got 2 or 4 in {path}",
+                    hint="Pillow stretches such greys to 0-255, so ids would be lost; save it as 8-bit PNG",
+                )
+            array = np.array(picture)
     except FileNotFoundError as error:
         raise DataError(f"mask file not found: {path}", hint="check --data, --split and the file name") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:

@@ -131,6 +131,12 @@ class DiskDataset:
         if "truth" not in fields:
             return Sample(sample_id, size, image=image, tags=tags)
         instances = self._masks(sample_id).instances(sample_id)
+        if instances is not None and instances.shape != size:
+            raise ShapeError(
+                f"instances must have the size of their image, {_text(size)}, got {_text(instances.shape)} "
+                f"for {self._masks(sample_id).where(sample_id)}",
+                hint="nothing is resized silently; make the files agree",
+            )
         return Sample(sample_id, size, image=image, truth=truth, instances=instances, tags=tags)
 
     def _masks(self, sample_id: str) -> TruthReader:
@@ -159,8 +165,12 @@ class DiskDataset:
             return self._masks(sample_id).size(sample_id)
         if truth is not None and truth.shape != size:
             raise ShapeError(
-                f"a mask must have the size of its image, {size[0]} x {size[1]} (rows x columns), got "
-                f"{truth.shape[0]} x {truth.shape[1]} in {self._masks(sample_id).where(sample_id)}",
+                f"a mask must have the size of its image, {_text(size)}, got {_text(truth.shape)} "
+                f"in {self._masks(sample_id).where(sample_id)}",
                 hint=f"nothing is resized silently; make it agree with {self.images.path(sample_id)}",
             )
         return size
+
+
+def _text(size: tuple[int, ...]) -> str:
+    return " x ".join(map(str, size)) + " pixels (rows x columns)"

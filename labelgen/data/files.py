@@ -121,7 +121,9 @@ def image_size(path: Path) -> tuple[int, int]:
     try:
         with Image.open(path) as picture:
             width, height = picture.size
-            turned = picture.getexif().get(_ORIENTATION, 1) in _QUARTER_TURNS
+            # asked for its EXIF data, Pillow decodes a whole PNG that announces none
+            has_exif = picture.format != "PNG" or not _PNG_EXIF.isdisjoint(picture.info)
+            turned = has_exif and picture.getexif().get(_ORIENTATION, 1) in _QUARTER_TURNS
     except FileNotFoundError as error:
         raise DataError(f"file not found: {path}", hint="check the data folder and --split") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
@@ -130,4 +132,5 @@ def image_size(path: Path) -> tuple[int, int]:
 
 
 _ORIENTATION = 0x0112  # EXIF tag
+_PNG_EXIF = frozenset({"exif", "Raw profile type exif"})  # keys of Pillow's info
 _QUARTER_TURNS = (5, 6, 7, 8)

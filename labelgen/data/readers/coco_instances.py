@@ -1,5 +1,6 @@
 """COCO instances truth: polygons and run lengths of a JSON, painted into one label map by pycocotools."""
 
+import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from labelgen.masks import LabelMap
 from labelgen.vocab import Vocabulary, load_vocabulary
 
 __all__ = ["InstanceTruth", "Shape", "instance_truth", "instance_vocabulary"]
+
+MIN_COORDINATES = 6  # of a polygon: three points
 
 
 @dataclass(frozen=True)
@@ -73,18 +76,33 @@ def _decode(segmentation: Any, size: tuple[int, int], where: str) -> UInt8[np.nd
     from pycocotools import mask as coco_mask
 
     try:
-        if isinstance(segmentation, list):
-            runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-        elif isinstance(segmentation["counts"], list):
-            runs = coco_mask.frPyObjects(segmentation, *size)
-        else:
-            runs = segmentation
-        mask = coco_mask.decode(runs)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools against NumPy 2
+            if isinstance(segmentation, list):
+                _check_polygons(segmentation)
+                runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
+            elif isinstance(segmentation["counts"], list):
+                runs = coco_mask.frPyObjects(segmentation, *size)
+            else:
+                runs = segmentation
+            mask = coco_mask.decode(runs)
     except (TypeError, ValueError, KeyError, IndexError) as error:
-        raise DataError(f"segmentation is malformed in {where}: {error!r}") from error
+        raise DataError(
+            f"a segmentation is malformed in {where}: {error!r}",
+            hint='it must be a list of polygons [x, y, x, y, x, y, ...] or {"size": [H, W], "counts": ...}',
+        ) from error
     if mask.shape != size:
-        raise DataError(f"segmentation must have the size {size} of its image, got {mask.shape} in {where}")
+        raise DataError(f"a segmentation must have the size {size} of its image, got {mask.shape} in {where}")
     return mask
+
+
+def _check_polygons(polygons: list[Any]) -> None:
+    """Four numbers would be taken for a box, and none for nothing at all."""
+    if not polygons:
+        raise ValueError("no polygon")
+    for polygon in polygons:
+        if not isinstance(polygon, list) or len(polygon) < MIN_COORDINATES or len(polygon) % 2:
+            raise ValueError(f"a polygon must be a flat list of at least 3 points, got {polygon!r}")
 
 
 def instance_vocabulary(categories: Sequence[Mapping[str, Any]]) -> Vocabulary:

@@ -1,0 +1,35 @@
+import json
+
+import pytest
+
+from labelgen.commands.vocabs import vocabs
+from labelgen.errors import VocabularyError
+from labelgen.vocab import vocabulary_names
+
+
+def test_list(capsys):
+    vocabs()
+    shown = capsys.readouterr().out
+    assert all(name in shown for name in vocabulary_names())
+
+
+def test_one(capsys):
+    vocabs("cityscapes")
+    shown = capsys.readouterr().out
+    assert "bicycle" in shown
+    assert "33" in shown
+    assert "19 classes" in shown
+
+
+def test_json(capsys):
+    vocabs("voc", json=True)
+    document = json.loads(capsys.readouterr().out)
+    assert document["classes"][15] == "person"
+    assert document["num_classes"] == 21
+    vocabs(json=True)
+    assert [v["name"] for v in json.loads(capsys.readouterr().out)] == list(vocabulary_names())
+
+
+def test_unknown():
+    with pytest.raises(VocabularyError, match="unknown vocabulary 'nope'"):
+        vocabs("nope")

@@ -1,0 +1,77 @@
+import pytest
+
+from labelgen.data import open_data
+from labelgen.errors import DataError
+
+
+def tags(voc, path, sample_id="a"):
+    return open_data(str(voc.root), tags=str(path)).load(sample_id, {"tags"}).tags
+
+
+def test_json_by_name_alias_and_id(voc):
+    path = voc.lines("tags.json", '{"a": ["plane", "person"], "b": [3, 0]}')
+    data = open_data(str(voc.root), tags=str(path))
+    assert data.tags_source == str(path)
+    assert data.load("a", {"tags"}).tags == {1, 15}
+    assert data.load("b", {"tags"}).tags == {3}  # background is no tag
+
+
+def test_csv_with_and_without_heading(voc):
+    assert tags(voc, voc.lines("tags.csv", "id,classes", "a,person, dog", "b")) == {15, 12}
+    assert tags(voc, voc.lines("tags.csv", "a,person", "b")) == {15}
+    assert tags(voc, voc.lines("tags.csv", "a,person", "b"), "b") == frozenset()
+
+
+def test_voc_xml(voc):
+    objects = "".join(f"<object><name>{n}</name><difficult>1</difficult></object>" for n in ("dog", "person", "dog"))
+    voc.lines("Annotations/a.xml", f"<annotation>{objects}<part><name>head</name></part></annotation>")
+    voc.lines("Annotations/b.xml", "<annotation>")
+    folder = voc.root / "Annotations"
+    assert tags(voc, folder) == {12, 15}
+    with pytest.raises(DataError, match=r"cannot be read: .*b\.xml"):
+        tags(voc, folder, "b")
+
+
+def test_tags_from_a_file_need_no_truth(voc):
+    path = voc.lines("tags.json", '{"a": ["dog"], "b": []}')
+    (voc.root / "SegmentationClass/a.png").unlink()
+    assert tags(voc, path) == {12}
+
+
+def test_tags_are_derived_from_truth_otherwise(voc):
+    data = open_data(str(voc.root))
+    assert data.tags_source == "truth"
+    assert data.load("a", {"tags"}).truth is None
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "message"),
+    [
+        ("tags.json", "{", "tags cannot be read"),
+        ("tags.json", '["a"]', "must be an object"),
+        ("tags.json", '{"a": "dog"}', "must be an object"),
+        ("tags.json", '{"a": ["unicorn"]}', r"unknown class 'unicorn'.*tags\.json, 'a'"),
+        ("tags.csv", "a,unicorn", "unknown class 'unicorn'"),
+        ("tags.txt", "a", r"must be a \.json or \.csv file"),
+    ],
+)
+def test_malformed_tags(voc, name, content, message):
+    path = voc.lines(name, content)
+    with pytest.raises(DataError, match=message):
+        open_data(str(voc.root), tags=str(path))
+
+
+def test_missing_tags(voc):
+    with pytest.raises(DataError, match="no tags for 'a'"):
+        tags(voc, voc.lines("tags.json", '{"b": []}'))
+    with pytest.raises(DataError, match="tags cannot be read"):
+        tags(voc, voc.root / "nowhere.json")
+    (voc.root / "empty").mkdir()
+    with pytest.raises(DataError, match=r"no tags for 'a': .*a\.xml not found"):
+        tags(voc, voc.root / "empty")
+
+
+def test_demo_takes_tags_too(tmp_path):
+    path = tmp_path / "tags.json"
+    path.write_text('{"train_0000": ["sheep"]}', encoding="utf-8")
+    assert open_data("demo", limit=1, tags=str(path)).load("train_0000", {"tags"}).tags == {17}
