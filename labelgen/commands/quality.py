@@ -1,0 +1,220 @@
+"""`labelgen quality [RUN ...]`: how good are labels, measured against the truth?"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from labelgen.commands.common import EXIT_DONE, EXIT_GATE, Switch, print_json, progress_bar, say
+from labelgen.errors import ConfigError
+from labelgen.quality.gates import parse_gates
+
+if TYPE_CHECKING:
+    from labelgen.data.dataset import Dataset, DataSpec
+    from labelgen.quality.evaluate import Evaluation, QualityOptions
+    from labelgen.store import LabelSource
+
+__all__ = ["quality"]
+
+
+@dataclass(frozen=True)
+class _Data:
+    """What the command line says about the truth; empty where the run knows it."""
+
+    truth: str
+    split: str
+    vocab: str
+    ids: str
+    limit: int
+
+
+def quality(
+    *runs: str,
+    truth: str = "",
+    split: str = "",
+    vocab: str = "",
+    ids: str = "",
+    limit: int = 0,
+    unlabelled: Literal["miss", "exclude", "background"] = "miss",
+    boundary: Switch = False,
+    bands: str = "",
+    per_image: str = "",
+    worst: int = 5,
+    fail_under: Annotated[list[str] | None, Parameter(negative="")] = None,
+    workers: int = 0,
+    as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """Compare label maps with the truth.
+
+    Three figures stand side by side: mIoU where unlabelled pixels are misses, mIoU over labelled pixels, and coverage.
+    All are fractions of one confusion matrix over all images; void truth is not counted.
+
+    Parameters
+    ----------
+    runs
+        Run folders, or plain folders of mask PNGs. Default: the newest run below runs/.
+    truth
+        Data set with the truth: demo, a path, or kind:path. Default: the data that the run was made from.
+    split
+        Part of the data set: train, val, ... Default: that of the run.
+    vocab
+        Vocabulary of truth and of plain folders. Default: that of the data.
+    ids
+        File with one image id a line; only these are scored.
+    limit
+        Score only the first N images; 0 for all.
+    unlabelled
+        What a pixel without a label is in the headline and in the table of classes: an error of its true class,
+        nothing, or background.
+    boundary
+        Also measure boundary IoU (within 2 % of the diagonal of each contour).
+    bands
+        Also measure within so many pixels of a contour, such as 1,2,3,5,10,20.
+    per_image
+        CSV file to write, one line per run and image.
+    worst
+        How many of the worst images to show.
+    fail_under
+        Demand NAME=VALUE (such as miou=0.6; several, or separated by commas); exit code 4 when a run misses one.
+    workers
+        Threads; 0 for one per core.
+    as_csv
+        Print one CSV line per run and class on stdout, nothing else.
+    as_json
+        Print one JSON document on stdout, nothing else: a list with one object per run.
+    """
+    gates = parse_gates(fail_under or ())
+    if as_csv and as_json:
+        raise ConfigError("--csv and --json exclude each other")
+    for name, value in (("worst", worst), ("workers", workers), ("limit", limit)):
+        if value < 0:
+            raise ConfigError(f"--{name} must be >= 0, got {value}")
+    if any(gate.name == "boundary_miou" for gate in gates) and not boundary:
+        raise ConfigError("--fail-under boundary_miou needs --boundary")
+    data = _Data(truth, split, vocab, ids, limit)
+
+    from labelgen.quality.evaluate import QualityOptions
+    from labelgen.quality.gates import failed_gates
+
+    options = QualityOptions(unlabelled=unlabelled, boundary=boundary, bands=_parse_bands(bands))
+    evaluations, documents = _measure(runs, data, options, workers=workers)
+    if per_image:
+        from labelgen.commands.quality_csv import write_images
+
+        write_images(Path(per_image), evaluations)
+    if as_json:
+        print_json(documents)
+    elif as_csv:
+        from labelgen.commands.quality_csv import print_classes
+
+        print_classes(documents)
+    else:
+        from labelgen.commands.quality_table import print_report
+
+        print_report(evaluations, documents, worst=worst)
+    sentences = [sentence for document in documents for sentence in failed_gates(gates, document)]
+    for sentence in sentences:
+        say(f"gate: {sentence}")
+    return EXIT_GATE if sentences else EXIT_DONE
+
+
+def _measure(
+    runs: Sequence[str], data: _Data, options: "QualityOptions", *, workers: int
+) -> "tuple[list[Evaluation], list[dict[str, Any]]]":
+    """Score each run and say on stderr what is odd about it."""
+    from labelgen.quality.document import quality_document
+    from labelgen.quality.evaluate import evaluate
+    from labelgen.store import RunFolder, newest_run
+
+    paths = [Path(run) for run in runs] or [newest_run()]
+    pairs = [_open(path, data) for path in paths]
+    names = _distinct_names(paths, [source for source, _ in pairs])
+    evaluations, documents = [], []
+    for name, path, (source, truth) in zip(names, paths, pairs, strict=True):
+        with progress_bar(f"quality {name}") as progress:
+            evaluation = evaluate(source, truth, options, workers=workers, progress=progress)
+        evaluation.name = name
+        header = source.header if isinstance(source, RunFolder) else {}
+        document = quality_document(evaluation, supervision=header.get("supervision"))
+        document |= {
+            "path": path.as_posix(),
+            "truth": truth.spec.to_json(),
+            "method": header.get("method"),
+            "state": header.get("state"),
+        }
+        _warn(evaluation, document)
+        evaluations.append(evaluation)
+        documents.append(document)
+    return evaluations, documents
+
+
+def _open(path: Path, data: _Data) -> "tuple[LabelSource, Dataset]":
+    """The labels of one argument and the truth to score them against."""
+    from labelgen.data.open import open_data, parse_source, reopen
+    from labelgen.store import RunFolder, open_labels
+    from labelgen.vocab import load_vocabulary
+
+    if (path / "run.json").exists() or not path.is_dir():
+        run = RunFolder.open(path)
+        spec = run.spec
+        if data.truth:
+            kind, _ = parse_source(data.truth)
+            spec = _refined(spec if spec is not None and spec.kind == kind else None, data)
+            return run, open_data(
+                data.truth, split=spec.split, vocabulary=spec.vocabulary, ids_file=spec.ids_file, limit=spec.limit
+            )
+        if spec is None:
+            raise ConfigError(f"{path} does not say what data it was made from", hint="name the truth: --truth voc:DIR")
+        return run, reopen(_refined(spec, data))
+    if not data.truth:
+        raise ConfigError(
+            f"{path} is no run but a plain folder, so its truth must be named", hint="--truth demo, or --truth voc:DIR"
+        )
+    truth = open_data(data.truth, split=data.split, vocabulary=data.vocab, ids_file=data.ids, limit=data.limit)
+    vocabulary = load_vocabulary(data.vocab) if data.vocab else truth.vocabulary
+    return open_labels(path, vocabulary=vocabulary), truth
+
+
+def _refined(spec: "DataSpec | None", data: _Data) -> "DataSpec":
+    """What a run says about its data, with what the command line says instead."""
+    from labelgen.data.dataset import DataSpec
+
+    spec = spec or DataSpec(kind="")
+    ids = str(Path(data.ids).resolve()) if data.ids else spec.ids_file
+    return replace(
+        spec,
+        split=data.split or spec.split,
+        vocabulary=data.vocab or spec.vocabulary,
+        ids_file=ids,
+        limit=data.limit or spec.limit,
+    )
+
+
+def _parse_bands(text: str) -> tuple[int, ...]:
+    parts = [part.strip() for part in text.split(",")] if text.strip() else []
+    if not all(part.isdecimal() for part in parts):
+        raise ConfigError(f"--bands must be whole pixels separated by commas, got {text!r}", hint="--bands 1,3,5,10")
+    return tuple(int(part) for part in parts)
+
+
+def _distinct_names(paths: Sequence[Path], sources: "Sequence[LabelSource]") -> list[str]:
+    """Names of runs; their paths where two have one name."""
+    names = [source.name for source in sources]
+    return [path.as_posix() if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]
+
+
+def _warn(evaluation: "Evaluation", document: dict[str, Any]) -> None:
+    name = evaluation.name
+    if document["state"] == "running":
+        say(f"warning: {name} is unfinished; its missing images count as unlabelled")
+    if missing := evaluation.missing:
+        say(f"warning: {name} has no label for {len(missing)} images, which count as unlabelled: {_some(missing)}")
+    if extra := evaluation.extra:
+        say(f"warning: {name} has {len(extra)} labels without truth, which are left out: {_some(extra)}")
+
+
+def _some(ids: Sequence[str]) -> str:
+    return ", ".join(ids[:3]) + (", ..." if len(ids) > 3 else "")

@@ -1,0 +1,188 @@
+"""The tables of `labelgen quality`: figures with a column a run, classes, worst images."""
+
+import math
+import sys
+from collections.abc import Callable, Sequence
+from typing import Any
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from labelgen.commands.common import TABLE_WIDTH
+from labelgen.quality.evaluate import Evaluation
+
+__all__ = ["print_report"]
+
+Document = dict[str, Any]
+
+RULES = {
+    "miss": "unlabelled pixels are misses",
+    "exclude": "unlabelled pixels are left out",
+    "background": "unlabelled pixels are background",
+}
+FIGURES: dict[str, Callable[[Document], Any]] = {
+    "mIoU, unlabelled = miss": lambda d: d["miou"],
+    "mIoU, labelled pixels only": lambda d: d["miou_labelled"],
+    "mIoU, unlabelled = background": lambda d: d["miou_background"],
+    "coverage": lambda d: d["coverage"],
+    "classes averaged": lambda d: f"{d['headline']['num_classes']} of {len(d['per_class'])}",
+    "images": lambda d: d["num_images"],
+    "images without labels": lambda d: d["sparse"]["missing_images"],
+    "pixel accuracy": lambda d: d["pixel_accuracy"],
+    "accuracy on labelled pixels": lambda d: d["accuracy_labelled"],
+    "mean class accuracy": lambda d: d["mean_accuracy"],
+    "frequency-weighted IoU": lambda d: d["frequency_weighted_iou"],
+    "mean FP rate / FN rate": lambda d: f"{number(d['mean_fp_rate'])} / {number(d['mean_fn_rate'])}",
+    "foreground IoU": lambda d: (d["foreground"] or {}).get("foreground_iou"),
+    "mean over images of mIoU": lambda d: d["sparse"]["mean_image_miou"],
+    "classes missed, per image": lambda d: d["sparse"]["missed_class_rate"],
+    "labelled share of void": lambda d: d["sparse"]["labelled_share_of_void"],
+}
+"""Rows of the first table."""
+
+HEADLINE_ROWS = {
+    "miou": "mIoU, unlabelled = miss",
+    "miou_labelled": "mIoU, labelled pixels only",
+    "miou_background": "mIoU, unlabelled = background",
+}
+CLASS_FIGURES = {
+    "IoU": "iou",
+    "precision": "precision",
+    "recall": "recall",
+    "FP rate": "fp_rate",
+    "FN rate": "fn_rate",
+    "coverage": "coverage",
+    "boundary": "boundary_iou",
+}
+
+
+def print_report(evaluations: Sequence[Evaluation], documents: Sequence[Document], *, worst: int) -> None:
+    """Print all tables on stdout."""
+    console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH, highlight=False)
+    console.print(_figures(documents))
+    console.print(_classes(documents) if len(documents) == 1 else _classes_by_run(documents))
+    for evaluation in evaluations if worst else ():
+        console.print(_worst(evaluation, worst))
+    rule = RULES[documents[0]["conventions"]["unlabelled"]]
+    console.print(
+        f"Fractions of one confusion matrix over all images; void is not counted; by class {rule}. "
+        "- is a class in neither truth nor labels, or a figure without a value: it is in no mean.",
+        style="dim",
+    )
+
+
+def number(value: Any) -> str:
+    """A fraction with four decimals, a count as it is, `-` where there is no number.
+
+    Examples
+    --------
+    >>> number(0.5), number(3), number(None)
+    ('0.5000', '3', '-')
+    """
+    if value is None or (isinstance(value, float) and math.isnan(value)):
+        return "-"
+    return f"{value:.4f}" if isinstance(value, float) else str(value)
+
+
+def _table(title: str, first: str) -> Table:
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    table.add_column(first, no_wrap=True)
+    return table
+
+
+def _figures(documents: Sequence[Document]) -> Table:
+    table = _table("Labels against the truth", "")
+    for document in documents:
+        table.add_column(escape(document["run"]), justify="right", overflow="fold")
+    table.add_row("truth", *(escape(_truth(document)) for document in documents))
+    table.add_row("supervision", *(escape(_supervision(document)) for document in documents))
+    headline = HEADLINE_ROWS[documents[0]["headline"]["name"]]
+    for label, figure in (FIGURES | _optional_figures(documents[0])).items():
+        style = "bold" if label == headline else ""
+        table.add_row(label, *(number(figure(document)) for document in documents), style=style)
+    return table
+
+
+def _optional_figures(document: Document) -> dict[str, Callable[[Document], Any]]:
+    rows: dict[str, Callable[[Document], Any]] = {}
+    if document["boundary"]:
+        rows["boundary mIoU"] = lambda d: d["boundary"]["miou"]
+        rows["boundary not hidden by void"] = lambda d: d["boundary"]["valid_share"]
+    for index, band in enumerate(document["trimap"] or ()):
+        rows[f"mIoU / accuracy within {band['band']} px"] = lambda d, i=index: (
+            f"{number(d['trimap'][i]['miou'])} / {number(d['trimap'][i]['pixel_accuracy'])}"
+        )
+    return rows
+
+
+def _classes(documents: Sequence[Document]) -> Table:
+    """One run: all figures of each class."""
+    (document,) = documents
+    figures = {title: key for title, key in CLASS_FIGURES.items() if key in document["per_class"][0]}
+    table = _table("By class", "class")
+    for title in (*figures, "of truth"):
+        table.add_column(title, justify="right", no_wrap=True)
+    valid = sum(row["truth_pixels"] for row in document["per_class"])
+    for row in document["per_class"]:
+        cells = [number(row[key]) for key in figures.values()]
+        table.add_row(escape(row["name"]), *cells, _share(row["truth_pixels"], valid), style=_faint(row))
+    return table
+
+
+def _classes_by_run(documents: Sequence[Document]) -> Table:
+    """Several runs: the IoU of each class, a column a run."""
+    table = _table("IoU by class", "class")
+    for document in documents:
+        table.add_column(escape(document["run"]), justify="right", overflow="fold")
+    for rows in zip(*(document["per_class"] for document in documents), strict=False):
+        names = {row["name"] for row in rows}
+        if len(names) > 1:
+            return _classes_by_name(documents)
+        table.add_row(escape(rows[0]["name"]), *(number(row["iou"]) for row in rows), style=_faint(*rows))
+    return table
+
+
+def _classes_by_name(documents: Sequence[Document]) -> Table:
+    """Several runs of several vocabularies: classes by name, `-` where a run does not know one."""
+    table = _table("IoU by class", "class")
+    for document in documents:
+        table.add_column(escape(document["run"]), justify="right", overflow="fold")
+    by_name = [{row["name"]: row["iou"] for row in document["per_class"]} for document in documents]
+    for name in dict.fromkeys(name for names in by_name for name in names):
+        table.add_row(escape(name), *(number(names.get(name)) for names in by_name))
+    return table
+
+
+def _worst(evaluation: Evaluation, count: int) -> Table:
+    rows = sorted((row for row in evaluation.images if not math.isnan(row.miou)), key=lambda row: (row.miou, row.id))
+    table = _table(f"Worst images of {escape(evaluation.name)}", "image")
+    for title in ("mIoU", "labelled", "coverage", "classes"):
+        table.add_column(title, justify="right", no_wrap=True)
+    table.add_column("classes without a label", overflow="fold")
+    for row in rows[:count]:
+        missed = ", ".join(evaluation.vocabulary.classes[class_id] for class_id in row.missed)
+        figures = (number(row.miou), number(row.miou_labelled), number(row.coverage), str(row.num_classes))
+        table.add_row(escape(row.id), *figures, escape("no label file" if row.missing else missed))
+    return table
+
+
+def _faint(*rows: Document) -> str:
+    return "dim" if all(row["iou"] is None for row in rows) else ""
+
+
+def _share(part: int, whole: int) -> str:
+    return number(part / whole) if part else "-"
+
+
+def _truth(document: Document) -> str:
+    spec = document["truth"]
+    place = spec["root"].replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
+    return " ".join(part for part in (f"{spec['kind']}:{place}" if place else spec["kind"], spec["split"]) if part)
+
+
+def _supervision(document: Document) -> str:
+    if document["supervision"] is None:
+        return "unknown"
+    return ", ".join(document["supervision"]) or "none"

@@ -1,0 +1,276 @@
+"""Score all labels of a run against the truth, image after image, keeping only sums."""
+
+import os
+from collections import deque
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int64
+
+from labelgen.data.dataset import Dataset
+from labelgen.errors import ConfigError, DataError
+from labelgen.masks import LabelMap
+from labelgen.quality.boundary import band_confusions, boundary_counts, check_bands
+from labelgen.quality.confusion import Unlabelled, pair_counts
+from labelgen.quality.match import id_lookup, translate
+from labelgen.quality.sparse import ImageRow, image_row
+from labelgen.store import LabelSource
+from labelgen.vocab import Vocabulary
+
+__all__ = ["Evaluation", "QualityOptions", "evaluate"]
+
+AHEAD = 4  # images in flight per worker: enough to keep all busy, few enough for any memory
+SHOWN_ERRORS = 3
+
+Progress = Callable[[int, int, str], None]
+
+
+@dataclass(frozen=True)
+class QualityOptions:
+    """What to measure.
+
+    Parameters
+    ----------
+    unlabelled
+        What a pixel without a label counts as: `miss`, `exclude`, or `background`.
+    boundary
+        Also count boundary IoU.
+    bands
+        Also count within so many pixels of each contour; empty for not.
+
+    Raises
+    ------
+    ConfigError
+        When the rule is unknown or the bands do not increase.
+    """
+
+    unlabelled: Unlabelled = "miss"
+    boundary: bool = False
+    bands: tuple[int, ...] = ()
+
+    def __post_init__(self) -> None:
+        if self.unlabelled not in ("miss", "exclude", "background"):
+            raise ConfigError(f"unlabelled must be miss, exclude or background, got {self.unlabelled!r}")
+        if self.bands:
+            check_bands(self.bands)
+
+
+@dataclass
+class Evaluation:
+    """The sums over one run; `labelgen.quality.document` turns them into figures.
+
+    Parameters
+    ----------
+    name
+        Name of the run.
+    vocabulary
+        That of the truth.
+    options
+        What was measured.
+    counts
+        Pairs of truth and label over all images; last row void truth, last column unlabelled.
+    boundary
+        Rows of `boundary_counts`; None when not asked for.
+    bands
+        One confusion matrix a band; None when not asked for.
+    images
+        One row per image of the truth, in order of ids.
+    extra
+        Ids of labels without truth, which nothing can be said about.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    options: QualityOptions
+    counts: Int64[np.ndarray, "C+1 C+1"]
+    boundary: Int64[np.ndarray, "4 C"] | None
+    bands: Int64[np.ndarray, "bands C C+1"] | None
+    images: list[ImageRow] = field(default_factory=list)
+    extra: tuple[str, ...] = ()
+
+    @property
+    def matrix(self) -> Int64[np.ndarray, "C C+1"]:
+        """The confusion matrix: rows truth, last column unlabelled."""
+        return self.counts[:-1]
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Ids of the truth without a label file; they count as wholly unlabelled."""
+        return tuple(row.id for row in self.images if row.missing)
+
+
+@dataclass(frozen=True)
+class _ImageSums:
+    row: ImageRow
+    counts: np.ndarray
+    boundary: np.ndarray | None
+    bands: np.ndarray | None
+
+
+def evaluate(
+    source: LabelSource,
+    truth: Dataset,
+    options: QualityOptions = QualityOptions(),
+    *,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> Evaluation:
+    """Score every image of the truth; an image without a label file counts as wholly unlabelled.
+
+    Decoding and counting release the GIL, so that threads use all cores. Memory does not grow with the number of
+    pixels. The result does not depend on the number of workers.
+
+    Parameters
+    ----------
+    source
+        The labels.
+    truth
+        The data set whose truth is right.
+    workers
+        Threads; 0 for one per core.
+    progress
+        Called with images done, images in all, and a note.
+
+    Raises
+    ------
+    VocabularyError
+        When labels and truth do not have the same classes.
+    ConfigError
+        When unlabelled pixels are to be background and there is no background class.
+    DataError
+        When an image cannot be read, differs in size from its truth or holds a foreign id (all are looked at before,
+        and the first few named), or no image of the truth has a label at all.
+    """
+    vocabulary = truth.vocabulary
+    if options.unlabelled == "background" and vocabulary.background is None:
+        raise ConfigError(
+            f"unlabelled pixels cannot count as background: vocabulary {vocabulary.name!r} has no background class",
+            hint="use --unlabelled miss or --unlabelled exclude",
+        )
+    lookup = id_lookup(source.vocabulary, vocabulary)
+    labelled = set(source.ids)
+    if not labelled.intersection(truth.ids):
+        raise DataError(
+            f"no label of {source.name} belongs to an image of the truth: labels such as "
+            f"{_first(source.ids)}, truth such as {_first(truth.ids)}",
+            hint="is it the right --truth and --split? Ids are relative paths without suffix",
+        )
+
+    def score(sample_id: str) -> _ImageSums:
+        true_map = truth.truth(sample_id)
+        if sample_id in labelled:
+            labels = translate(source.labels(sample_id), lookup)
+        else:
+            labels = np.full_like(true_map, vocabulary.ignore)
+        return _score_image(sample_id, true_map, labels, vocabulary, options, missing=sample_id not in labelled)
+
+    result = _empty(source.name, vocabulary, options)
+    result.extra = tuple(sorted(labelled.difference(truth.ids)))
+    errors: list[DataError] = []
+    for done, outcome in enumerate(_in_order(score, truth.ids, workers or os.cpu_count() or 1), start=1):
+        if isinstance(outcome, DataError):
+            errors.append(outcome)
+        else:
+            _add(result, outcome)
+        if progress is not None:
+            progress(done, len(truth.ids), "")
+    if errors:
+        raise _joined(errors, len(truth.ids))
+    return result
+
+
+def _score_image(
+    sample_id: str,
+    truth: LabelMap,
+    labels: LabelMap,
+    vocabulary: Vocabulary,
+    options: QualityOptions,
+    *,
+    missing: bool,
+) -> _ImageSums:
+    ids = {
+        "num_classes": vocabulary.num_classes,
+        "truth_ignore": vocabulary.ignore,
+        "label_ignore": vocabulary.ignore,
+    }
+    counts = pair_counts(truth, labels, **ids, where=sample_id)
+    row = image_row(
+        sample_id,
+        counts[:-1],
+        unlabelled=options.unlabelled,
+        background=vocabulary.background,
+        missing=missing,
+    )
+    bands = band_confusions(truth, labels, bands=options.bands, **ids) if options.bands else None
+    boundary = None
+    if options.boundary:
+        if options.unlabelled == "background":
+            labels = labels.copy()
+            labels[labels == vocabulary.ignore] = vocabulary.background
+        exclude = options.unlabelled == "exclude"
+        boundary = boundary_counts(truth, labels, **ids, exclude_unlabelled=exclude)
+    return _ImageSums(row, counts, boundary, bands)
+
+
+def _in_order(
+    score: Callable[[str], _ImageSums], ids: tuple[str, ...], workers: int
+) -> Iterator[_ImageSums | DataError]:
+    """Results in the order of ids, a few images ahead."""
+
+    def outcome(sample_id: str) -> _ImageSums | DataError:
+        try:
+            return score(sample_id)
+        except DataError as error:
+            if sample_id in error.message:
+                return error
+            return DataError(f"{error.message} (image {sample_id})", hint=error.hint)
+
+    if workers == 1:
+        yield from map(outcome, ids)
+        return
+    with ThreadPoolExecutor(workers, thread_name_prefix="quality") as pool:
+        running: deque[Future[_ImageSums | DataError]] = deque()
+        try:
+            for sample_id in ids:
+                running.append(pool.submit(outcome, sample_id))
+                if len(running) >= AHEAD * workers:
+                    yield running.popleft().result()
+            while running:
+                yield running.popleft().result()
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _empty(name: str, vocabulary: Vocabulary, options: QualityOptions) -> Evaluation:
+    C = vocabulary.num_classes
+    return Evaluation(
+        name=name,
+        vocabulary=vocabulary,
+        options=options,
+        counts=np.zeros((C + 1, C + 1), np.int64),
+        boundary=np.zeros((4, C), np.int64) if options.boundary else None,
+        bands=np.zeros((len(options.bands), C, C + 1), np.int64) if options.bands else None,
+    )
+
+
+def _add(result: Evaluation, image: _ImageSums) -> None:
+    result.images.append(image.row)
+    result.counts += image.counts
+    if result.boundary is not None:
+        result.boundary += image.boundary
+    if result.bands is not None:
+        result.bands += image.bands
+
+
+def _joined(errors: list[DataError], total: int) -> DataError:
+    if len(errors) == 1:
+        return errors[0]
+    more = f"; and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""
+    listed = "; ".join(error.message for error in errors[:SHOWN_ERRORS])
+    return DataError(f"{len(errors)} of {total} images cannot be scored: {listed}{more}", hint=errors[0].hint)
+
+
+def _first(ids: tuple[str, ...]) -> str:
+    return repr(ids[0]) if ids else "none at all"
