@@ -3,17 +3,19 @@
 import numpy as np
 from jaxtyping import Float
 
+from labelgen.geometry.around_styles import draw_loop
+from labelgen.geometry.hand import Hand, finish
 from labelgen.geometry.interior import Interior
 from labelgen.geometry.polyline import cumulative_length, cut
-from labelgen.geometry.styles import STYLES, Hand, draw_loop, finish
+from labelgen.geometry.styles import STYLES
 
 __all__ = ["background_strokes"]
 
 LENGTH_FACTOR = (0.8, 1.8)
 """Total length over the longest path of the background: where real annotators differ most."""
 
-LENGTH_LIMIT = 2.5
-"""Total length over sqrt(area) is about this at most, whatever the factor: nobody fills the background with lines."""
+LENGTH_LIMIT = (2.0, 3.5)
+"""Total length over sqrt(area) has a limit in this range, whatever the factor: nobody fills the background."""
 
 LOOP_SHARE = 0.25
 """Share of images in which the path style goes around the objects instead of along the skeleton."""
@@ -44,7 +46,7 @@ def background_strokes(
     list[tuple[int, Float[np.ndarray, "N 2"]]]
         Index of the piece and vertices in its coordinates.
     """
-    factor, limit = float(rng.uniform(*LENGTH_FACTOR)), float(rng.uniform(0.8, 1.2)) * LENGTH_LIMIT
+    factor, limit = float(rng.uniform(*LENGTH_FACTOR)), float(rng.uniform(*LENGTH_LIMIT))
     loop, anchors = rng.uniform() < LOOP_SHARE, rng.uniform(size=2)
     area = sum(piece.area for piece in pieces)
     paths = pieces[0].paths(branches=1, min_branch=0.2)
@@ -67,9 +69,7 @@ def _cut_to(drawn: list, target: float, anchors: np.ndarray) -> list:
         length = cumulative_length(points)[-1]
         if kept and min(left, length) < SHORTEST_SECOND * target:
             continue
-        if length > left:
-            start = anchor * (length - left)
-            points = cut(points, start, start + left)
-        kept.append((piece, points))
+        start = anchor * max(length - left, 0.0)
+        kept.append((piece, cut(points, start, start + left) if length > left else points))
         left -= min(length, left)
     return kept

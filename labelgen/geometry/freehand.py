@@ -101,15 +101,15 @@ def stop_short(
     distance: Float32[np.ndarray, "H W"],
     *,
     shares: tuple[float, float],
-    most: float = 0.15,
+    most: float = 0.1,
 ) -> Float[np.ndarray, "M 2"]:
     """Trim the ends, as nobody draws into the last corner.
 
     Parameters
     ----------
     shares
-        For both ends: it goes back by this share of the region's half-width there (the clearance at the end, or up
-        to half the stroke's median clearance where the end runs into a corner), and no further.
+        For both ends: it goes back by this share of the region's half-width there (the clearance at the end, or a
+        quarter of the stroke's median clearance where the end runs into a corner), and no further.
     most
         Largest share of the length that one end may lose.
     """
@@ -118,7 +118,7 @@ def stop_short(
     if length <= 0:
         return points
     room = _clearances(points, distance)
-    typical = 0.5 * float(np.median(room))
+    typical = 0.25 * float(np.median(room))
     trims = [min(share * max(room[end], typical), most * length) for share, end in zip(shares, (0, -1), strict=True)]
     return cut(points, trims[0], length - trims[1])
 

@@ -32,7 +32,7 @@ def run_over(
     Examples
     --------
     >>> region = np.array([[1] * 8 + [0] * 8], bool)
-    >>> run_over(np.array([[0.0, 2.0], [0.0, 5.0]]), region, overshoot=(0, 0)).tolist()
+    >>> run_over(np.array([[0.0, 2.0], [0.0, 5.0]]), region, overshoot=(0.0, 0.0)).tolist()
     [[0.0, 2.0], [0.0, 5.0], [0.0, 11.0]]
     """
     if len(points) < 2:

@@ -1,4 +1,4 @@
-"""Draw polylines: a pixel belongs to a stroke when its centre lies within half the width of the line."""
+"""Draw polylines: a pixel belongs to a stroke when its centre lies within half the pen's width of the line."""
 
 from typing import no_type_check
 
@@ -9,6 +9,9 @@ from jaxtyping import Bool, Float
 from labelgen.geometry.compiled import compiled
 
 __all__ = ["draw_inside", "draw_polyline"]
+
+GRAIN = 0.1
+"""Added to half the pen's width, in pixels: human scribbles drawn with width 3 measure 3.2 to 3.5 pixels across."""
 
 
 def draw_polyline(points: Float[np.ndarray, "N 2"], *, width: float, size: tuple[int, int]) -> Bool[np.ndarray, "H W"]:
@@ -34,7 +37,7 @@ def draw_polyline(points: Float[np.ndarray, "N 2"], *, width: float, size: tuple
            [0, 0, 0, 0, 0]])
     """
     canvas = np.zeros(size, np.uint8)
-    _draw(np.ascontiguousarray(points, np.float64), 0.5 * width, canvas)
+    _draw(np.ascontiguousarray(points, np.float64), 0.5 * width + GRAIN, canvas)
     return canvas.view(bool)
 
 

@@ -10,10 +10,11 @@ from labelgen.data.sample import Sample
 from labelgen.errors import DataError
 from labelgen.geometry.background import background_strokes
 from labelgen.geometry.distance import ALL_SIDES, NO_SIDES, boundary_distance
+from labelgen.geometry.hand import Hand
 from labelgen.geometry.interior import Interior, interior_of
 from labelgen.geometry.overrun import run_over
 from labelgen.geometry.regions import Region, component_regions, instance_regions
-from labelgen.geometry.styles import STYLES, Hand
+from labelgen.geometry.styles import STYLES
 from labelgen.methods.scribble import ScribbleConfig
 from labelgen.methods.scribble_plan import Plan
 from labelgen.strokes import Stroke
@@ -44,7 +45,7 @@ def full_strokes(sample: Sample, config: ScribbleConfig, vocabulary: Vocabulary,
     for targets in _targets(regions, config, vocabulary, least):
         drawn += _strokes_of(targets, config, vocabulary, seeds, clips, sample.size, least)
     # background first, then by decreasing area, so that small objects win where strokes may overlap
-    drawn.sort(key=lambda pair: (pair[0].class_id != vocabulary.background, -pair[0].area, pair[0].index))
+    drawn.sort(key=lambda entry: (entry[0].class_id != vocabulary.background, -entry[0].area, entry[0].index))
     return _plan(drawn, regions, clips, seeds, config, sample.need_truth())
 
 
@@ -106,8 +107,8 @@ def _strokes_of(
     clips: Mapping[int, np.ndarray],
     size: tuple[int, int],
     least: float,
-) -> list[tuple[Region, np.ndarray]]:
-    """Strokes of regions with a common budget, in image coordinates."""
+) -> list[tuple[Region, str, np.ndarray]]:
+    """Strokes of regions with a common budget, in image coordinates, with their style."""
     rng = np.random.default_rng(int(seeds[targets[0].index, 0]))
     style = _style(config, rng)
     assert config.width is not None and config.branches is not None and config.jitter is not None
@@ -127,7 +128,7 @@ def _strokes_of(
         found = [(0, points) for points in STYLES[style](inside[0], hand, rng)]
         for piece in range(1, len(chosen)):
             found += [(piece, points) for points in STYLES[style](inside[piece], replace(hand, branches=0), rng)]
-    return [(chosen[piece], points + chosen[piece].origin) for piece, points in found]
+    return [(chosen[piece], style, points + chosen[piece].origin) for piece, points in found]
 
 
 def _style(config: ScribbleConfig, rng: np.random.Generator) -> str:
@@ -148,7 +149,7 @@ def _interior(region: Region, config: ScribbleConfig, clip: np.ndarray, size: tu
 
 
 def _plan(
-    drawn: Sequence[tuple[Region, np.ndarray]],
+    drawn: Sequence[tuple[Region, str, np.ndarray]],
     regions: tuple[Region, ...],
     clips: Mapping[int, np.ndarray],
     seeds: np.ndarray,
@@ -156,16 +157,14 @@ def _plan(
     truth: np.ndarray,
 ) -> Plan:
     """Draw the numbers that decide on each stroke's fate, and let violators run over the contour."""
-    fates = {region.index: np.random.default_rng(int(seeds[region.index, 1])) for region, _ in drawn}
+    fates = {region.index: np.random.default_rng(int(seeds[region.index, 1])) for region, _, _ in drawn}
     strokes, numbers = [], []
-    for region, points in drawn:
+    for region, style, points in drawn:
         luck, anchor, temper, *overshoot = fates[region.index].uniform(size=5)
         numbers.append((luck, anchor, temper))
-        if temper < (config.violate or 0.0):
-            points = run_over(points, truth == region.class_id, overshoot=overshoot)
-        strokes.append(
-            Stroke(region.class_id, points.round(2), float(config.width or 3), region.index, str(config.style))
-        )
+        over = temper < (config.violate or 0.0)
+        full = run_over(points, truth == region.class_id, overshoot=overshoot) if over else points
+        strokes.append(Stroke(region.class_id, full.round(2), float(config.width or 3), region.index, style))
     luck, anchors, temper = np.array(numbers).reshape(-1, 3).T
-    missed = len(regions) - len({region.index for region, _ in drawn})
+    missed = len(regions) - len({region.index for region, _, _ in drawn})
     return Plan(tuple(strokes), luck, anchors, temper < (config.violate or 0.0), regions, clips, missed)
