@@ -14,7 +14,7 @@ from typing import Any
 
 from labelgen.data.sample import Generate
 from labelgen.errors import LabelgenError
-from labelgen.run import Task, label_images, open_writer
+from labelgen.pipeline import Task, label_images, open_writer
 from labelgen.store import RunWriter
 from labelgen.store.records import Record
 

@@ -49,6 +49,7 @@ def new_app(name: str, *, help: str, version: str) -> App:
         version=version,
         help_format="markdown",
         help_epilogue=EVERYWHERE,
+        suppress_keyboard_interrupt=False,
         default_parameter=Parameter(negative_iterable=()),
     )
 
@@ -66,25 +67,27 @@ def run_cli(app: App, argv: Sequence[str] | None = None) -> int:
             app.config = (_FileDefaults(_read_toml(config)),) if config else ()
             result = app(tokens, print_error=False, exit_on_error=False, result_action="return_value")
             sys.stdout.flush()
-            return EXIT_DONE if result is None else int(result)
-    except CycloptsError as error:
-        message, hint, code = *_usage_sentences(error, app), EXIT_USAGE
-    except LabelgenError as error:
-        message, hint = error.message, error.hint
-        code = EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR
-    except KeyboardInterrupt:
-        message, hint = "interrupted; what is done is kept", "the same command again goes on from there"
-        code = EXIT_INTERRUPTED
+        return EXIT_DONE if result is None else int(result)
     except BrokenPipeError:  # the reader of our output, such as `head`, has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
-    except Exception as error:
-        message = f"{type(error).__name__}: {error}"
-        hint, code = "this looks like a bug; --debug shows where it happened", EXIT_ERROR
-    if debug:
-        traceback.print_exc()
-    _say_error(message, hint)
-    return code
+    except (Exception, KeyboardInterrupt) as error:
+        if debug:
+            traceback.print_exc()
+        message, hint, code = _verdict(error, app)
+        _say_error(message, hint)
+        return code
+
+
+def _verdict(error: BaseException, app: App) -> tuple[str, str, int]:
+    """What to say about an error, what to advise, and the exit code."""
+    if isinstance(error, CycloptsError):
+        return *_usage_sentences(error, app), EXIT_USAGE
+    if isinstance(error, LabelgenError):
+        return error.message, error.hint, EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR
+    if isinstance(error, KeyboardInterrupt):
+        return "interrupted; what is done is kept", "the same command again goes on from there", EXIT_INTERRUPTED
+    return f"{type(error).__name__}: {error}", "this looks like a bug; --debug shows where it happened", EXIT_ERROR
 
 
 def _say_error(message: str, hint: str) -> None:

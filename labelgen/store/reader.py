@@ -4,7 +4,7 @@ import json
 import zipfile
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -18,6 +18,7 @@ from labelgen.strokes import Stroke, strokes_from_json
 from labelgen.vocab import Vocabulary, vocabulary_from_json
 
 
+@runtime_checkable
 class LabelSource(Protocol):
     """Whatever label maps can be read from."""
 

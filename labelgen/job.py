@@ -1,0 +1,180 @@
+"""What the runner is asked to do, with which options, and what it reports."""
+
+import dataclasses
+import functools
+import hashlib
+import json
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from labelgen.data.sample import SUPERVISION, Generate
+from labelgen.errors import ConfigError
+from labelgen.vocab import Vocabulary
+
+__all__ = ["Job", "RunOptions", "RunReport", "config_to_json", "method_job", "rng_for"]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What to do with each image. Picklable, so that worker processes can do it too.
+
+    Parameters
+    ----------
+    method
+        Name of the method, for run.json.
+    config
+        Its settings as plain JSON values, for run.json.
+    make
+        Builds the `Generate` function once per process; must survive pickling.
+    needs
+        Supervision that the method may see; all else is blanked.
+    reads_image
+        False spares the decoding of images.
+    vocabulary
+        The classes of the labels.
+    models
+        Id of each network to sha256 of its weights, for run.json.
+    """
+
+    method: str
+    config: Mapping[str, Any]
+    make: Callable[[], Generate]
+    needs: frozenset[str]
+    reads_image: bool
+    vocabulary: Vocabulary
+    models: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        unknown = sorted(self.needs - SUPERVISION)
+        if unknown:
+            raise ConfigError(f"needs must be out of {', '.join(sorted(SUPERVISION))}, got {unknown[0]!r}")
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """How a run is made.
+
+    Parameters
+    ----------
+    seed
+        Seed of all randomness, >= 0.
+    workers
+        Processes. Changes nothing but the time.
+    shard
+        `(i, n)`: label only the i-th of n parts of the data set, 1 <= i <= n. Whoever finishes last completes the run.
+    overwrite
+        Replace a run that is already there.
+    save_scores
+        Keep the scores beside the labels.
+    strict
+        Stop at the first image that cannot be labelled.
+    min_score
+        A pixel whose best score does not exceed it stays unlabelled.
+    """
+
+    seed: int = 0
+    workers: int = 1
+    shard: tuple[int, int] = (1, 1)
+    overwrite: bool = False
+    save_scores: bool = False
+    strict: bool = False
+    min_score: float = 0.0
+
+    def __post_init__(self) -> None:
+        part, parts = self.shard
+        if self.seed < 0:
+            raise ConfigError(f"seed must be >= 0, got {self.seed}")
+        if self.workers < 1:
+            raise ConfigError(f"workers must be >= 1, got {self.workers}")
+        if not 1 <= part <= parts:
+            raise ConfigError(f"shard i/n must have 1 <= i <= n, got {part}/{parts}", hint="1/3, 2/3 and 3/3")
+        if not 0 <= self.min_score < float("inf"):
+            raise ConfigError(f"min_score must be finite and >= 0, got {self.min_score}")
+        if self.overwrite and parts > 1:
+            raise ConfigError(
+                "overwrite cannot go with a shard, which would wipe what the other shards made",
+                hint="remove the folder before the first shard starts",
+            )
+
+
+@dataclass(frozen=True)
+class RunReport:
+    """What `run_job` did.
+
+    Parameters
+    ----------
+    done
+        Images labelled by this call.
+    skipped
+        Images that were labelled before.
+    failed
+        Images that could not be labelled; failures.jsonl says why.
+    complete
+        Whether the whole run, of all shards, is complete.
+    coverage
+        Share of labelled pixels over the images of this shard.
+    out
+        The run folder.
+    counts
+        More totals over the images of this shard; see `labelgen.store.records.summarise`.
+    """
+
+    done: int
+    skipped: int
+    failed: int
+    complete: bool
+    coverage: float
+    out: Path
+    counts: Mapping[str, Any] = field(default_factory=dict)
+
+
+def rng_for(seed: int, sample_id: str) -> np.random.Generator:
+    """The generator of one image; independent of all other images.
+
+    Examples
+    --------
+    >>> int(rng_for(0, "a").integers(1000)) == int(rng_for(0, "a").integers(1000))
+    True
+    >>> int(rng_for(0, "a").integers(10**9)) == int(rng_for(0, "b").integers(10**9))
+    False
+    """
+    digest = hashlib.sha256(f"{seed}\0{sample_id}".encode()).digest()
+    return np.random.default_rng(np.frombuffer(digest, "<u4"))
+
+
+def config_to_json(config: Any) -> dict[str, Any]:
+    """The settings of a method, a dataclass, as plain JSON values."""
+    return json.loads(json.dumps(dataclasses.asdict(config), allow_nan=False, default=_plain))
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, Path):
+        return value.as_posix()
+    raise TypeError(f"settings must be plain JSON values, got {type(value).__name__}")
+
+
+def method_job(name: str, config: Any, vocabulary: Vocabulary) -> Job:
+    """The job of one row of `METHODS` with these settings.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such method; the hint lists them.
+    """
+    from labelgen.methods import METHODS
+
+    if name not in METHODS:
+        raise ConfigError(f"unknown method {name!r}", hint=f"methods: {', '.join(METHODS)}")
+    method = METHODS[name]
+    return Job(
+        method=name,
+        config=config_to_json(config),
+        make=functools.partial(method.make, config, vocabulary),
+        needs=frozenset(method.supervision(config)),
+        reads_image=method.wants_image(config),
+        vocabulary=vocabulary,
+    )

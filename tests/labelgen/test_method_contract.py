@@ -1,0 +1,128 @@
+"""What every row of METHODS promises; a new method is tested here without a line of its own."""
+
+import dataclasses
+import io
+import json
+import pickle
+import re
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from labelgen.cli import app
+from labelgen.commands.common import CommonFlags
+from labelgen.data.open import open_data
+from labelgen.data.sample import SUPERVISION
+from labelgen.errors import DataError
+from labelgen.masks import harden
+from labelgen.methods import METHODS
+from labelgen.run import config_to_json, method_job, rng_for
+
+PARSE = {"exit_on_error": False, "print_error": False}
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """Two scenes with all that is known about them."""
+    data = open_data("demo", limit=2)
+    return data.vocabulary, [data.load(sample_id, {"image", "truth", "tags"}) for sample_id in data.ids]
+
+
+@pytest.fixture(params=sorted(METHODS))
+def name(request):
+    return request.param
+
+
+def masks_of(job, samples, *, seed=0):
+    generate = job.make()
+    return {sample.id: generate(sample.only(job.needs), rng_for(seed, sample.id)) for sample in samples}
+
+
+def same(one, two):
+    return one.class_ids == two.class_ids and one.scores.tobytes() == two.scores.tobytes()
+
+
+def test_masks_have_the_right_form(name, samples):
+    vocabulary, scenes = samples
+    job = method_job(name, METHODS[name].config(), vocabulary)
+    for scene, mask in zip(scenes, masks_of(job, scenes).values(), strict=True):
+        assert mask.size == scene.size and mask.scores.dtype == np.float32
+        assert all(0 <= class_id < vocabulary.num_classes for class_id in mask.class_ids)
+        assert (harden(mask) != 255).any(), "the default settings label something"
+        json.dumps(dict(mask.details), default=lambda value: value.item())
+
+
+def test_masks_depend_on_seed_and_image_alone(name, samples):
+    vocabulary, scenes = samples
+    job = method_job(name, METHODS[name].config(), vocabulary)
+    first, backward = masks_of(job, scenes), masks_of(job, scenes[::-1])
+    copied = masks_of(pickle.loads(pickle.dumps(job)), scenes)  # as a worker process gets it
+    for sample_id in first:
+        assert same(first[sample_id], backward[sample_id])
+        assert same(first[sample_id], copied[sample_id])
+
+
+def test_a_method_declares_what_it_needs(name, samples):
+    vocabulary, scenes = samples
+    job = method_job(name, METHODS[name].config(), vocabulary)
+    assert job.needs <= SUPERVISION
+    if job.needs:
+        with pytest.raises(DataError):
+            job.make()(scenes[0].only(frozenset()), rng_for(0, "a"))
+
+
+def test_a_method_that_reads_no_image_works_without(name, samples):
+    vocabulary, scenes = samples
+    if METHODS[name].reads_image:
+        pytest.skip("reads images")
+    job = method_job(name, METHODS[name].config(), vocabulary)
+    blind = [dataclasses.replace(scene, image=None) for scene in scenes]
+    for with_image, without in zip(masks_of(job, scenes).values(), masks_of(job, blind).values(), strict=True):
+        assert same(with_image, without)
+
+
+def test_settings_survive_json(name):
+    config = METHODS[name].config()
+    values = json.loads(json.dumps(config_to_json(config)))
+    restored = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
+    assert METHODS[name].config(**restored) == config
+    assert dataclasses.fields(config) and config.__dataclass_params__.frozen
+
+
+def test_settings_survive_flags(name):
+    config = METHODS[name].config()
+    _, bound, _ = app.parse_args([name, "data", *flags_of(config)], **PARSE)
+    assert bound.args[0] == "data"
+    settings = {f.name: bound.arguments.get(f.name, f.default) for f in dataclasses.fields(config)}
+    assert METHODS[name].config(**settings) == config
+    assert bound.arguments.keys() >= {f.name for f in dataclasses.fields(config) if flags_of(config, f.name)}
+
+
+def flags_of(config, only=""):
+    """Every default typed out as a flag, where it can be typed."""
+    tokens = []
+    for field in dataclasses.fields(config):
+        value, flag = getattr(config, field.name), field.name.replace("_", "-")
+        if only not in ("", field.name) or value is None or value in ("", ()):
+            continue
+        if isinstance(value, bool):
+            tokens.append(f"--{flag}" if value else f"--no-{flag}")
+        elif isinstance(value, tuple):
+            tokens += [f"--{flag}", *map(str, value)]
+        else:
+            tokens += [f"--{flag}", str(value)]
+    return tokens
+
+
+def test_no_setting_hides_a_common_flag(name):
+    common = {field.name for field in dataclasses.fields(CommonFlags)} | {"config", "debug", "data", "flags", "json"}
+    assert not common & {field.name for field in dataclasses.fields(METHODS[name].config)}
+
+
+def test_every_flag_has_help(name):
+    app.help_print([name], console=Console(file=(out := io.StringIO()), width=200))
+    lines = out.getvalue().splitlines()
+    flags = [line for line in lines if line.startswith("│ --")]
+    bare = [line for line in flags if not re.match(r"│ --.*?\s{2,}[A-Za-z]", line)]
+    assert len(flags) > 10 and bare == []

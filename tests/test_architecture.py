@@ -1,0 +1,177 @@
+"""The rules of the code base that can be checked by reading it: direction of imports, randomness, printing, length."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = ("labelgen", "segprobe")
+FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
+LONGEST = 400
+LAYERS = (  # of labelgen: a module imports its own layer and those above it in this list
+    ("errors",),
+    ("strokes",),
+    ("masks",),
+    ("vocab",),
+    ("demo", "geometry"),
+    ("data",),
+    ("store",),
+    ("quality", "refine", "nets"),
+    ("methods",),
+    ("job",),
+    ("pipeline", "pool", "run"),
+    ("report", "export"),
+    ("commands",),
+    ("cli",),
+    ("__main__",),
+)
+HEAVY = ("torch", "numba", "scipy", "cv2", "matplotlib", "skimage", "timm")
+RANDOM_OBJECTS = {"Generator", "BitGenerator", "SeedSequence", "PCG64", "default_rng"}
+
+
+def module_of(path):
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in FILES}
+
+
+def trees(package):
+    return [
+        (name, ast.parse(path.read_text(encoding="utf-8"))) for name, path in MODULES.items() if inside(name, package)
+    ]
+
+
+def inside(name, package):
+    return name == package or name.startswith(package + ".")
+
+
+def imported(tree):
+    """Full names that a module imports, anywhere in it."""
+    names = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            names |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            names |= {f"{node.module}.{alias.name}" for alias in node.names}
+    return names
+
+
+def module_named(name):
+    """The module of this project that an imported name is or lies in."""
+    while name and name not in MODULES:
+        name = name.rpartition(".")[0]
+    return name
+
+
+def imported_at_once(tree):
+    """Modules of this project that are imported when the module is, not later inside a function or for types only."""
+    body = [node for node in tree.body if isinstance(node, ast.Import | ast.ImportFrom)]
+    return {module_named(name) for name in imported(ast.Module(body, []))} - {""}
+
+
+def layer_of(module):
+    part = module.split(".")[1]
+    return next((number for number, layer in enumerate(LAYERS) if part in layer), None)
+
+
+def test_the_rules_see_the_code():
+    assert {"labelgen.store.writer", "labelgen.cli", "segprobe"} <= set(MODULES)
+
+
+def test_labelgen_never_imports_segprobe():
+    assert [name for name, tree in trees("labelgen") if any(inside(i, "segprobe") for i in imported(tree))] == []
+
+
+def test_every_module_of_labelgen_has_a_layer():
+    assert [name for name in MODULES if name.startswith("labelgen.") and layer_of(name) is None] == []
+
+
+def test_imports_within_labelgen_never_point_upward():
+    # A module may import a higher layer inside a function only if that is the table that it looks things up in.
+    upward = [
+        f"{name} imports {other}"
+        for name, tree in trees("labelgen")
+        if "." in name
+        for other in sorted(imported_at_once(tree))
+        if "." in other and layer_of(other) > layer_of(name)
+    ]
+    assert upward == []
+
+
+def test_no_import_cycles():
+    graph = {name: imported_at_once(tree) - {name} for package in PACKAGES for name, tree in trees(package)}
+    finished = set()
+
+    def visit(name, path):
+        assert name not in path, " -> ".join([*path[path.index(name) :], name])
+        if name not in finished:
+            for other in sorted(graph[name]):
+                visit(other, [*path, name])
+            finished.add(name)
+
+    for name in graph:
+        visit(name, [])
+
+
+def dotted(node):
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value)}.{node.attr}"
+    return node.id if isinstance(node, ast.Name) else "?"
+
+
+def test_all_randomness_comes_from_generators_that_are_passed_in():
+    found = []
+    for package in PACKAGES:
+        for name, tree in trees(package):
+            chains = {dotted(node) for node in ast.walk(tree) if isinstance(node, ast.Attribute)}
+            globals_ = {c for c in chains if c.startswith("np.random.") and c.split(".")[2] not in RANDOM_OBJECTS}
+            found += [f"{name} uses {chain}" for chain in sorted(globals_)]
+            found += [f"{name} imports random" for i in imported(tree) if i == "random" or i.startswith("random.")]
+    assert found == []
+
+
+def test_library_code_does_not_print():
+    found = [
+        f"{name}:{node.lineno}"
+        for package in PACKAGES
+        for name, tree in trees(package)
+        if not any(part in ("commands", "cli", "__main__") for part in name.split("."))
+        for node in ast.walk(tree)
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "print"
+    ]
+    assert found == []
+
+
+def test_annotations_are_not_strings_everywhere():
+    # jaxtyping cannot check shapes under it
+    assert [name for p in PACKAGES for name, tree in trees(p) if "__future__.annotations" in imported(tree)] == []
+
+
+def test_files_are_short_enough_to_read():
+    lengths = {name: len(path.read_text(encoding="utf-8").splitlines()) for name, path in MODULES.items()}
+    assert {name: length for name, length in lengths.items() if length > LONGEST} == {}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "import labelgen",
+        "import segprobe",
+        "from labelgen.cli import main; main(['--help'])",
+        "from labelgen.cli import main; main(['point', '--help'])",
+        "from labelgen.cli import main; main(['scribble', '--help'])",
+        "from segprobe.cli import main; main(['--help'])",
+    ],
+)
+def test_nothing_heavy_is_imported_for_help(statement):
+    script = f"import sys; {statement}; print([m for m in {HEAVY!r} if m in sys.modules], file=sys.stderr)"
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert done.stderr.splitlines()[-1] == "[]"
+    assert "error" not in done.stderr
