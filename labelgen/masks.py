@@ -110,8 +110,8 @@ def one_hot(
     counts[ignore] = 0
     class_ids = tuple(int(i) for i in np.flatnonzero(counts))
     scores = np.empty((len(class_ids), *labels.shape), np.float32)
-    for plane, class_id in zip(scores, class_ids, strict=True):
-        np.equal(labels, class_id, out=plane, casting="unsafe")
+    for index, class_id in enumerate(class_ids):
+        np.equal(labels, class_id, out=scores[index], casting="unsafe")
     return SoftMask(scores, class_ids, tuple(strokes), tuple(warnings), dict(details or {}))
 
 
@@ -203,16 +203,23 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
     Raises
     ------
     DataError
-        When the file is missing, truncated or not an image.
+        When the file is missing, truncated, not an image, or of more than 8 bits a channel in one grey channel.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path) as picture:
+            if picture.mode.startswith(("I", "F")):
+                raise DataError(
+                    f"an image must have 8 bits a channel, got mode {picture.mode} in {path}",
+                    hint="scale its values to 0-255 and save it again; what is white is not for the reader to guess",
+                )
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except FileNotFoundError as error:
         raise DataError(f"image file not found: {path}", hint="check --data, --split and the file name") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+        if isinstance(error, DataError):
+            raise
         raise DataError(f"image cannot be read: {path} ({error})", hint="the file is truncated or no image") from error
 
 

@@ -32,6 +32,8 @@ class RawIds:
     table: Integer[np.ndarray, " N"]
     known: Bool[np.ndarray, " N"]
     identity: bool
+    num_classes: int
+    ignore: int
 
     def apply(self, raw: Integer[np.ndarray, "H W"], *, where: str) -> LabelMap:
         """Map raw ids to vocabulary ids.
@@ -53,11 +55,17 @@ class RawIds:
         >>> table.apply(np.array([[0, 1, 2, 255]], np.uint8), where="x.png")
         array([[255,   0,   1, 255]], dtype=uint8)
         """
-        if raw.size and (int(raw.max()) >= len(self.table) or not self.known[raw].all()):
+        if raw.size and int(raw.max()) >= len(self.table):
             raise self._foreign(raw, where)
         if self.identity and raw.dtype == self.table.dtype:
+            if ((raw >= self.num_classes) & (raw != self.ignore)).any():
+                raise self._foreign(raw, where)
             return raw if raw.flags.writeable else raw.copy()
-        return self.table[raw]
+        labels = self.table.take(raw)
+        suspects = raw[labels == self.ignore]  # unknown ids lead there too; to look at these alone is quick
+        if not self.known[suspects].all():
+            raise self._foreign(raw, where)
+        return labels
 
     def _foreign(self, raw: np.ndarray, where: str) -> DataError:
         present = np.unique(raw)
@@ -98,4 +106,4 @@ def raw_ids_of(vocabulary: Vocabulary, *, own_ids: bool = True) -> RawIds:
     known[[ignore, *void]] = True
     table[list(raw)] = np.arange(vocabulary.num_classes)
     known[list(raw)] = True
-    return RawIds(vocabulary.name, table, known, raw == tuple(range(len(raw))) and not void)
+    return RawIds(vocabulary.name, table, known, raw == tuple(range(len(raw))) and not void, len(raw), ignore)

@@ -43,7 +43,7 @@ def open_tags(path: Path, vocabulary: Vocabulary) -> TagSource:
     """Open a file of tags by what it is.
 
     - `.json`: `{"id": ["dog", "person"], ...}`, by name or by class id;
-    - `.csv`: one line an image, `id,dog,person`; a first line that starts with `id` is a heading;
+    - `.csv`: `id,dog,person`, the lines of one image added up; a first line that starts with `id` is a heading;
     - a folder: PASCAL VOC XML, `<id>.xml` with the class of each object (`Annotations/`).
 
     Raises
@@ -75,7 +75,10 @@ def _read_csv(content: str) -> dict[str, list[Any]]:
     rows = [[cell.strip() for cell in row] for row in csv.reader(content.splitlines()) if row]
     if rows and rows[0][0].lower() == "id":
         rows = rows[1:]
-    return {row[0]: [cell for cell in row[1:] if cell] for row in rows}
+    table: dict[str, list[Any]] = {}
+    for sample_id, *cells in rows:
+        table.setdefault(sample_id, []).extend(cell for cell in cells if cell)
+    return table
 
 
 def _class_ids(values: Iterable[Any], vocabulary: Vocabulary, where: str) -> frozenset[int]:

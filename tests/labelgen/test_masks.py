@@ -123,6 +123,12 @@ def test_grey_image_becomes_rgb(tmp_path):
     assert np.array_equal(read_image(tmp_path / "grey.png"), np.full((2, 4, 3), 7))
 
 
+def test_16_bit_grey_image_is_refused(tmp_path):
+    Image.fromarray(np.array([[0, 4000]], np.uint16)).save(tmp_path / "scan.png")
+    with pytest.raises(DataError, match=r"8 bits a channel, got mode I;16 in .*scan\.png"):
+        read_image(tmp_path / "scan.png")
+
+
 def test_text_is_no_image(tmp_path):
     (tmp_path / "x.jpg").write_text("hello", encoding="utf-8")
     with pytest.raises(DataError, match="cannot be read"):

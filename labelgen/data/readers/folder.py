@@ -30,7 +30,8 @@ def open_folder(spec: DataSpec) -> DiskDataset:
 
     The vocabulary is `--vocab`, or `vocabulary.toml` in the root, or `classes.txt` there (one name a line; a first
     line `background` makes id 0 the background). A pixel is a class id, 255 void; `raw_ids` and `void_ids` hold for
-    TOML files, not for built-in vocabularies by name. Splits are subfolders (`images/train`) or lists (`train.txt`);
+    TOML files, not for built-in vocabularies by name; masks of 0 and 255 need a TOML file with `raw_ids = [0, 255]`,
+    because 255 is void otherwise. Splits are subfolders (`images/train`) or lists (`train.txt`);
     without either, all files are one nameless split.
     """
     root = Path(spec.root)

@@ -41,6 +41,12 @@ def test_toml_in_the_folder_says_which_ids_the_files_hold(folder):
     assert open_data(str(folder.root)).truth("x").tolist() == [[255, 0, 255], [255, 0, 0]]
 
 
+def test_binary_masks_of_0_and_255(folder):
+    folder.lines("vocabulary.toml", 'classes = ["background", "leaf"]', "background = 0", "raw_ids = [0, 255]")
+    folder.ids("masks/x.png", [[0, 255, 255], [0, 0, 255]])
+    assert open_data(str(folder.root)).truth("x").tolist() == [[0, 1, 1], [0, 0, 1]]
+
+
 def test_built_in_vocabulary_means_vocabulary_ids(folder):
     """Predictions and converted masks hold ids as they are used, not those of the original files."""
     assert open_data(str(folder.root), vocabulary="ade20k").truth("x").tolist() == [[0, 1, 255], [0, 1, 1]]

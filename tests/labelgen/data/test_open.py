@@ -1,3 +1,4 @@
+import os
 import pickle
 from pathlib import Path
 
@@ -55,6 +56,7 @@ def test_run_folder_is_no_data(tmp_path):
         open_data(str(tmp_path))
 
 
+@pytest.mark.skipif(os.name == "nt", reason="Windows allows no colon in names")
 def test_path_with_a_colon_that_exists_is_a_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     Path("odd:name").mkdir()

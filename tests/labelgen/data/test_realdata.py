@@ -1,5 +1,7 @@
 """Every reader that has real files: counts, sizes, ids."""
 
+import json
+
 import numpy as np
 import pytest
 from PIL import Image
@@ -54,8 +56,6 @@ def test_camvid_has_no_eleven_left(shared_data):
 
 def test_panoptic_area_of_each_segment(shared_data):
     """The JSON states the area of each segment; the decoded instances must have it."""
-    import json
-
     root = shared_data / "coco-panoptic-60"
     data = open_data(str(root), limit=5)
     annotations = json.loads((root / "annotations/panoptic_train2017.json").read_text(encoding="utf-8"))
@@ -79,3 +79,40 @@ def test_coco_object_keeps_things_and_calls_the_rest_background(shared_data):
         ignored = truth == 255
         assert np.array_equal(things.truth(sample_id)[~ignored], expected[truth[~ignored]])
         assert (things.truth(sample_id)[ignored] == 255).all()
+
+
+def test_instances_painted_by_pycocotools_equal_the_panoptic_things(shared_data, tmp_path):
+    """The things of real panoptic PNGs, written as run lengths into an instances JSON, come back as they were."""
+    from pycocotools import mask as coco_mask
+
+    root = shared_data / "coco-panoptic-60"
+    truth = json.loads((root / "annotations/panoptic_train2017.json").read_text(encoding="utf-8"))
+    panoptic = open_data(str(root), limit=4, vocabulary="coco-object")
+    coco_id = panoptic.vocabulary.raw_ids
+    annotations = []
+    for sample_id in panoptic.ids:
+        sample = panoptic.load(sample_id, {"truth"})
+        for number in np.unique(sample.instances)[1:]:
+            mask = np.asfortranarray(sample.instances == number).astype(np.uint8)
+            runs = coco_mask.encode(np.asfortranarray(mask))
+            segmentation = {"size": runs["size"], "counts": runs["counts"].decode("ascii")}
+            category = coco_id[sample.truth[mask == 1][0]]
+            area = int(mask.sum())
+            annotations.append(
+                {"image_id": int(sample_id), "category_id": category, "segmentation": segmentation, "area": area}
+            )
+    categories = [c for c in truth["categories"] if c["isthing"]]
+    images = [i for i in truth["images"] if i["file_name"].removesuffix(".jpg") in panoptic.ids]
+    (tmp_path / "annotations").mkdir()
+    content = json.dumps({"images": images, "annotations": annotations, "categories": categories})
+    (tmp_path / "annotations" / "instances_train2017.json").write_text(content, encoding="utf-8")
+    instances = open_data(str(tmp_path))
+    assert instances.vocabulary.name == "coco-object"
+    assert instances.ids == panoptic.ids
+    for sample_id in instances.ids:
+        expected = panoptic.load(sample_id, {"truth"})
+        found = instances.load(sample_id, {"truth"})
+        objects = expected.instances > 0
+        assert np.array_equal(found.truth[objects], expected.truth[objects])
+        assert (found.truth[~objects] == 0).all()
+        assert (found.instances > 0).sum() == objects.sum()

@@ -22,6 +22,10 @@ def test_csv_with_and_without_heading(voc):
     assert tags(voc, voc.lines("tags.csv", "a,person", "b"), "b") == frozenset()
 
 
+def test_csv_of_one_class_a_line(voc):
+    assert tags(voc, voc.lines("tags.csv", "a,person", "b,cat", "a,dog")) == {15, 12}
+
+
 def test_voc_xml(voc):
     objects = "".join(f"<object><name>{n}</name><difficult>1</difficult></object>" for n in ("dog", "person", "dog"))
     voc.lines("Annotations/a.xml", f"<annotation>{objects}<part><name>head</name></part></annotation>")
