@@ -126,14 +126,11 @@ def harden(mask: SoftMask, *, min_score: float = 0.0, ignore: int = IGNORE) -> L
     >>> harden(SoftMask(scores, (0, 7)))
     array([[  7, 255]], dtype=uint8)
     """
-    dtype = np.uint8 if ignore <= 255 else np.uint16
-    labels = np.full(mask.size, ignore, dtype)
-    if not mask.class_ids:
-        return labels
-    best = mask.scores.argmax(axis=0)
-    chosen = np.asarray(mask.class_ids, dtype)[best]
-    labelled = mask.scores.max(axis=0) > min_score
-    labels[labelled] = chosen[labelled]
+    labels = np.full(mask.size, ignore, np.uint8 if ignore <= 255 else np.uint16)
+    best = np.full(mask.size, min_score, np.float32)
+    for plane, class_id in zip(mask.scores, mask.class_ids, strict=True):  # several times faster than argmax
+        np.copyto(labels, class_id, where=plane > best, casting="unsafe")
+        np.maximum(best, plane, out=best)
     return labels
 
 
