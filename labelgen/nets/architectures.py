@@ -1,26 +1,17 @@
-"""Networks behind the backbones: built through timm, their weights loaded, their layers read as token grids."""
+"""Networks as the backbones use them: what they are, and how their layers are read as one grid of tokens."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import torch
 from jaxtyping import Float
-from torch.nn.functional import interpolate
+from torch.nn.functional import grid_sample
 
 from labelgen.errors import ConfigError
-from labelgen.nets.backbone_config import DEMO_BACKBONE, BackboneConfig
-from labelgen.nets.keymaps import load_strictly
-from labelgen.nets.pos_embed import use_official_positions
-from labelgen.nets.weights import Checkpoint, fetch_published, read_checkpoint
+from labelgen.nets.backbone_config import BackboneConfig
+from labelgen.nets.receptive import token_offsets
 
-__all__ = ["Architecture", "build_architecture"]
-
-VIT_MODULES = ("vision_transformer", "eva", "deit", "beit")
-"""timm modules whose models are columns of blocks over one grid of patches."""
-
-SHIPPED_LICENCE = "MIT (shipped)"
+__all__ = ["Architecture", "describe_stages", "describe_vit", "is_vit", "read_at", "read_stages", "read_vit"]
 
 
 @dataclass(frozen=True)
@@ -33,8 +24,8 @@ class Architecture:
         Resolved indices, rising.
     dims, strides
         Channels and pixels per token of each of them.
-    offset
-        See `Geometry.offset`.
+    offsets
+        How far the centre of what a token of each layer sees lies below and right of its cell's, in pixels.
     """
 
     model: Any
@@ -52,7 +43,13 @@ class Architecture:
     native_size: int
     licence: str
     weights_from: str
-    offset: tuple[float, float] = (0.0, 0.0)
+    offsets: tuple[float, ...]
+
+    @property
+    def offset(self) -> tuple[float, float]:
+        """See `Geometry.offset`; that of the finest layer, onto which the others are resampled."""
+        own = self.offsets[self.strides.index(self.stride)]
+        return own, own
 
     @property
     def stride(self) -> int:
@@ -69,18 +66,43 @@ class Architecture:
         return replace(self, model=model)
 
     def read(self, batch: Float[torch.Tensor, "B channels height width"]) -> Float[torch.Tensor, "B h w D"]:
-        """Tokens of all layers, in the arithmetic of the model; coarse layers are resampled bilinearly to the finest.
-
-        Without the final norm of the model when `norm` is False.
-        """
+        """Tokens of all layers; coarse layers are read bilinearly where the finest has its tokens."""
         if self.family == "vit":
             grid = batch.shape[2] // self.stride, batch.shape[3] // self.stride
             maps = read_vit(self.model, batch, self.layers, norm=self.norm)
             return torch.cat(maps, dim=-1).reshape(len(batch), *grid, -1)
         maps = read_stages(self.model, batch, self.layers, norm=self.norm)
-        size = max(tuple(stage.shape[2:]) for stage in maps)
-        same = [stage if stage.shape[2:] == size else interpolate(stage, size=size, mode="bilinear") for stage in maps]
-        return torch.cat(same, dim=1).permute(0, 2, 3, 1)
+        return torch.cat(self._on_one_grid(maps), dim=1).permute(0, 2, 3, 1)
+
+    def _on_one_grid(self, maps: list[torch.Tensor]) -> list[torch.Tensor]:
+        finest = self.strides.index(self.stride)
+        height, width = maps[finest].shape[2:]
+        moved = []
+        for stage, stride, offset in zip(maps, self.strides, self.offsets, strict=True):
+            if stride == self.stride:
+                moved.append(stage)
+                continue
+            shift = self.offsets[finest] - offset
+            rows, cols = ((torch.arange(n, device=stage.device) + 0.5) * self.stride + shift for n in (height, width))
+            moved.append(read_at(stage, rows / stride - 0.5, cols / stride - 0.5))
+        return moved
+
+
+def read_at(
+    stage: Float[torch.Tensor, "B C h w"], rows: Float[torch.Tensor, "H"], cols: Float[torch.Tensor, "W"]
+) -> Float[torch.Tensor, "B C H W"]:
+    """Read a map bilinearly at fractional indices; beyond the outermost centres it stays as it is there.
+
+    Examples
+    --------
+    >>> read_at(torch.tensor([[[[0.0, 8.0]]]]), torch.tensor([0.0]), torch.tensor([-1.0, 0.25, 2.0]))
+    tensor([[[[0., 2., 8.]]]])
+    """
+    height, width = stage.shape[2:]
+    places = torch.meshgrid((2 * rows + 1) / height - 1, (2 * cols + 1) / width - 1, indexing="ij")
+    grid = torch.stack(places[::-1], dim=-1).float()  # grid_sample wants (column, row)
+    read = grid_sample(stage.float(), grid.expand(len(stage), -1, -1, -1), padding_mode="border", align_corners=False)
+    return read.to(stage.dtype)
 
 
 def read_vit(model: Any, batch: torch.Tensor, layers: tuple[int, ...], *, norm: bool) -> list[torch.Tensor]:
@@ -99,122 +121,19 @@ def read_stages(model: Any, batch: torch.Tensor, layers: tuple[int, ...], *, nor
     return [*maps[:-1], final]
 
 
-def build_architecture(config: BackboneConfig, *, pretrained: bool, seed: int) -> Architecture:
-    """Build the network of `config` with its weights.
+def is_vit(model: Any) -> bool:
+    """Whether a timm model is a column of blocks over one grid of patches."""
+    return hasattr(model, "num_prefix_tokens") and hasattr(model, "blocks")
+
+
+def describe_vit(model: Any, name: str, config: BackboneConfig, about: dict[str, Any]) -> Architecture:
+    """Describe a ViT.
 
     Raises
     ------
     ConfigError
-        When the name is unknown, a layer does not exist, or an option does not fit the model.
-    WeightsError
-        When weights are missing or do not fit.
+        When it has no final norm but is asked for one, or has no such layer.
     """
-    checkpoint = read_checkpoint(Path(config.weights)) if config.weights and pretrained else None
-    name = _model_name(config, checkpoint)
-    if name == DEMO_BACKBONE:
-        model, about = _demo_model(checkpoint, pretrained=pretrained, seed=seed)
-    else:
-        model, about = _timm_model(name, config, checkpoint, pretrained=pretrained, seed=seed)
-    if checkpoint:
-        load_strictly(model, checkpoint.state, family=checkpoint.family, source=str(checkpoint.path))
-    if config.pos_interp == "official":
-        use_official_positions(model)
-    describe = _describe_vit if _is_vit(model) else _describe_stages
-    return describe(model, name, config, about)
-
-
-def _model_name(config: BackboneConfig, checkpoint: Checkpoint | None) -> str:
-    """The model that was asked for; a checkpoint that names its own wins over the default."""
-    name = config.name.removeprefix("timm:")
-    own = checkpoint.model if checkpoint else ""
-    if own and name == DEMO_BACKBONE:
-        return own
-    if own and own.split(".")[0] != name.split(".")[0]:
-        raise ConfigError(
-            f"{config.weights} says it holds weights of {own}, but the backbone asked for is {name}",
-            hint="leave --backbone out, or give the same name",
-        )
-    return name
-
-
-def _demo_model(checkpoint: Checkpoint | None, *, pretrained: bool, seed: int) -> tuple[Any, dict[str, Any]]:
-    from labelgen.nets.demo_ssvt import DEMO_MEAN, DEMO_STD, build_demo_ssvt
-
-    shipped = pretrained and checkpoint is None
-    model = build_demo_ssvt(pretrained=shipped, seed=seed)
-    origin = "shipped" if shipped else _origin(checkpoint, seed)
-    about = {"mean": DEMO_MEAN, "std": DEMO_STD, "licence": SHIPPED_LICENCE, "weights_from": origin}
-    return model, about | _normalisation(checkpoint)
-
-
-def _timm_model(
-    name: str, config: BackboneConfig, checkpoint: Checkpoint | None, *, pretrained: bool, seed: int
-) -> tuple[Any, dict[str, Any]]:
-    import timm
-
-    if not timm.is_model(name):
-        raise ConfigError(
-            f"timm knows no model called {name!r}", hint="segprobe backbones --all PATTERN lists the names"
-        )
-    published = pretrained and checkpoint is None
-    if published:
-        fetch_published(name)
-    vit = timm.models.is_model_in_modules(name.split(".")[0], VIT_MODULES)
-    options: dict[str, Any] = {"num_classes": 0, **({"dynamic_img_size": True} if vit else {})}
-    if config.output_stride:
-        if vit:
-            raise ConfigError(f"output_stride is for CNNs, but {name} is a ViT", hint="leave it at 0")
-        options["output_stride"] = config.output_stride
-    if checkpoint:
-        options |= _trained_grid(checkpoint) if vit else {}
-        options |= checkpoint.timm_kwargs
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
-        model = _create(name, pretrained=published, options=options)
-    about = {
-        "mean": tuple(model.pretrained_cfg["mean"]),
-        "std": tuple(model.pretrained_cfg["std"]),
-        "licence": model.pretrained_cfg.get("license") or "unknown",
-        "weights_from": "published" if published else _origin(checkpoint, seed),
-    }
-    return model, about | _normalisation(checkpoint)
-
-
-def _create(name: str, *, pretrained: bool, options: Mapping[str, Any]) -> Any:
-    import timm
-
-    try:
-        return timm.create_model(name, pretrained=pretrained, **options)
-    except (TypeError, RuntimeError, ValueError) as error:
-        raise ConfigError(
-            f"timm cannot build {name} with {dict(options)}: {error}", hint="choose another model or option"
-        ) from error
-
-
-def _origin(checkpoint: Checkpoint | None, seed: int) -> str:
-    return f"file:{checkpoint.path.name}" if checkpoint else f"random:seed{seed}"
-
-
-def _normalisation(checkpoint: Checkpoint | None) -> dict[str, Any]:
-    if checkpoint is None:
-        return {}
-    return {key: value for key, value in (("mean", checkpoint.mean), ("std", checkpoint.std)) if value is not None}
-
-
-def _trained_grid(checkpoint: Checkpoint) -> dict[str, int]:
-    """Image size at which the learned positions of a checkpoint fit as they are; none for rotary positions."""
-    positions, patches = (checkpoint.state.get(key) for key in ("pos_embed", "patch_embed.proj.weight"))
-    if positions is None or patches is None or patches.ndim != 4:
-        return {}
-    side = int(positions.shape[1] ** 0.5)  # up to 2 * side prefix tokens make no difference
-    return {"img_size": side * patches.shape[-1]}
-
-
-def _is_vit(model: Any) -> bool:
-    return hasattr(model, "num_prefix_tokens") and hasattr(model, "blocks")
-
-
-def _describe_vit(model: Any, name: str, config: BackboneConfig, about: dict[str, Any]) -> Architecture:
     if config.norm and isinstance(model.norm, torch.nn.Identity):
         raise ConfigError(f"{name} has no final norm for its tokens", hint="use norm=False (--no-norm)")
     patch = model.patch_embed.patch_size[0]
@@ -231,12 +150,19 @@ def _describe_vit(model: Any, name: str, config: BackboneConfig, about: dict[str
         prefix=model.num_prefix_tokens,
         norm=config.norm,
         native_size=model.patch_embed.img_size[0],
+        offsets=(0.0,) * len(layers),
         **about,
     )
 
 
-def _describe_stages(model: Any, name: str, config: BackboneConfig, about: dict[str, Any]) -> Architecture:
-    """Describe a CNN; sizes and channels are read from the maps it gives for a blank image."""
+def describe_stages(model: Any, name: str, config: BackboneConfig, about: dict[str, Any]) -> Architecture:
+    """Describe a CNN; sizes and channels are read from the maps it gives for a blank image.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot give maps of its layers, has no such layer, or takes images of one size only.
+    """
     if not hasattr(model, "forward_intermediates"):
         raise ConfigError(f"timm gives no maps of the layers of {name}", hint="choose a ViT, ResNet, EfficientNet, ...")
     layers = _resolve_layers(config.layers, len(model.feature_info), name)
@@ -244,7 +170,13 @@ def _describe_stages(model: Any, name: str, config: BackboneConfig, about: dict[
     side = 4 * multiple
     try:
         with torch.inference_mode():
-            maps = read_stages(model.eval(), torch.zeros(1, 3, side, side), layers, norm=config.norm)
+            blank = torch.zeros(1, 3, side, side)
+            maps = read_stages(model.eval(), blank, layers, norm=config.norm)
+            offsets = token_offsets(
+                model,
+                lambda: model.forward_intermediates(blank, indices=list(layers), intermediates_only=True),
+                side=side,
+            )
     except (AssertionError, RuntimeError, ValueError) as error:
         raise ConfigError(f"{name} does not take images of any size: {error}", hint="choose a ViT or a CNN") from error
     return Architecture(
@@ -259,6 +191,7 @@ def _describe_stages(model: Any, name: str, config: BackboneConfig, about: dict[
         prefix=0,
         norm=config.norm,
         native_size=model.pretrained_cfg["input_size"][1],
+        offsets=tuple(offsets),
         **about,
     )
 

@@ -8,8 +8,9 @@ import torch
 from jaxtyping import Float, Float32, UInt8
 
 from labelgen.errors import ShapeError
-from labelgen.nets.architectures import Architecture, build_architecture
+from labelgen.nets.architectures import Architecture
 from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
+from labelgen.nets.construction import build_architecture
 from labelgen.nets.geometry import Geometry, fitted_size, geometry_for
 from labelgen.nets.precision import choose_dtype
 from labelgen.nets.weights import parameter_hash
@@ -172,7 +173,9 @@ class Backbone:
         with torch.inference_mode():
             return self.trainable_tokens(batch)
 
-    def trainable_tokens(self, batch: Float[torch.Tensor, "B channels height width"]) -> Float32[torch.Tensor, "B h w D"]:
+    def trainable_tokens(
+        self, batch: Float[torch.Tensor, "B channels height width"]
+    ) -> Float32[torch.Tensor, "B h w D"]:
         """Like `tokens`, with gradients where parameters ask for them: for tuning the backbone.
 
         Raises
@@ -192,7 +195,8 @@ class Backbone:
         """Everything that changes the value of a token, as plain JSON values."""
         config = self.config.to_json()
         del config["weights"]  # where they lie says nothing; their hash does
-        about = {key: list(value) if isinstance(value, tuple) else value for key, value in asdict(self.spec).items()}
+        spec = asdict(self.spec)
+        about = {key: list(value) if isinstance(value, tuple) else value for key, value in spec.items()}
         del about["weights_from"], about["licence"]
         return {
             **about,

@@ -95,7 +95,8 @@ class Geometry:
         >>> Geometry.from_json(geometry.to_json()) == geometry
         True
         """
-        return cls(**{name: tuple(value) if isinstance(value, list) else value for name, value in values.items()})
+        made: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
+        return cls(**made)
 
 
 def fitted_size(size: tuple[int, int], *, policy: str, side: int, max_side: int, scale: float = 1.0) -> tuple[int, int]:
