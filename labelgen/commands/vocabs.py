@@ -1,37 +1,35 @@
 """`labelgen vocabs`: the vocabularies there are, and the classes and ids of one."""
 
-import sys
-from json import dumps
-from typing import TYPE_CHECKING, Any
+from typing import Annotated, Any
 
+from cyclopts import Parameter
+
+from labelgen.commands.common import print_json, print_table
 from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
-
-if TYPE_CHECKING:
-    from rich.table import Table
 
 __all__ = ["vocabs"]
 
-FIRST_CLASSES = 3  # shown of each vocabulary in the list
+FIRST_CLASSES = 5  # shown of each vocabulary in the list
 
 
-def vocabs(name: str = "", /, *, json: bool = False) -> None:
+def vocabs(name: str = "", /, *, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
     """List the vocabularies, or the classes of one with their ids and colours.
 
     Parameters
     ----------
     name
         A built-in name or a .toml file; empty for the list.
-    json
-        Print one JSON document instead of a table.
+    as_json
+        Print one JSON document on stdout, nothing else.
     """
     chosen = [load_vocabulary(name)] if name else [load_vocabulary(n) for n in vocabulary_names()]
-    if json:
-        document = _facts(chosen[0]) if name else [_facts(vocabulary) for vocabulary in chosen]
-        sys.stdout.write(dumps(document, indent=2, ensure_ascii=False) + "\n")
-        return
-    from rich.console import Console
-
-    Console(file=sys.stdout).print(_class_table(chosen[0]) if name else _list_table(chosen))
+    if as_json:
+        print_json(_facts(chosen[0]) if name else [_facts(vocabulary) for vocabulary in chosen])
+    elif name:
+        _print_classes(chosen[0])
+    else:
+        rows = [_summary(vocabulary) for vocabulary in chosen]
+        print_table(("vocabulary", "classes", "background", "first classes"), rows)
 
 
 def _facts(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -40,31 +38,22 @@ def _facts(vocabulary: Vocabulary) -> dict[str, Any]:
     return {**vocabulary.to_json(), "num_classes": vocabulary.num_classes, **own, **words}
 
 
-def _list_table(vocabularies: list[Vocabulary]) -> "Table":
-    from rich.table import Table
-
-    table = Table("vocabulary", "classes", "background", "first classes")
-    for vocabulary in vocabularies:
-        background = "none" if vocabulary.background is None else vocabulary.classes[vocabulary.background]
-        first = ", ".join(vocabulary.classes[:FIRST_CLASSES]) + ", ..."
-        table.add_row(vocabulary.name, str(vocabulary.num_classes), background, first)
-    return table
+def _summary(vocabulary: Vocabulary) -> tuple[str, int, str, str]:
+    background = "none" if vocabulary.background is None else vocabulary.classes[vocabulary.background]
+    first = ", ".join(vocabulary.classes[:FIRST_CLASSES]) + ", ..."
+    return vocabulary.name, vocabulary.num_classes, background, first
 
 
-def _class_table(vocabulary: Vocabulary) -> "Table":
-    """One row a class; the id in the data set's own files only where it differs."""
-    from rich.table import Table
-    from rich.text import Text
-
+def _print_classes(vocabulary: Vocabulary) -> None:
+    """One row a class; `id in files` is what the data set's own files hold."""
+    raw = vocabulary.raw_ids or range(vocabulary.num_classes)
     aliases: dict[str, list[str]] = {}
     for alias, known in vocabulary.aliases.items():
         aliases.setdefault(known, []).append(alias)
-    raw = vocabulary.raw_ids or range(vocabulary.num_classes)
-    caption = f"{vocabulary.num_classes} classes; {vocabulary.ignore} = void"
-    if vocabulary.void_ids:
-        caption += f"; void in files: {', '.join(map(str, vocabulary.void_ids))}"
-    table = Table("id", "class", "id in files", "colour", "aliases", title=vocabulary.name, caption=caption)
-    for class_id, (name, raw_id, colour) in enumerate(zip(vocabulary.classes, raw, vocabulary.colours, strict=True)):
-        swatch = Text("    ", style=f"on rgb({colour[0]},{colour[1]},{colour[2]})") + Text(" {} {} {}".format(*colour))
-        table.add_row(str(class_id), name, str(raw_id), swatch, ", ".join(aliases.get(name, ())))
-    return table
+    rows = [
+        (name, class_id, raw_id, "#{:02x}{:02x}{:02x}".format(*colour), ", ".join(aliases.get(name, ())))
+        for class_id, (name, raw_id, colour) in enumerate(zip(vocabulary.classes, raw, vocabulary.colours, strict=True))
+    ]
+    void = ", ".join(map(str, (*vocabulary.void_ids, vocabulary.ignore)))
+    title = f"{vocabulary.name}: {vocabulary.num_classes} classes, void is {vocabulary.ignore} (in files {void})"
+    print_table(("class", "id", "id in files", "colour", "also called"), rows, title=title)

@@ -22,11 +22,11 @@ def test_one(capsys):
 
 
 def test_json(capsys):
-    vocabs("voc", json=True)
+    vocabs("voc", as_json=True)
     document = json.loads(capsys.readouterr().out)
     assert document["classes"][15] == "person"
     assert document["num_classes"] == 21
-    vocabs(json=True)
+    vocabs(as_json=True)
     assert [v["name"] for v in json.loads(capsys.readouterr().out)] == list(vocabulary_names())
 
 
