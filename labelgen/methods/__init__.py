@@ -1,6 +1,7 @@
 """The table of labelling methods. One import and one line per method."""
 
 from labelgen.methods.box import BOX
+from labelgen.methods.corrupt import CORRUPT
 from labelgen.methods.method import Method
 from labelgen.methods.point import POINT
 from labelgen.methods.scribble import SCRIBBLE
@@ -11,4 +12,5 @@ METHODS: dict[str, Method] = {
     "scribble": SCRIBBLE,
     "point": POINT,
     "box": BOX,
+    "corrupt": CORRUPT,
 }

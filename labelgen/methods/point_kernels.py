@@ -208,11 +208,11 @@ def jitter(
         return clicks
     offsets = rng.normal(0, sigma, (len(clicks), JITTER_TRIES, 2))
     tries = np.floor(clicks[:, None] + offsets + 0.5).astype(np.int64)
-    within = np.logical_and(tries >= 0, tries < mask.shape).all(axis=2)
+    within: np.ndarray = np.all((tries >= 0) & (tries < mask.shape), axis=2)
     tries_inside = np.where(within[..., None], tries, 0)
-    good = within & mask[tries_inside[..., 0], tries_inside[..., 1]]
+    good: np.ndarray = within & mask[tries_inside[..., 0], tries_inside[..., 1]]
     first = good.argmax(axis=1)
-    return np.where(good.any(axis=1)[:, None], tries[np.arange(len(clicks)), first], clicks)
+    return np.where(np.any(good, axis=1, keepdims=True), tries[np.arange(len(clicks)), first], clicks)
 
 
 def clicks_in(
