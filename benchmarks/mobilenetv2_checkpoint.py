@@ -21,12 +21,13 @@ from safetensors.torch import load_file, save_file
 
 STRIDE_TWO = {0, 4, 10, 19, 40}  # index of each convolution that halves the grid
 TIMM_NAME = "mobilenetv2_100"
-TIMM_ARGUMENTS = {"pad_type": "same", "num_classes": 1001}
+TIMM_ARGUMENTS = {"pad_type": "same"}
+NUM_CLASSES = 1001
 
 
 def timm_state(folded: dict[str, torch.Tensor]) -> dict[str, torch.Tensor]:
     """Names and tensors of timm's `mobilenetv2_100` for the folded convolutions."""
-    model = timm.create_model(TIMM_NAME, **TIMM_ARGUMENTS)
+    model = timm.create_model(TIMM_NAME, num_classes=NUM_CLASSES, **TIMM_ARGUMENTS)
     convolutions = [m for m in model.modules() if isinstance(m, torch.nn.Conv2d)]
     norms = [m for m in model.modules() if isinstance(m, torch.nn.BatchNorm2d)]
     with torch.no_grad():
@@ -70,12 +71,12 @@ def plain_logits(folded: dict[str, torch.Tensor], x: torch.Tensor) -> torch.Tens
 
 def pixels(path: Path) -> torch.Tensor:
     """Centre crop of 224 pixels, scaled to [-1, 1], shape (1, 3, 224, 224)."""
-    with Image.open(path) as picture:
-        picture = picture.convert("RGB")
-        scale = 256 / min(picture.size)
-        picture = picture.resize([round(n * scale) for n in picture.size], Image.Resampling.BILINEAR)
-        left, top = ((n - 224) // 2 for n in picture.size)
-        array = np.asarray(picture.crop((left, top, left + 224, top + 224)), np.float32)
+    with Image.open(path) as stored:
+        picture = stored.convert("RGB")
+    scale = 256 / min(picture.size)
+    resized = picture.resize([round(n * scale) for n in picture.size], Image.Resampling.BILINEAR)
+    left, top = ((n - 224) // 2 for n in resized.size)
+    array = np.asarray(resized.crop((left, top, left + 224, top + 224)), np.float32)
     return torch.from_numpy(array / 127.5 - 1).permute(2, 0, 1)[None]
 
 
@@ -93,7 +94,7 @@ def main() -> None:
     options.out.parent.mkdir(parents=True, exist_ok=True)
     save_file({k: v.contiguous() for k, v in state.items()}, options.out, metadata={"labelgen": json.dumps(about)})
 
-    model = timm.create_model(TIMM_NAME, **TIMM_ARGUMENTS)
+    model = timm.create_model(TIMM_NAME, num_classes=NUM_CLASSES, **TIMM_ARGUMENTS)
     model.load_state_dict(load_file(options.out), strict=True)
     model.eval()
     paths = sorted((options.data / "voc2012-animals" / "JPEGImages").glob("*.jpg"))[: options.images]

@@ -18,7 +18,7 @@ RUNS = {
 @pytest.mark.parametrize("name", RUNS)
 def test_example_runs(name, tmp_path):
     words = [sys.executable, str(EXAMPLES / name)]
-    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120)
+    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
     assert run.returncode == 0, run.stderr
     assert RUNS[name] in run.stdout
 
