@@ -1,7 +1,7 @@
 """Synthetic scribbles: strokes drawn into the regions of the ground truth, then shrunk and dropped."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from typing import Any, Literal
 
 import numpy as np
@@ -76,6 +76,19 @@ class ScribbleConfig:
         Pixels that strokes stay away from void.
     border_is_boundary
         Stay away from the image border as from a region's boundary.
+    from_xml
+        Folder of real scribbles in the form of ScribbleSup, one ID.xml per image, instead of synthetic ones. Only
+        shrink, drop, width and pen then have a say, and the ground truth is not looked at.
+    from_png
+        The same for label maps that hold scribbles, one ID.png per image. Whole strokes keep their very pixels.
+    pen
+        How the strokes of XML files are drawn: round (a pixel whose centre the pen covers), rloss (plain segments) or
+        tel (round joints, a disc at each vertex).
+
+    Raises
+    ------
+    ConfigError
+        When a value is out of range or two settings contradict each other.
     """
 
     shrink: float = 0.0
@@ -98,6 +111,14 @@ class ScribbleConfig:
     max_background_strokes: int = 2
     void_margin: float = 0.0
     border_is_boundary: bool = True
+    from_xml: str = ""
+    from_png: str = ""
+    pen: Literal["round", "rloss", "tel"] = "round"
+
+    @property
+    def is_real(self) -> bool:
+        """Whether the strokes are read from files."""
+        return bool(self.from_xml or self.from_png)
 
     def __post_init__(self) -> None:
         if self.keep is not None:
@@ -106,32 +127,48 @@ class ScribbleConfig:
             object.__setattr__(self, "shrink", round(1.0 - self.keep, 12))
             object.__setattr__(self, "keep", None)
         _require(self.preset in PRESETS, f"preset must be one of {', '.join(PRESETS)}, got {self.preset!r}")
+        if self.is_real:
+            _refuse_synthesis(self)
+        _require(self.pen == "round" or bool(self.from_xml), "pen draws strokes of XML files: it needs from_xml")
         for name, value in PRESETS[self.preset].items():
-            if getattr(self, name) is None:
+            # real strokes have a width and nothing else of an annotator
+            if getattr(self, name) is None and (name == "width" or not self.is_real):
                 object.__setattr__(self, name, value)
         _check_values(self)
+
+
+def _refuse_synthesis(config: ScribbleConfig) -> None:
+    _require(not (config.from_xml and config.from_png), "give from_xml or from_png, not both")
+    usable = {"shrink", "keep", "shrink_anchor", "drop", "drop_mode", "keep_one_per_class", "width", "pen"}
+    usable |= {"from_xml", "from_png"}
+    for field in fields(config):
+        if field.name not in usable:
+            value = getattr(config, field.name)
+            _require(value == field.default, f"{field.name} is for synthetic scribbles, got {value!r} with real ones")
+    _require(not config.from_png or config.width in (None, 3.0), "width is taken from the pixels with from_png")
 
 
 def _check_values(config: ScribbleConfig) -> None:
     for name in ("shrink", "drop", "violate", "jitter"):
         value = getattr(config, name)
-        _require(0 <= value <= 1, f"{name} must lie in [0, 1], got {value}")
+        _require(value is None or 0 <= value <= 1, f"{name} must lie in [0, 1], got {value}")
     choices = {
         "style": STYLE_NAMES,
         "group": ("component", "class", "instance"),
         "shrink_anchor": ("center", "random", "start"),
         "drop_mode": ("bernoulli", "exact"),
+        "pen": ("round", "rloss", "tel"),
     }
     for name, allowed in choices.items():
         value = getattr(config, name)
-        _require(value in allowed, f"{name} must be one of {', '.join(allowed)}, got {value!r}")
+        _require(value is None or value in allowed, f"{name} must be one of {', '.join(allowed)}, got {value!r}")
     for name in ("min_area", "void_margin", "branches"):
         value = getattr(config, name)
-        _require(0 <= value < float("inf"), f"{name} must be >= 0, got {value}")
+        _require(value is None or 0 <= value < float("inf"), f"{name} must be >= 0, got {value}")
     most = config.max_background_strokes
     _require(most >= 1, f"max_background_strokes must be >= 1, got {most}; --no-background gives none")
     margin, width = config.margin, config.width
-    _require(margin is not None and 0 <= margin < 1, f"margin must lie in [0, 1), got {margin}")
+    _require(margin is None or 0 <= margin < 1, f"margin must lie in [0, 1), got {margin}")
     _require(width is not None and 1 <= width <= 1000, f"width must lie in [1, 1000] pixels, got {width}")
 
 
@@ -141,13 +178,18 @@ def _require(holds: bool, message: str) -> None:
 
 
 def make_scribble(config: ScribbleConfig, vocabulary: Vocabulary) -> Generate:
-    """Build the generator of synthetic scribbles."""
+    """Build the generator of synthetic scribbles, or of real ones with `from_xml` or `from_png`."""
+    if config.is_real:
+        from labelgen.methods.scribble_real import make_real_scribble
+
+        return make_real_scribble(config, vocabulary)
+    from labelgen.methods.scribble_fate import meet_fate
     from labelgen.methods.scribble_kernels import full_strokes
-    from labelgen.methods.scribble_plan import details_of, draw_labels, meet_fate, warnings_of
+    from labelgen.methods.scribble_plan import details_of, draw_labels, warnings_of
 
     def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
         plan = full_strokes(sample, config, vocabulary, rng)
-        strokes = meet_fate(plan, config)
+        strokes = meet_fate(plan.strokes, plan.numbers, config)
         labels = draw_labels(strokes, plan, size=sample.size, ignore=vocabulary.ignore)
         details = details_of(plan, strokes, labels, sample.need_truth(), vocabulary)
         warnings = warnings_of(plan, strokes, vocabulary)
@@ -156,4 +198,11 @@ def make_scribble(config: ScribbleConfig, vocabulary: Vocabulary) -> Generate:
     return generate
 
 
-SCRIBBLE = Method(ScribbleConfig, make_scribble, needs=frozenset({"truth"}), reads_image=False)
+def scribble_needs(config: ScribbleConfig) -> frozenset[str]:
+    """Real scribbles are strokes that somebody drew; synthetic ones come from the ground truth."""
+    return frozenset({"strokes"}) if config.is_real else frozenset({"truth"})
+
+
+SCRIBBLE = Method(
+    ScribbleConfig, make_scribble, needs=frozenset({"truth"}), reads_image=False, needs_for=scribble_needs
+)

@@ -165,6 +165,6 @@ def _plan(
         over = temper < (config.violate or 0.0)
         full = run_over(points, truth == region.class_id, overshoot=overshoot) if over else points
         strokes.append(Stroke(region.class_id, full.round(2), float(config.width or 3), region.index, style))
-    luck, anchors, temper = np.array(numbers).reshape(-1, 3).T
+    table = np.array(numbers, np.float64).reshape(-1, 3)
     missed = len(regions) - len({region.index for region, _, _ in drawn})
-    return Plan(tuple(strokes), luck, anchors, temper < (config.violate or 0.0), regions, clips, missed)
+    return Plan(tuple(strokes), table[:, :2], table[:, 2] < (config.violate or 0.0), regions, clips, missed)

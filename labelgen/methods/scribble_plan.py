@@ -1,21 +1,19 @@
 """The full strokes of an image, what shrinking and dropping leave of them, and how that is drawn."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 from jaxtyping import Bool, Float
 
-from labelgen.geometry.fate import choose_dropped, shrink_strokes
 from labelgen.geometry.rasterise import draw_inside, draw_polyline
 from labelgen.geometry.regions import Region
 from labelgen.masks import LabelMap
-from labelgen.methods.scribble import ScribbleConfig
 from labelgen.strokes import Stroke
 from labelgen.vocab import Vocabulary
 
-__all__ = ["Plan", "draw_labels", "meet_fate"]
+__all__ = ["Plan", "details_of", "draw_labels", "warnings_of"]
 
 
 @dataclass(frozen=True)
@@ -26,8 +24,9 @@ class Plan:
     ----------
     strokes
         Full strokes: background first, then by decreasing area of their region, so that small objects win.
-    luck, anchors
-        Two uniform numbers per stroke that decide on drop and on the window of random shrinking.
+    numbers
+        Two uniform numbers per stroke: its luck when strokes are dropped, and where the window of random shrinking
+        lies.
     unclipped
         Whether a stroke may leave its region.
     regions
@@ -39,26 +38,11 @@ class Plan:
     """
 
     strokes: tuple[Stroke, ...]
-    luck: Float[np.ndarray, "N"]
-    anchors: Float[np.ndarray, "N"]
+    numbers: Float[np.ndarray, "N 2"]
     unclipped: Bool[np.ndarray, "N"]
     regions: tuple[Region, ...]
     clips: Mapping[int, Bool[np.ndarray, "h w"]]
     missed: int
-
-
-def meet_fate(plan: Plan, config: ScribbleConfig) -> tuple[Stroke, ...]:
-    """Shrink all strokes and mark those that are dropped; the numbers that decide are in the plan."""
-    anchors = {"center": np.full(len(plan.strokes), 0.5), "start": np.zeros(len(plan.strokes)), "random": plan.anchors}
-    strokes = shrink_strokes(plan.strokes, config.shrink, anchors=anchors[config.shrink_anchor])
-    dropped = choose_dropped(
-        [stroke.class_id for stroke in strokes],
-        plan.luck,
-        drop=config.drop,
-        exact=config.drop_mode == "exact",
-        keep_one_per_class=config.keep_one_per_class,
-    )
-    return tuple(replace(stroke, dropped=bool(gone)) for stroke, gone in zip(strokes, dropped, strict=True))
 
 
 def draw_labels(strokes: Sequence[Stroke], plan: Plan, *, size: tuple[int, int], ignore: int) -> LabelMap:
