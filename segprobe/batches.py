@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -22,6 +22,7 @@ UNLABELLED = -1  # not 255, which may be the column of a class
 ORDER, VIEW, PIXELS, DROPOUT = range(4)  # streams of random numbers that must not meet
 
 
+@runtime_checkable
 class ImageTokens(Protocol):
     """The tokens of one image in one view."""
 
@@ -29,6 +30,7 @@ class ImageTokens(Protocol):
     geometry: Geometry
 
 
+@runtime_checkable
 class FeatureSource(Protocol):
     """Where tokens come from: a `FeatureCache`, or a stand-in."""
 

@@ -121,6 +121,6 @@ def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:
         raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
 
 
-def _at_least(name: str, value: float, least: int) -> None:
+def _at_least(name: str, value: int | float, least: int) -> None:
     if value < least:
         raise ConfigError(f"{name.replace('_', '-')} must be >= {least}, got {value}")

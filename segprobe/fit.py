@@ -78,6 +78,7 @@ def fit(
     cache: Path = Path("cache"),
     device: str = "auto",
     overwrite: bool = False,
+    frozen: Backbone | None = None,
     progress: Progress | None = None,
 ) -> FitReport:
     """Fit a probe; the same call again goes on where an earlier one stopped.
@@ -94,6 +95,8 @@ def fit(
         Folder below which features are kept, for this fit and others.
     overwrite
         Replace what is in `out`.
+    frozen
+        The backbone of these settings, when it is loaded already.
 
     Raises
     ------
@@ -104,7 +107,7 @@ def fit(
     """
     start = time.perf_counter()
     labels = read_labels(source, dataset)
-    frozen = load_backbone(backbone, device=resolve_device(device))
+    frozen = frozen or load_backbone(backbone, device=resolve_device(device))
     settings = _settings(labels, dataset, frozen, config)
     if begin_fit(out, settings, overwrite=overwrite):
         return _report(out, labels, None, start)

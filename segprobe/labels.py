@@ -5,7 +5,7 @@ import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Int64, UInt8, UInt16
@@ -24,6 +24,7 @@ DENSE_FROM = 0.25  # coverage above which a whole map takes less memory than a l
 ClassIds = UInt8[np.ndarray, "N"] | UInt16[np.ndarray, "N"]
 
 
+@runtime_checkable
 class Labels(Protocol):
     """Where label maps come from: a `RunFolder`, a `MaskFolder` or a `TruthSource`."""
 
