@@ -22,10 +22,12 @@ app = new_app("labelgen", help=HELP, version=__version__)
 
 def _register() -> None:
     from labelgen.commands.generate import method_command
+    from labelgen.commands.scribble_after import AfterScribble
     from labelgen.methods import METHODS
 
     for name, method in METHODS.items():
-        app.command(method_command(name, method), name=name)
+        afterwards = AfterScribble if name == "scribble" else None
+        app.command(method_command(name, method, afterwards=afterwards), name=name)
     for name, (target, sentence) in COMMANDS.items():
         if importlib.util.find_spec(target.partition(":")[0]):
             app.command(target, name=name, help=sentence)

@@ -5,7 +5,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Protocol
 
 from cyclopts import Parameter
 
@@ -22,16 +22,40 @@ from labelgen.data.dataset import Dataset
 from labelgen.methods.method import Method
 from labelgen.run import Job, RunOptions, RunReport, method_job, plan_job, run_job
 
-__all__ = ["label_data", "method_command"]
+__all__ = ["Afterwards", "label_data", "method_command"]
 
 DATA_HELP = "Data set: demo, a folder of known layout, or KIND:PATH (voc, folder, coco, ade20k, cityscapes, camvid)."
 
 
-def method_command(name: str, method: Method) -> Callable[..., int]:
+class Afterwards(Protocol):
+    """Flags of one method about what to do when the run is complete; a dataclass of keyword-only fields."""
+
+    def check(self) -> None:
+        """Refuse contradictions before anything is labelled."""
+        ...
+
+    def look(self, dataset: Dataset, out: Path) -> dict[str, Any]:
+        """Do it; the facts found, as JSON values."""
+        ...
+
+    def show(self, facts: dict[str, Any]) -> None:
+        """Print the facts for people."""
+        ...
+
+
+def method_command(name: str, method: Method, *, afterwards: type[Afterwards] | None = None) -> Callable[..., int]:
     """The command of one method: its flags are the fields of its config, its help is the docstring of its config."""
 
-    def command(data: str = "demo", /, *, flags: CommonFlags | None = None, **settings: Any) -> int:
-        return label_data(name, method.config(**settings), data, flags or CommonFlags())
+    def command(
+        data: str = "demo",
+        /,
+        *,
+        flags: CommonFlags | None = None,
+        then: Afterwards | None = None,
+        **settings: Any,
+    ) -> int:
+        then = then or (afterwards() if afterwards else None)
+        return label_data(name, method.config(**settings), data, flags or CommonFlags(), then=then)
 
     hints = typing.get_type_hints(method.config, include_extras=True)
     parameters = [
@@ -49,6 +73,10 @@ def method_command(name: str, method: Method) -> Callable[..., int]:
             annotation=Annotated[CommonFlags | None, Parameter(name="*", group="Common flags")],
         ),
     ]
+    if afterwards:
+        hint = Annotated[afterwards | None, Parameter(name="*", group="When the run is complete")]
+        then = inspect.Parameter("then", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=hint)
+        parameters.insert(-1, then)
     command.__name__ = command.__qualname__ = name.replace("-", "_")
     command.__doc__ = method.config.__doc__
     command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
@@ -71,8 +99,10 @@ def _flag(field: dataclasses.Field, hint: Any) -> inspect.Parameter:
     return inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=hint)
 
 
-def label_data(name: str, config: Any, data: str, flags: CommonFlags) -> int:
+def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: Afterwards | None = None) -> int:
     """Label a data set with one method, print what came out, and return the exit code."""
+    if then:
+        then.check()
     options = flags.run_options()
     dataset = open_dataset_from(flags, data)
     job = method_job(name, config, dataset.vocabulary)
@@ -82,7 +112,10 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags) -> int:
         return EXIT_DONE
     with progress_bar(name) as progress:
         report = run_job(dataset, job, out, options, progress=progress)
-    _print_report(report, job, as_json=flags.as_json)
+    facts = then.look(dataset, report.out) if then and report.complete else {}
+    _print_report(report, job, as_json=flags.as_json, more=facts)
+    if then and facts and not flags.as_json:
+        then.show(facts)
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE
 
 
@@ -108,12 +141,12 @@ def _print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, a
     _print_pairs(rows, title="would do (nothing is written)")
 
 
-def _print_report(report: RunReport, job: Job, *, as_json: bool) -> None:
+def _print_report(report: RunReport, job: Job, *, as_json: bool, more: dict[str, Any]) -> None:
     counts, vocabulary = report.counts, job.vocabulary
     if as_json:
         keys = ("done", "skipped", "failed", "complete", "coverage")
         facts = {"out": str(report.out), "method": job.method, "supervision": sorted(job.needs)}
-        print_json(facts | {key: getattr(report, key) for key in keys} | {"counts": dict(counts)})
+        print_json(facts | {key: getattr(report, key) for key in keys} | {"counts": dict(counts)} | more)
         return
     if report.complete and not report.done and not report.failed:
         title = f"{report.out} is complete: nothing to do"
