@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 import numpy as np
-from jaxtyping import Bool, Float, Int, UInt8
+from jaxtyping import Bool, Float, Integer, UInt8
 
 from labelgen.demo.shapes import Part, ellipse
 from labelgen.demo.textures import TILE_SIZE, tiles
@@ -89,7 +89,7 @@ def paint_shadow(
     image[shaded] = (image[shaded].astype(np.int32) * SHADOW_PERCENT // 100).astype(np.uint8)
 
 
-def _to_subpixels(outline: Float[np.ndarray, "N 2"], matrix: Float[np.ndarray, "2 3"]) -> Int[np.ndarray, "N 2"]:
+def _to_subpixels(outline: Float[np.ndarray, "N 2"], matrix: Float[np.ndarray, "2 3"]) -> Integer[np.ndarray, "N 2"]:
     """Corners in 1/16 of a subpixel, rounded."""
     pixels = outline @ matrix[:, :2].T + matrix[:, 2]
     return np.rint(pixels * (OVERSAMPLING << SUBPIXEL_BITS)).astype(np.int32)
@@ -114,7 +114,7 @@ def _fill(corners: list[np.ndarray], top: int, left: int, height: int, width: in
     return numbers
 
 
-def _fill_polygon(numbers: UInt8[np.ndarray, "h w"], points: Int[np.ndarray, "N 2"], number: int) -> None:
+def _fill_polygon(numbers: UInt8[np.ndarray, "h w"], points: Integer[np.ndarray, "N 2"], number: int) -> None:
     """Write `number` wherever a cell's centre lies inside the polygon (even-odd rule), in integers alone.
 
     cv2.fillPoly fills other borders in other releases of OpenCV; the truth must not depend on that.
@@ -145,7 +145,7 @@ def _colours(
     top: int,
     left: int,
     offset: int,
-) -> Int[np.ndarray, "h w 3"]:
+) -> Integer[np.ndarray, "h w 3"]:
     """Textured colour of each subpixel, with contours between the parts."""
     down, across = _object_coordinates(numbers.shape, matrix, top, left)
     paints = [part.paint for part in parts]
@@ -169,7 +169,7 @@ def _colours(
 
 def _object_coordinates(
     shape: tuple[int, ...], matrix: Float[np.ndarray, "2 3"], top: int, left: int
-) -> tuple[Int[np.ndarray, "h w"], Int[np.ndarray, "h w"]]:
+) -> tuple[Integer[np.ndarray, "h w"], Integer[np.ndarray, "h w"]]:
     """Row and column of each subpixel in the object's own units, in 1/64 of a unit."""
     inverse = np.linalg.inv(matrix[:, :2] * OVERSAMPLING)
     steps = np.rint(inverse * (1 << FIXED_BITS)).astype(np.int32)
@@ -189,8 +189,8 @@ def _contour(numbers: UInt8[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 
 
 def _shrink(
-    colours: Int[np.ndarray, "h w 3"], covered: Bool[np.ndarray, "h w"]
-) -> tuple[Int[np.ndarray, "h2 w2"], Int[np.ndarray, "h2 w2 3"]]:
+    colours: Integer[np.ndarray, "h w 3"], covered: Bool[np.ndarray, "h w"]
+) -> tuple[Integer[np.ndarray, "h2 w2"], Integer[np.ndarray, "h2 w2 3"]]:
     """Number of covered subpixels of each pixel (0 to 4) and the sum of their colours."""
     visible = np.concatenate([colours * covered[..., None], covered[..., None]], axis=2, dtype=np.uint16)
     pairs = visible[0::2] + visible[1::2]
