@@ -15,6 +15,9 @@ from labelgen.quality.evaluate import Evaluation
 
 __all__ = ["print_report"]
 
+WIDE = 100  # columns from which headers take one line
+SMALL = 5e-4  # a fraction below has less than two digits in four decimals
+
 Document = dict[str, Any]
 
 RULES = {
@@ -37,7 +40,7 @@ FIGURES: dict[str, Callable[[Document], Any]] = {
     "mean FP rate / FN rate": lambda d: f"{number(d['mean_fp_rate'])} / {number(d['mean_fn_rate'])}",
     "foreground IoU": lambda d: (d["foreground"] or {}).get("foreground_iou"),
     "mean over images of mIoU": lambda d: d["sparse"]["mean_image_miou"],
-    "classes missed, per image": lambda d: d["sparse"]["missed_class_rate"],
+    "share of classes missed": lambda d: d["sparse"]["missed_class_rate"],
     "labelled share of void": lambda d: d["sparse"]["labelled_share_of_void"],
 }
 """Rows of the first table."""
@@ -47,14 +50,15 @@ HEADLINE_ROWS = {
     "miou_labelled": "mIoU, labelled pixels only",
     "miou_background": "mIoU, unlabelled = background",
 }
-CLASS_FIGURES = {
-    "IoU": "iou",
-    "precision": "precision",
-    "recall": "recall",
-    "FP rate": "fp_rate",
-    "FN rate": "fn_rate",
-    "coverage": "coverage",
-    "boundary": "boundary_iou",
+CLASS_FIGURES = {  # key of the document: header where there is room, header of two lines
+    "iou": ("IoU", "IoU"),
+    "precision": ("precision", "preci-\nsion"),
+    "recall": ("recall", "recall"),
+    "fp_rate": ("FP rate", "FP\nrate"),
+    "fn_rate": ("FN rate", "FN\nrate"),
+    "coverage": ("coverage", "cover-\nage"),
+    "boundary_iou": ("boundary IoU", "edge\nIoU"),
+    "truth_share": ("of truth", "of\ntruth"),
 }
 
 
@@ -62,7 +66,8 @@ def print_report(evaluations: Sequence[Evaluation], documents: Sequence[Document
     """Print all tables on stdout."""
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH, highlight=False)
     console.print(_figures(documents))
-    console.print(_classes(documents) if len(documents) == 1 else _classes_by_run(documents))
+    wide = console.width >= WIDE
+    console.print(_classes(documents[0], wide=wide) if len(documents) == 1 else _classes_by_run(documents))
     for evaluation in evaluations if worst else ():
         console.print(_worst(evaluation, worst))
     rule = RULES[documents[0]["conventions"]["unlabelled"]]
@@ -74,21 +79,23 @@ def print_report(evaluations: Sequence[Evaluation], documents: Sequence[Document
 
 
 def number(value: Any) -> str:
-    """A fraction with four decimals, a count as it is, `-` where there is no number.
+    """A fraction with four decimals (a tiny one with its power of ten), a count as it is, `-` without a number.
 
     Examples
     --------
-    >>> number(0.5), number(3), number(None)
-    ('0.5000', '3', '-')
+    >>> number(0.5), number(0.00002), number(3), number(None)
+    ('0.5000', '2e-05', '3', '-')
     """
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return "-"
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
+    if not isinstance(value, float):
+        return str(value)
+    return f"{value:.0e}" if 0 < value < SMALL else f"{value:.4f}"
 
 
 def _table(title: str, first: str) -> Table:
-    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
-    table.add_column(first, no_wrap=True)
+    table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
+    table.add_column(first, no_wrap=True, vertical="bottom")
     return table
 
 
@@ -117,17 +124,16 @@ def _optional_figures(document: Document) -> dict[str, Callable[[Document], Any]
     return rows
 
 
-def _classes(documents: Sequence[Document]) -> Table:
+def _classes(document: Document, *, wide: bool) -> Table:
     """One run: all figures of each class."""
-    (document,) = documents
-    figures = {title: key for title, key in CLASS_FIGURES.items() if key in document["per_class"][0]}
-    table = _table("By class", "class")
-    for title in (*figures, "of truth"):
-        table.add_column(title, justify="right", no_wrap=True)
     valid = sum(row["truth_pixels"] for row in document["per_class"])
-    for row in document["per_class"]:
-        cells = [number(row[key]) for key in figures.values()]
-        table.add_row(escape(row["name"]), *cells, _share(row["truth_pixels"], valid), style=_faint(row))
+    rows = [{**row, "truth_share": row["truth_pixels"] / valid if valid else None} for row in document["per_class"]]
+    table = _table("By class", "class")
+    figures = [key for key in CLASS_FIGURES if key in rows[0]]
+    for key in figures:
+        table.add_column(CLASS_FIGURES[key][0 if wide else 1], justify="right", no_wrap=True)
+    for row in rows:
+        table.add_row(escape(row["name"]), *(number(row[key]) for key in figures), style=_faint(row))
     return table
 
 
@@ -170,10 +176,6 @@ def _worst(evaluation: Evaluation, count: int) -> Table:
 
 def _faint(*rows: Document) -> str:
     return "dim" if all(row["iou"] is None for row in rows) else ""
-
-
-def _share(part: int, whole: int) -> str:
-    return number(part / whole) if part else "-"
 
 
 def _truth(document: Document) -> str:

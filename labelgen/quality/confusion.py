@@ -166,7 +166,7 @@ def scores_from_confusion(
     >>> scores_from_confusion(matrix).iou, scores_from_confusion(matrix, unlabelled="exclude").iou
     (array([0.5, 1. ]), array([1., 1.]))
     """
-    labelled, missed = _apply_rule(matrix, unlabelled, background)
+    labelled, missed = split_unlabelled(matrix, unlabelled, background)
     correct = np.diagonal(labelled)
     truth_total = labelled.sum(axis=1) + missed
     label_total = labelled.sum(axis=0)
@@ -204,7 +204,7 @@ def ratio(part: np.ndarray, whole: np.ndarray) -> Float64[np.ndarray, " C"]:
     return np.divide(part, whole, out=np.full(len(whole), np.nan), where=whole > 0)
 
 
-def single_ratio(part: float | np.number, whole: float | np.number) -> float:
+def single_ratio(part: int | float | np.number, whole: int | float | np.number) -> float:
     """Divide two sums; nan when the whole is 0."""
     return float(part) / float(whole) if whole > 0 else float("nan")
 
@@ -230,8 +230,16 @@ def check_same_size(truth: np.ndarray, labels: np.ndarray, *, place: str = "") -
         )
 
 
-def _apply_rule(matrix: np.ndarray, unlabelled: str, background: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Split a matrix into its labelled square and the unlabelled pixels that count as misses."""
+def split_unlabelled(
+    matrix: Int64[np.ndarray, "C C+1"], unlabelled: str, background: int | None
+) -> tuple[Int64[np.ndarray, "C C"], Int64[np.ndarray, " C"]]:
+    """Split a matrix into its labelled square and the unlabelled pixels that count as misses under a rule.
+
+    Raises
+    ------
+    ConfigError
+        As `scores_from_confusion`.
+    """
     square, missing = matrix[:, :-1], matrix[:, -1]
     if unlabelled == "miss":
         return square, missing

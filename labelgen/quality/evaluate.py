@@ -11,7 +11,6 @@ from jaxtyping import Int64
 
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, DataError
-from labelgen.masks import LabelMap
 from labelgen.quality.boundary import band_confusions, boundary_counts, check_bands
 from labelgen.quality.confusion import Unlabelled, pair_counts
 from labelgen.quality.match import id_lookup, translate
@@ -84,7 +83,7 @@ class Evaluation:
     name: str
     vocabulary: Vocabulary
     options: QualityOptions
-    counts: Int64[np.ndarray, "C+1 C+1"]
+    counts: Int64[np.ndarray, "D D"]
     boundary: Int64[np.ndarray, "4 C"] | None
     bands: Int64[np.ndarray, "bands C C+1"] | None
     images: list[ImageRow] = field(default_factory=list)
@@ -183,8 +182,8 @@ def evaluate(
 
 def _score_image(
     sample_id: str,
-    truth: LabelMap,
-    labels: LabelMap,
+    truth: np.ndarray,
+    labels: np.ndarray,
     vocabulary: Vocabulary,
     options: QualityOptions,
     *,

@@ -5,7 +5,15 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int64
 
-from labelgen.quality.confusion import Scores, Unlabelled, scores_from_confusion
+from labelgen.quality.confusion import (
+    Scores,
+    Unlabelled,
+    mean_of_numbers,
+    ratio,
+    scores_from_confusion,
+    single_ratio,
+    split_unlabelled,
+)
 
 __all__ = ["ImageRow", "foreground_scores", "image_row", "missed_classes"]
 
@@ -63,19 +71,26 @@ def image_row(
     >>> row.miou, row.miou_labelled, row.coverage, row.missed
     (0.25, 1.0, 0.25, (1,))
     """
-    chosen = scores_from_confusion(matrix, unlabelled=unlabelled, background=background)
-    labelled = chosen if unlabelled == "exclude" else scores_from_confusion(matrix, unlabelled="exclude")
+    square, lost = split_unlabelled(matrix, unlabelled, background)
+    iou = _iou(square, lost)
+    truth_pixels = matrix.sum(axis=1)
+    valid = truth_pixels.sum()
     return ImageRow(
         id=sample_id,
-        miou=chosen.miou,
-        miou_labelled=labelled.miou,
-        coverage=chosen.overall_coverage,
-        pixel_accuracy=chosen.pixel_accuracy,
-        num_classes=chosen.num_classes,
-        present=int((chosen.truth_pixels > 0).sum()),
+        miou=mean_of_numbers(iou),
+        miou_labelled=mean_of_numbers(_iou(matrix[:, :-1], np.zeros_like(lost))),
+        coverage=single_ratio(valid - matrix[:, -1].sum(), valid),
+        pixel_accuracy=single_ratio(np.trace(square), square.sum() + lost.sum()),
+        num_classes=int(np.isfinite(iou).sum()),
+        present=int((truth_pixels > 0).sum()),
         missed=missed_classes(matrix),
         missing=missing,
     )
+
+
+def _iou(square: np.ndarray, lost: np.ndarray) -> np.ndarray:
+    correct = np.diagonal(square)
+    return ratio(correct, square.sum(axis=1) + square.sum(axis=0) + lost - correct)
 
 
 def missed_classes(matrix: Int64[np.ndarray, "C C+1"]) -> tuple[int, ...]:
