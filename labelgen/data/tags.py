@@ -39,8 +39,8 @@ def tags_of_truth(labels: LabelMap, vocabulary: Vocabulary) -> frozenset[int]:
     return frozenset(int(i) for i in present) - {vocabulary.ignore, vocabulary.background}
 
 
-def open_tags(path: Path, vocabulary: Vocabulary) -> TagSource:
-    """Open a file of tags by what it is.
+def open_tags(file: str, vocabulary: Vocabulary) -> TagSource | None:
+    """Open a file of tags by what it is; None without a name, when tags are derived from truth.
 
     - `.json`: `{"id": ["dog", "person"], ...}`, by name or by class id;
     - `.csv`: `id,dog,person`, the lines of one image added up; a first line that starts with `id` is a heading;
@@ -51,6 +51,9 @@ def open_tags(path: Path, vocabulary: Vocabulary) -> TagSource:
     DataError
         When it is none of these, malformed, or names an unknown class.
     """
+    if not file:
+        return None
+    path = Path(file)
     if path.is_dir():
         return XmlTags(path, vocabulary)
     readers = {".json": _read_json, ".csv": _read_csv}

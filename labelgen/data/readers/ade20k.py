@@ -42,7 +42,7 @@ def open_ade20k(spec: DataSpec) -> DiskDataset:
         select_ids(images.keys() | masks.keys(), spec, splits=splits),
         FileTable(root, images, "image", f"images/{FOLDERS[split]}/{{id}}.jpg"),
         MaskFiles(mask_files, raw_ids_of(vocabulary)),
-        open_tags(Path(spec.tags), vocabulary) if spec.tags else None,
+        open_tags(spec.tags, vocabulary),
     )
 
 

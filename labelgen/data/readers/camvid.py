@@ -36,7 +36,7 @@ def open_camvid(spec: DataSpec) -> DiskDataset:
         select_ids(images.keys() | masks.keys(), spec, splits=splits),
         FileTable(root, images, "image", f"{split}/{{id}}.png or .jpg"),
         MaskFiles(FileTable(root, masks, "mask", f"{split}{MASK_FOLDER}/{{id}}.png"), raw_ids_of(vocabulary)),
-        open_tags(Path(spec.tags), vocabulary) if spec.tags else None,
+        open_tags(spec.tags, vocabulary),
     )
 
 

@@ -56,7 +56,7 @@ def open_cityscapes(spec: DataSpec) -> DiskDataset:
         select_ids(images.keys() | masks.keys(), spec, splits=splits),
         FileTable(root, images, "image", f"{IMAGES}/{split}/{{id}}_leftImg8bit.png"),
         MaskFiles(mask_files, raw_ids_of(vocabulary, own_ids=own_ids), instances),
-        open_tags(Path(spec.tags), vocabulary) if spec.tags else None,
+        open_tags(spec.tags, vocabulary),
     )
 
 

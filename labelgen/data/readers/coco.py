@@ -103,7 +103,7 @@ def _open_json(file: Path, root: Path, spec: DataSpec) -> DiskDataset:
             raise
         raise DataError(f"COCO annotations are malformed in {file}: {error!r}") from error
     images = _images([root / name, root / "images" / name, root / "images", file.parent, root], chosen)
-    tags = open_tags(Path(spec.tags), vocabulary) if spec.tags else None
+    tags = open_tags(spec.tags, vocabulary)
     return DiskDataset(spec, vocabulary, ids, images, masks, tags)
 
 
@@ -156,5 +156,5 @@ def _open_stuff(root: Path, spec: DataSpec, names: list[str]) -> DiskDataset:
         select_ids(masks, spec, splits=names),
         FileTable(images, list_files(images, IMAGE_SUFFIXES), "image", "{id}.jpg"),
         MaskFiles(FileTable(root, masks, "mask", f"{STUFF}/{spec.split}/{{id}}.png"), raw_ids_of(vocabulary)),
-        open_tags(Path(spec.tags), vocabulary) if spec.tags else None,
+        open_tags(spec.tags, vocabulary),
     )

@@ -3,7 +3,6 @@
 from collections.abc import Set
 from dataclasses import dataclass, replace
 from functools import lru_cache
-from pathlib import Path
 
 import numpy as np
 from jaxtyping import UInt8
@@ -29,7 +28,7 @@ def open_demo(spec: DataSpec) -> "DemoDataset":
     spec = replace(spec, split=split)
     vocabulary = load_vocabulary(spec.vocabulary or "voc")
     ids = select_ids((f"{split}_{index:04d}" for index in range(SPLITS[split])), spec, splits=tuple(SPLITS))
-    tag_source = open_tags(Path(spec.tags), vocabulary) if spec.tags else None
+    tag_source = open_tags(spec.tags, vocabulary)
     return DemoDataset(spec, vocabulary, ids, raw_ids_of(vocabulary), tag_source)
 
 

@@ -52,7 +52,7 @@ def open_folder(spec: DataSpec) -> DiskDataset:
         select_ids(ids, spec, splits=splits),
         FileTable(root, image_names, "image", f"{images}{below}/{{id}}.jpg, .jpeg or .png"),
         MaskFiles(FileTable(root, mask_names, "mask", f"{masks}{below}/{{id}}.png"), raw_ids) if mask_names else None,
-        open_tags(Path(spec.tags), vocabulary) if spec.tags else None,
+        open_tags(spec.tags, vocabulary),
     )
 
 

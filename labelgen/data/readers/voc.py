@@ -68,7 +68,7 @@ def open_voc(spec: DataSpec) -> DiskDataset:
             raw_ids_of(vocabulary),
             _objects(root),
         ),
-        open_tags(Path(spec.tags), vocabulary) if spec.tags else None,
+        open_tags(spec.tags, vocabulary),
     )
 
 
@@ -77,9 +77,12 @@ def _split_ids(folder: Path, spec: DataSpec, masks: dict[str, str]) -> tuple[str
     if not splits and not spec.split:
         return "", list(masks), []
     split = choose_split(spec.split, splits, root=folder)
-    # lists of the augmented set hold two paths a line, image and mask
-    ids = [Path(line.split()[0]).stem for line in read_lines(folder / f"{split}.txt")]
-    return split, ids, splits
+    return split, [_id_of(line) for line in read_lines(folder / f"{split}.txt")], splits
+
+
+def _id_of(line: str) -> str:
+    """An id as it stands, or that of `/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png` as in lists of train_aug."""
+    return Path(line.split()[0]).stem if line.startswith("/") else line
 
 
 def _objects(root: Path) -> "VocObjects | None":

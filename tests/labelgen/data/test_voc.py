@@ -50,6 +50,12 @@ def test_lists_of_paths_as_of_the_augmented_set(voc):
     assert open_data(str(voc.root), split="train_aug").ids == ("c",)
 
 
+def test_ids_with_dots_and_spaces(make):
+    make.ids("SegmentationClass/frame 1.v2.png", [[0]])
+    make.lines("ImageSets/Segmentation/train.txt", "frame 1.v2")
+    assert open_data(str(make.root)).load("frame 1.v2", {"truth"}).size == (1, 1)
+
+
 def test_augmented_masks_fill_gaps_only(voc):
     voc.ids("SegmentationClassAug/a.png", [[9, 9, 9], [9, 9, 9]])
     voc.ids("SegmentationClassAug/d.png", [[8, 8, 8], [8, 8, 8]])
