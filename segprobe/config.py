@@ -5,11 +5,12 @@ from typing import Any
 
 from labelgen.errors import ConfigError
 
-__all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "REDUCTIONS", "SAMPLINGS", "FitConfig"]
+__all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "LOSS_NAMES", "REDUCTIONS", "SAMPLINGS", "FitConfig"]
 
 SAMPLINGS = ("uniform", "balanced", "full")
 REDUCTIONS = ("batch", "image")
 HEAD_NAMES = ("linear", "mlp", "ridge")
+LOSS_NAMES = ("ce",)
 INITS = ("zero", "ridge")
 BACKGROUND_RULES = ("auto", "none", "far", "border")
 
@@ -90,6 +91,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         _one_of("head", self.head, HEAD_NAMES)
+        _one_of("loss", self.loss, LOSS_NAMES)
         _one_of("sampling", self.sampling, SAMPLINGS)
         _one_of("reduction", self.reduction, REDUCTIONS)
         _one_of("background", self.background, BACKGROUND_RULES)

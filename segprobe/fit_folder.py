@@ -36,8 +36,8 @@ def begin_fit(out: Path, settings: Mapping[str, Any], *, overwrite: bool) -> boo
         return False
     try:
         there = json.loads(path.read_bytes())
-        state, schema = there.pop("state"), there.pop("schema")
-    except (OSError, ValueError, KeyError) as error:
+        state, schema = dict.pop(there, "state"), dict.pop(there, "schema")
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         raise RunFolderError(
             f"{SETTINGS} cannot be read: {path} ({error!r})", hint="--overwrite begins again"
         ) from error

@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float, Float32, UInt8
+from jaxtyping import Float, Float32, UInt8, UInt16
 from torch import Tensor
 
 from labelgen.data import Dataset, Generate, Sample
 from labelgen.errors import ConfigError
-from labelgen.masks import LabelMap, SoftMask
+from labelgen.masks import SoftMask
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.geometry import Geometry
 from labelgen.run import Job, Progress, RunOptions, RunReport, run_job
@@ -21,7 +21,8 @@ from segprobe.sampling import upsample_logits
 
 __all__ = ["PredictConfig", "Predictor", "load_predictor", "predict_run", "window_starts"]
 
-Image = UInt8[np.ndarray, "H W 3"]
+Image = UInt8[np.ndarray, "_ _ 3"]
+Labels = UInt8[np.ndarray, "_ _"] | UInt16[np.ndarray, "_ _"]
 
 
 @dataclass(frozen=True)
@@ -97,7 +98,7 @@ class Predictor:
         self.batch_size = batch_size
         self.class_ids = np.asarray(probe.class_ids, np.uint8 if probe.vocabulary.ignore <= 255 else np.uint16)
 
-    def labels(self, images: Sequence[Image]) -> list[LabelMap]:
+    def labels(self, images: Sequence[Image]) -> list[Labels]:
         """Most probable class of every pixel; ties go to the smaller id."""
         if len(self.config.views) == 1 and not self.config.window:  # the softmax of one view moves no maximum
             return [self.class_ids[plane.argmax(-1).cpu().numpy()] for plane in self.logits(images)]
@@ -125,7 +126,7 @@ class Predictor:
 
     def logits(
         self, images: Sequence[Image], *, scale: float = 1.0, flip: bool = False
-    ) -> list[Float[Tensor, "H W C"]]:
+    ) -> list[Float[Tensor, "_ _ C"]]:
         """Logits at every pixel of each image, in one view; mirroring is undone."""
         found: dict[int, Tensor] = {}
         with torch.inference_mode():

@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch.nn import functional as F
 
+from segprobe.config import LOSS_NAMES, FitConfig
 from segprobe.losses import LOSSES
 from segprobe.losses.masked_cross_entropy import masked_cross_entropy
 
@@ -54,5 +55,6 @@ def test_gradient_is_that_of_softmax_minus_one_hot(logits):
     torch.testing.assert_close(logits.grad, expected.detach())
 
 
-def test_the_table_holds_the_default():
-    assert LOSSES["ce"] is masked_cross_entropy
+def test_settings_know_the_losses_by_name():
+    assert tuple(LOSSES) == LOSS_NAMES
+    assert LOSSES[FitConfig().loss] is masked_cross_entropy

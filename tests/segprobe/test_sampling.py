@@ -106,10 +106,10 @@ def test_expectation_of_a_weighted_sum_is_the_full_sum(balanced):
     full = values[labels.reshape(-1) != 255].sum()
     rng = np.random.default_rng(0)
     sums = []
-    for _ in range(4000):
+    for _ in range(800):
         drawn = sample_pixels(ImageLabels.of(labels), rng, count=4, balanced=balanced)
         sums.append((values[drawn.pixels] * drawn.weights).sum())
-    assert np.mean(sums) == pytest.approx(full, abs=4 * np.std(sums) / np.sqrt(4000))
+    assert np.mean(sums) == pytest.approx(full, abs=4 * np.std(sums) / np.sqrt(800))
 
 
 def test_balanced_gives_a_rare_class_more_pixels():
@@ -178,9 +178,9 @@ def test_expectation_of_the_sampled_loss_is_the_full_loss(toy):
     torch.nn.init.normal_(head.classify.weight, std=0.3, generator=torch.Generator().manual_seed(0))
     chosen = [(sample_id, 0) for sample_id in dataset.ids[:2]]
     with torch.no_grad():
-        full = batch_loss(head, BatchMaker(features, labels, FitConfig(sampling="full")).assemble(chosen, None))
-        maker = BatchMaker(features, labels, FitConfig(pixels=40))
         rng = np.random.default_rng(0)
+        full = batch_loss(head, BatchMaker(features, labels, FitConfig(sampling="full")).assemble(chosen, rng))
+        maker = BatchMaker(features, labels, FitConfig(pixels=40))
         drawn = np.array([float(batch_loss(head, maker.assemble(chosen, rng))) for _ in range(400)])
     assert drawn.mean() == pytest.approx(float(full), abs=4 * drawn.std() / 20)
 

@@ -1,0 +1,181 @@
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from labelgen.masks import write_mask
+from segprobe.cli import COMMANDS, main
+
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    """Flags of a tiny ViT with random weights."""
+    import timm
+    import torch
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = timm.create_model("test_vit", pretrained=False)
+    path = tmp_path_factory.mktemp("weights") / "test_vit.safetensors"
+    save_file(model.state_dict(), path)
+    return ["--backbone", "test_vit", "--weights", str(path), "--policy", "native", "--dtype", "float32"]
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    return tmp_path
+
+
+FEW = ["--limit", "3", "--steps", "3", "--pixels", "64"]
+
+
+def run(capsys, *tokens):
+    code = main([str(token) for token in tokens])
+    captured = capsys.readouterr()
+    return code, captured.out, captured.err
+
+
+@pytest.mark.parametrize("command", [[], *([name] for name in COMMANDS)])
+def test_help_imports_nothing_heavy(command):
+    code = (
+        "import sys; from segprobe.cli import main\n"
+        f"try: main({[*command, '--help']!r})\n"
+        "except SystemExit: pass\n"
+        "heavy = {'torch', 'numba', 'scipy', 'cv2', 'matplotlib', 'timm', 'skimage'} & set(sys.modules)\n"
+        "assert not heavy, heavy"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert "Usage: segprobe" in done.stdout
+
+
+@pytest.mark.slow
+def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
+    from labelgen.cli import main as labelgen
+
+    assert labelgen(["point", "--limit", "3"]) == 0
+    capsys.readouterr()
+    code, out, err = run(capsys, "fit", *vit, "--steps", "3", "--json")
+    assert code == 0, err
+    fitted = json.loads(out)
+    assert (fitted["out"], fitted["images"], fitted["steps"], fitted["already"]) == ("probes/point", 3, 3, False)
+    assert json.loads(run(capsys, "fit", *vit, "--steps", "3", "--json")[1])["already"]
+
+    code, out, err = run(capsys, "eval", "--limit", "2", "--json", "--reference", "0.5", "--bootstrap", "20")
+    assert code == 0, err
+    found = json.loads(out)
+    assert found["num_images"] == 2
+    assert 0 <= found["miou"] <= 1
+    assert found["retention"] == pytest.approx(2 * found["miou"])
+    assert found["interval"][0] <= found["interval"][1]
+    ious = [values["iou"] for values in found["per_class"].values()]
+    assert found["miou"] == pytest.approx(np.mean(ious))
+    assert found["num_classes"] == len(ious)
+
+    code, out, err = run(capsys, "predict", "--limit", "2", "--json", "--flip")
+    assert code == 0, err
+    assert json.loads(out)["done"] == 2
+    assert sorted(p.name for p in (folder / "runs" / "predict" / "labels").iterdir()) == [
+        "val_0000.png",
+        "val_0001.png",
+    ]
+    code, out, err = run(capsys, "fit", "runs/predict", *vit, "--steps", "2", "--out", "probes/again", "--json")
+    assert code == 0, err
+    assert json.loads(out)["images"] == 2
+    assert run(capsys, "eval", "--limit", "1")[0] == 0
+
+
+@pytest.mark.slow
+def test_tables_are_printed(folder, vit, capsys):
+    code, out, err = run(capsys, "fit", "truth", *vit, *FEW)
+    assert code == 0, err
+    assert "segprobe eval probes/truth" in out
+    assert "100.00 % of the pixels" in out
+    code, out, err = run(capsys, "eval", "--limit", "1", "--bootstrap", "5", "--reference", "probes/truth")
+    assert code == 0, err
+    assert "1.000 of" in out
+    assert "nothing to do" in run(capsys, "fit", "truth", *vit, *FEW)[1]
+
+
+def test_other_settings_in_the_same_folder_are_named(folder, vit, capsys):
+    assert run(capsys, "fit", "truth", *vit, *FEW)[0] == 0
+    code, out, err = run(capsys, "fit", "truth", *vit, *FEW, "--lr", "0.1")
+    assert (code, out) == (1, "")
+    assert err.splitlines()[-2:] == [
+        "error: probes/truth holds a fit with other settings: config.lr is 0.001 there, 0.1 now",
+        "hint: --overwrite replaces it, another --out keeps both",
+    ]
+
+
+def two_lines(err):
+    lines = err.strip().splitlines()[-2:]
+    assert lines[0].startswith("error: ")
+    assert lines[1].startswith("hint: ")
+    assert "Traceback" not in err
+    return lines[0]
+
+
+def test_nothing_there_is_said_in_two_lines(folder, capsys):
+    for tokens, word in (
+        (["fit"], "no run below runs"),
+        (["eval"], "no probe below probes"),
+        (["predict"], "no probe below probes"),
+        (["fit", "runs/none"], "no such run or folder: runs/none"),
+        (["eval", "probes/none"], "no probe (no probe.json) in probes/none"),
+        (["fit", "truth", "--data", "voc:/nowhere"], "/nowhere"),
+    ):
+        code, out, err = run(capsys, *tokens)
+        assert (code, out) == (1, "")
+        assert word in two_lines(err)
+
+
+def test_wrong_settings_are_usage_errors(folder, capsys):
+    for tokens, word in (
+        (["fit", "truth", "--head", "tree"], "head must be one of linear, mlp, ridge"),
+        (["fit", "truth", "--layers", "a"], "--layers must be whole numbers"),
+        (["fit", "truth", "--policy", "crop"], "--policy must be one of"),
+        (["fit", "truth", "--loss", "hinge"], "loss must be one of"),
+        (["eval", "--bootstrap", "-1"], "--bootstrap must be >= 0"),
+        (["demo", "--seeds", "0"], "--seeds must be >= 1"),
+        (["fit", "--epoch", "3"], "epoch"),
+    ):
+        code, _, err = run(capsys, *tokens)
+        assert code == 2, (tokens, err)
+        assert word in err
+
+
+def test_plain_masks_need_their_data_named(folder, capsys):
+    write_mask(folder / "masks" / "a.png", np.zeros((4, 4), np.uint8))
+    code, _, err = run(capsys, "fit", "masks")
+    assert code == 2
+    assert "which images do the masks in masks belong to?" in two_lines(err)
+
+
+def test_labels_without_a_labelled_pixel_are_refused(folder, vit, capsys):
+    from labelgen.data.open import open_data
+
+    scenes = open_data("demo", limit=2)
+    for sample_id in scenes.ids:
+        write_mask(folder / "void" / f"{sample_id}.png", np.full_like(scenes.truth(sample_id), 255))
+    code, _, err = run(capsys, "fit", "void", "--data", "demo", *vit)
+    assert code == 1
+    assert "at least one labelled pixel is needed" in two_lines(err)
+    write_mask(folder / "void" / f"{scenes.ids[0]}.png", np.zeros((9, 9), np.uint8))
+    code, _, err = run(capsys, "fit", "void", "--data", "demo", *vit)
+    assert code == 1
+    assert "labels must have the size" in two_lines(err)
+    assert not (folder / "probes" / "void" / "probe.json").exists()
+
+
+def test_a_run_of_other_classes_is_refused(folder, vit, capsys):
+    from labelgen.cli import main as labelgen
+
+    assert labelgen(["point", "--limit", "2", "--vocab", "voc20"]) == 0
+    capsys.readouterr()
+    code, _, err = run(capsys, "fit", "runs/point", "--data", "demo", *vit)
+    assert code == 1
+    assert "labels and data must have the same classes, got 'voc20' (20)" in two_lines(err)
