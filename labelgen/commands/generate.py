@@ -5,7 +5,7 @@ import inspect
 import typing
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Protocol
+from typing import Annotated, Any, Protocol, runtime_checkable
 
 from cyclopts import Parameter
 
@@ -27,6 +27,7 @@ __all__ = ["Afterwards", "label_data", "method_command"]
 DATA_HELP = "Data set: demo, a folder of known layout, or KIND:PATH (voc, folder, coco, ade20k, cityscapes, camvid)."
 
 
+@runtime_checkable
 class Afterwards(Protocol):
     """Flags of one method about what to do when the run is complete; a dataclass of keyword-only fields."""
 
@@ -157,7 +158,7 @@ def _print_report(report: RunReport, job: Job, *, as_json: bool, more: dict[str,
         ("images labelled", f"{counts['labelled']}{before}"),
         ("without any label", counts["empty"]),
         ("failed", f"{report.failed}" + (f" (see {report.out / 'failures.jsonl'})" if report.failed else "")),
-        ("coverage", f"{100 * report.coverage:.2f} % of the pixels"),
+        ("coverage", f"{100 * report.coverage:.3g} % of the pixels"),
         (
             "classes",
             f"{len(counts['classes'])} of {vocabulary.num_classes} ({_largest(counts['classes'], vocabulary)})",

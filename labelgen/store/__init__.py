@@ -38,9 +38,10 @@ Rules
 
 from labelgen.store.header import make_header, read_header
 from labelgen.store.layout import check_id
+from labelgen.store.lifecycle import complete_run, look_into, prepare_run, unfinished_ids
 from labelgen.store.reader import LabelSource, MaskFolder, RunFolder, newest_run, open_labels
 from labelgen.store.verify import verify_run
-from labelgen.store.writer import RunWriter, complete_run, look_into, prepare_run, unfinished_ids
+from labelgen.store.writer import RunWriter
 
 __all__ = [
     "LabelSource",

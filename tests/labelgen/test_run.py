@@ -131,7 +131,7 @@ def test_two_processes_on_one_folder_do_no_harm(tmp_path, reference_run):
 def test_the_same_bytes_after_being_killed(tmp_path, reference_run, workers):
     folder = tmp_path / "run"
     process = start(folder, workers, "1/1", 24, 0.1)
-    wait_for(lambda: len(list((folder / "labels/a").glob("*.png"))) >= 2)
+    wait_for(lambda: len(list((folder / "labels/a").glob("*.png"))) >= 4)
     process.kill()
     process.communicate()
     labelled = len(list((folder / "labels/a").glob("*.png")))
@@ -153,6 +153,23 @@ def test_workers_end_when_their_parent_is_killed(tmp_path):
     count = len(list((folder / "labels/a").glob("*.png")))
     time.sleep(0.3)
     assert len(list((folder / "labels/a").glob("*.png"))) == count < 95
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("crash", "message"),
+    [
+        ("raise", "RuntimeError: KeyError while labelling image 'a/03': 'absent'"),
+        ("die", "LabelgenError: a worker process died; what it finished is kept"),
+    ],
+)
+def test_a_bug_or_death_of_a_worker_stops_the_run_and_keeps_the_rest(tmp_path, crash, message):
+    process = start(tmp_path / "run", 2, "1/1", 24, 0.01, crash)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 1 and err.splitlines()[-1] == message
+    done, skipped, *_ = map(int, finish(start(tmp_path / "run", 2, "1/1", 24)).split()[:3])
+    assert done + skipped == 23
+    assert verify_run(tmp_path / "run") == []
 
 
 def wait_for(condition, seconds=30):

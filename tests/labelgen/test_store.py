@@ -255,7 +255,7 @@ def test_a_temporary_file_swept_away_by_another_process_is_written_again(tmp_pat
 
     calls = []
 
-    def swept_once(path, content):
+    def swept_once(path, content, **_):
         calls.append(path)
         if len(calls) == 1:
             raise FileNotFoundError(2, "No such file", str(path))
@@ -267,6 +267,31 @@ def test_a_temporary_file_swept_away_by_another_process_is_written_again(tmp_pat
     with RunWriter(tmp_path / "run", TOY) as writer:
         writer.put("a", one_hot(LABELS))
     assert len(calls) == 2 and (tmp_path / "run/labels/a.png").exists()
+
+
+def test_two_processes_may_complete_a_run_at_once(tmp_path, monkeypatch):
+    """The other one completes the run, and sweeps, before each of our renames."""
+    from labelgen.store import lifecycle as module
+
+    header, ids = header_of("a", "b"), ("a", "b")
+    prepare_run(tmp_path, header, ids)
+    with RunWriter(tmp_path, TOY) as writer:
+        own = [writer.put(sample_id, one_hot(LABELS)) for sample_id in ids]
+    write, others = module.write_atomic, []
+
+    def meanwhile_completed(path, content, **_):
+        if path.name not in others:
+            others.append(path.name)
+            with monkeypatch.context() as other:
+                other.setattr(module, "write_atomic", write)
+                assert complete_run(tmp_path, header, ids, own)
+            raise FileNotFoundError(2, "swept", str(path))
+        write(path, content)
+
+    monkeypatch.setattr(module, "write_atomic", meanwhile_completed)
+    assert complete_run(tmp_path, header, ids, own)
+    assert others == ["manifest.jsonl", "run.json"]
+    assert verify_run(tmp_path) == []
 
 
 def journal_of(folder):

@@ -1,5 +1,6 @@
 """A tiny data set and method for tests of the runner; as a script it makes a run, to be killed or run in parallel."""
 
+import os
 import sys
 import time
 from dataclasses import dataclass, field
@@ -57,10 +58,13 @@ class MakeToy:
     """Label one random pixel with its true class, and say so as a stroke."""
 
     delay: float = 0.0
+    crash: str = ""
 
     def __call__(self):
         def generate(sample, rng):
             time.sleep(self.delay)
+            if self.crash and sample.id == "a/03":
+                os._exit(9) if self.crash == "die" else {}["absent"]
             labels = np.full(sample.size, 255, np.uint8)
             row, col = (int(rng.integers(side)) for side in sample.size)
             labels[row, col] = sample.need_truth()[row, col]
@@ -74,13 +78,13 @@ def toy_job(make=None, *, needs=("truth",), method="toy", config=None):
     return Job(method, config or {"n": 1}, make or MakeToy(), frozenset(needs), False, TOY)
 
 
-def main(out, workers="1", shard="1/1", count="6", delay="0"):
+def main(out, workers="1", shard="1/1", count="6", delay="0", crash=""):
     part, parts = shard.split("/")
     options = RunOptions(workers=int(workers), shard=(int(part), int(parts)), save_scores=True)
     data = ToyData(int(count), broken=frozenset({"a/04"}))
     try:
-        report = run_job(data, toy_job(MakeToy(float(delay))), Path(out), options)
-    except LabelgenError as error:
+        report = run_job(data, toy_job(MakeToy(float(delay), crash)), Path(out), options)
+    except (LabelgenError, RuntimeError) as error:
         sys.exit(f"{type(error).__name__}: {error}")
     print(report.done, report.skipped, report.failed, report.complete)
 
