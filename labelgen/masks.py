@@ -142,9 +142,9 @@ def check_labels(labels: np.ndarray, *, num_classes: int, where: str, ignore: in
     DataError
         When an id is neither below `num_classes` nor `ignore`.
     """
-    present = np.flatnonzero(np.bincount(labels.reshape(-1), minlength=1))
-    foreign = [int(i) for i in present if i >= num_classes and i != ignore]
-    if foreign:
+    is_foreign = (labels >= num_classes) & (labels != ignore)
+    if is_foreign.any():
+        foreign = [int(i) for i in np.unique(labels[is_foreign])]
         shown = ", ".join(map(str, foreign[:5])) + (" ..." if len(foreign) > 5 else "")
         raise DataError(
             f"labels must be ids < {num_classes} or {ignore}, got {shown} in {where}",
