@@ -29,7 +29,7 @@ class BackboneConfig:
     True
     """
 
-    name: Annotated[str, "demo-ssvt or a timm model name"] = DEMO_BACKBONE
+    name: Annotated[str, "demo-ssvt or a timm model name; empty for the one a checkpoint names itself"] = DEMO_BACKBONE
     weights: Annotated[str, "checkpoint file (.safetensors, .pth); empty for the published weights"] = ""
     layers: Annotated[tuple[int, ...], "blocks (ViT) or stages (CNN) to concatenate; negative from the end"] = (-1,)
     norm: Annotated[bool, "apply the model's final norm; for a CNN the last layer is what its classifier pools"] = True

@@ -146,7 +146,6 @@ class Backbone:
             stride=self.spec.stride,
             multiple=self.spec.multiple,
             flip=flip,
-            offset=self._architecture.offset,
         )
         return self._picture(image, geometry), geometry
 
@@ -202,7 +201,6 @@ class Backbone:
             **about,
             **config,
             "dtype": str(self.dtype).removeprefix("torch."),
-            "offset": list(self._architecture.offset),
             "pad": "centre",
             "resize": "bicubic-antialias",
             "schema": SCHEMA,

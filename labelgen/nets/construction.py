@@ -49,7 +49,11 @@ def _model_name(config: BackboneConfig, checkpoint: Checkpoint | None) -> str:
     """The model that was asked for; a checkpoint that names its own wins over the default."""
     name = config.name.removeprefix("timm:")
     own = checkpoint.model if checkpoint else ""
-    if own and name == DEMO_BACKBONE:
+    if not name and checkpoint and not own:
+        raise ConfigError(f"which model do the weights in {config.weights} belong to?", hint="name it with --backbone")
+    if not name and not own:
+        raise ConfigError("a backbone needs a name", hint=f"{DEMO_BACKBONE}, for example")
+    if own and name in ("", DEMO_BACKBONE):
         return own
     if own and own.split(".")[0] != name.split(".")[0]:
         raise ConfigError(
@@ -65,7 +69,12 @@ def _demo_model(checkpoint: Checkpoint | None, *, pretrained: bool, seed: int) -
     shipped = pretrained and checkpoint is None
     model = build_demo_ssvt(pretrained=shipped, seed=seed)
     origin = "shipped" if shipped else _origin(checkpoint, seed)
-    about = {"mean": DEMO_MEAN, "std": DEMO_STD, "licence": SHIPPED_LICENCE, "weights_from": origin}
+    about = {
+        "mean": DEMO_MEAN,
+        "std": DEMO_STD,
+        "licence": SHIPPED_LICENCE if shipped else "unknown",
+        "weights_from": origin,
+    }
     return model, about | _normalisation(checkpoint)
 
 
@@ -96,7 +105,7 @@ def _timm_model(
     about = {
         "mean": tuple(model.pretrained_cfg["mean"]),
         "std": tuple(model.pretrained_cfg["std"]),
-        "licence": model.pretrained_cfg.get("license") or "unknown",
+        "licence": (model.pretrained_cfg.get("license") if published else None) or "unknown",
         "weights_from": "published" if published else _origin(checkpoint, seed),
     }
     return model, about | _normalisation(checkpoint)

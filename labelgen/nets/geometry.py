@@ -36,9 +36,6 @@ class Geometry:
         Side of a patch in pixels of the padded image.
     flip
         Whether the image was mirrored left to right.
-    offset
-        `(row, col)` by which the centre of what a token sees lies below and right of its patch's centre, in pixels of
-        the padded image. 0 for a ViT; strided convolutions shift it.
     """
 
     size: tuple[int, int]
@@ -47,7 +44,6 @@ class Geometry:
     grid: tuple[int, int]
     stride: int
     flip: bool = False
-    offset: tuple[float, float] = (0.0, 0.0)
 
     def token_coordinates(
         self, rows: Float[np.ndarray, "N"], cols: Float[np.ndarray, "N"]
@@ -62,7 +58,7 @@ class Geometry:
         Returns
         -------
         tuple of arrays
-            `u = ((row + 0.5) * H' / H + top - offset) / stride - 0.5`, and `v` alike. They may lie up to half a token
+            `u = ((row + 0.5) * H' / H + top) / stride - 0.5`, and `v` alike. They may lie up to half a token
             outside the grid; readers clamp them, as bilinear interpolation with `align_corners=False` does.
 
         Examples
@@ -72,8 +68,8 @@ class Geometry:
         (array([0., 1.]), array([-0.25,  1.25]))
         """
         cols = (self.size[1] - 1 - cols) if self.flip else cols
-        u = ((rows + 0.5) * (self.resized[0] / self.size[0]) + self.pad[0] - self.offset[0]) / self.stride - 0.5
-        v = ((cols + 0.5) * (self.resized[1] / self.size[1]) + self.pad[1] - self.offset[1]) / self.stride - 0.5
+        u = ((rows + 0.5) * (self.resized[0] / self.size[0]) + self.pad[0]) / self.stride - 0.5
+        v = ((cols + 0.5) * (self.resized[1] / self.size[1]) + self.pad[1]) / self.stride - 0.5
         return np.asarray(u, np.float64), np.asarray(v, np.float64)
 
     @property
@@ -155,7 +151,6 @@ def geometry_for(
     stride: int,
     multiple: int,
     flip: bool = False,
-    offset: tuple[float, float] = (0.0, 0.0),
 ) -> Geometry:
     """Pad `resized` evenly on both sides to multiples of `multiple` and cut it into tokens of `stride`.
 
@@ -167,7 +162,7 @@ def geometry_for(
     Examples
     --------
     >>> geometry_for((375, 500), (375, 500), stride=14, multiple=14)
-    Geometry(size=(375, 500), resized=(375, 500), pad=(1, 2), grid=(27, 36), stride=14, flip=False, offset=(0.0, 0.0))
+    Geometry(size=(375, 500), resized=(375, 500), pad=(1, 2), grid=(27, 36), stride=14, flip=False)
     """
     padded = tuple(-(-length // multiple) * multiple for length in resized)
     return Geometry(
@@ -177,5 +172,4 @@ def geometry_for(
         grid=(padded[0] // stride, padded[1] // stride),
         stride=stride,
         flip=flip,
-        offset=offset,
     )

@@ -22,7 +22,7 @@ class BackboneFlags:
     Parameters
     ----------
     backbone
-        demo-ssvt, or a timm model. Default: demo-ssvt on the demo data, else a small DINOv2.
+        demo-ssvt, or a timm model. Default: what --weights names, demo-ssvt on the demo data, else a small DINOv2.
     weights
         Checkpoint file (.safetensors, .pth). Default: the published weights.
     layers
@@ -64,7 +64,7 @@ class BackboneFlags:
             if value not in known:
                 raise ConfigError(f"--{name} must be one of {', '.join(known)}, got {value!r}")
         return BackboneConfig(
-            name=self.backbone or (DEMO_BACKBONE if data.kind == "demo" else REAL_BACKBONE),
+            name=self.backbone or self._default_name(data),
             weights=self.weights,
             layers=parse_layers(self.layers),
             norm=self.norm,
@@ -75,6 +75,11 @@ class BackboneFlags:
             dtype=self.dtype,  # type: ignore[arg-type]
             output_stride=self.output_stride,
         )
+
+    def _default_name(self, data: DataSpec) -> str:
+        if self.weights:
+            return ""  # the checkpoint names its own
+        return DEMO_BACKBONE if data.kind == "demo" else REAL_BACKBONE
 
 
 def parse_layers(text: str) -> tuple[int, ...]:

@@ -13,8 +13,8 @@ order, and again after an interruption, with the same bytes. Values are exact fo
 batch size, all recorded; elsewhere they agree to the last bits of float16.
 """
 
-from segprobe.features.build import build_cache, cache_fingerprint, cache_name
+from segprobe.features.build import build_cache, build_shards, cache_fingerprint, cache_name
 from segprobe.features.cache import FeatureCache, Features
 from segprobe.features.layout import View
 
-__all__ = ["FeatureCache", "Features", "View", "build_cache", "cache_fingerprint", "cache_name"]
+__all__ = ["FeatureCache", "Features", "View", "build_cache", "build_shards", "cache_fingerprint", "cache_name"]

@@ -52,12 +52,6 @@ def test_padding_is_centred_to_the_coarsest_stride():
     assert geometry.pad == (15, 15)
 
 
-def test_offset_moves_the_centre_of_what_a_token_sees():
-    geometry = Geometry(size=(8, 8), resized=(8, 8), pad=(0, 0), grid=(2, 2), stride=4, offset=(-1.5, 0.0))
-    u, v = geometry.token_coordinates(np.array([0.0]), np.array([1.5]))
-    assert (u[0], v[0]) == (0.0, 0.0)
-
-
 def test_the_long_side_is_limited_without_distortion():
     assert fitted_size((37, 511), policy="keep", side=518, max_side=1036) == (75, 1036)
     assert fitted_size((100, 400), policy="native", side=0, max_side=200) == (50, 200)

@@ -1,0 +1,107 @@
+"""`segprobe cache [DATA]`: features ahead of time, by one process or several."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from labelgen.commands.common import (
+    DataFlags,
+    Switch,
+    open_dataset_from,
+    parse_shard,
+    print_json,
+    print_table,
+    progress_bar,
+)
+from labelgen.errors import ConfigError
+from segprobe.commands.flags import BackboneFlags, JsonFlag
+
+__all__ = ["cache"]
+
+
+def cache(
+    data: str = "demo",
+    /,
+    *,
+    out: str = "cache",
+    flip: bool = True,
+    scales: str = "1",
+    float32: Switch = False,
+    batch_size: int = 8,
+    shard: str = "1/1",
+    device: str = "auto",
+    verify: Switch = False,
+    as_json: JsonFlag = False,
+    backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
+    images: Annotated[DataFlags | None, Parameter(name="*", group="Images")] = None,
+) -> None:
+    """Compute the features of all images of a data set, or finish what was begun.
+
+    `segprobe fit` on labels of all these images, with the same backbone flags, flip and scales, finds them.
+
+    Parameters
+    ----------
+    data
+        demo, or a path, or kind:path.
+    out
+        Folder below which features are kept, in a folder named after what they are.
+    flip
+        Also those of the mirrored images.
+    scales
+        Sizes as factors, as 1,1.5.
+    float32
+        Keep float32 instead of float16.
+    batch_size
+        Images of one size that go through the backbone together.
+    shard
+        Compute only part i of n, as i/n; several processes or machines can share the work.
+    device
+        cpu, cuda, or auto for a GPU where there is one.
+    verify
+        Afterwards hash every file and every image again.
+    """
+    from labelgen.nets.backbones import load_backbone
+    from segprobe.features import FeatureCache, View, build_shards, cache_fingerprint, cache_name
+
+    dataset = open_dataset_from(images or DataFlags(), data)
+    network = load_backbone((backbone or BackboneFlags()).config(dataset.spec), device=device)
+    views = tuple(
+        View(scale, mirrored) for scale in _scales(scales) for mirrored in ((False, True) if flip else (False,))
+    )
+    dtype = "float32" if float32 else "float16"
+    folder = Path(out) / cache_name(cache_fingerprint(dataset, dataset.ids, network, views=views, dtype=dtype))
+    with progress_bar("cache") as progress:
+        complete = build_shards(
+            dataset,
+            dataset.ids,
+            network,
+            folder,
+            shard=parse_shard(shard),
+            views=views,
+            dtype=dtype,
+            batch_size=batch_size,
+            progress=progress,
+        )
+    facts: dict[str, Any] = {"cache": str(folder), "complete": complete, "images": len(dataset.ids)}
+    if complete:
+        made = FeatureCache.open(folder)
+        if verify:
+            made.verify(dataset)
+        facts |= {
+            "views": len(made.views),
+            "dim": made.dim,
+            "megabytes": round(made.nbytes / 1e6, 1),
+            "verified": verify,
+        }
+    if as_json:
+        print_json(facts)
+    else:
+        print_table(("", ""), list(facts.items())[1:], title=str(folder))
+
+
+def _scales(text: str) -> tuple[float, ...]:
+    try:
+        return tuple(float(part) for part in text.split(","))
+    except ValueError:
+        raise ConfigError(f"--scales must be numbers between commas, got {text!r}", hint="--scales 1,1.5") from None
