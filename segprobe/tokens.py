@@ -145,7 +145,7 @@ def _squared_distances(points: np.ndarray, centroids: np.ndarray) -> np.ndarray:
 def principal_colours(rows: Float32[np.ndarray, "N D"]) -> Float64[np.ndarray, "N 3"]:
     """First three principal components as red, green and blue in [0, 1].
 
-    Each component is stretched between its 2nd and 98th percentile; its sign is such that its largest entry is positive.
+    Each component is stretched between its 2nd and 98th percentile; its largest entry is made positive.
 
     Examples
     --------

@@ -66,9 +66,8 @@ def cache(
 
     dataset = open_dataset_from(images or DataFlags(), data)
     network = load_backbone((backbone or BackboneFlags()).config(dataset.spec), device=device)
-    views = tuple(
-        View(scale, mirrored) for scale in _scales(scales) for mirrored in ((False, True) if flip else (False,))
-    )
+    flips = (False, True) if flip else (False,)
+    views = tuple(View(scale, mirrored) for scale in _scales(scales) for mirrored in flips)
     dtype = "float32" if float32 else "float16"
     folder = Path(out) / cache_name(cache_fingerprint(dataset, dataset.ids, network, views=views, dtype=dtype))
     with progress_bar("cache") as progress:

@@ -43,7 +43,7 @@ def tokens(
     import numpy as np
     from PIL import Image
 
-    from labelgen.data.files import read_image
+    from labelgen.masks import read_image
     from labelgen.nets.backbones import load_backbone
     from segprobe.tokens import contact_sheet, token_panels
 
