@@ -55,7 +55,10 @@ def draw_tel(points: Float[np.ndarray, "N 2"], *, width: float, size: tuple[int,
     if len(points) > 1:
         brush.line(_flat(points), fill=1, width=pen, joint="curve")
     radius = (pen - 1) / 2
-    for row, col in points:
+    for row, col in np.floor(points + 0.5):
+        if pen == 1:  # Pillow draws no ellipse of a single pixel
+            brush.point((col, row), fill=1)
+            continue
         brush.ellipse([col - radius, row - radius, col + radius, row + radius], fill=1)
     return np.array(canvas, dtype=bool)
 

@@ -9,7 +9,7 @@ from labelgen.geometry.polyline import cumulative_length
 
 __all__ = ["draw_path", "draw_skeleton"]
 
-COMPACT = 0.8
+COMPACT = 1.1
 """Below this length over sqrt(area) the skeleton of a disc-like region says nothing about how to cross it."""
 
 LIMBS = 1000

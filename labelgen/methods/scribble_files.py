@@ -73,7 +73,7 @@ def parse_scribble_xml(
     root = _root(content, where)
     stated = root.find("size")
     if stated is not None:
-        found = (_number(stated, "height", where), _number(stated, "width", where))
+        found = tuple(int(_number(stated, side, where)) for side in ("height", "width"))
         if found != size:
             raise ShapeError(f"scribbles must be of the size {size} of their image, got {found} in {where}")
     strokes = []

@@ -209,6 +209,6 @@ def compare_samples(
     found = {}
     for name in sorted(set(synthetic) & set(real)):
         if len(synthetic[name]) and len(real[name]):
-            result = ks_2samp(synthetic[name], real[name], method="asymp")
+            result: Any = ks_2samp(synthetic[name], real[name], method="asymp")
             found[name] = {"distance": float(result.statistic), "p": float(result.pvalue)}
     return found
