@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
 from jaxtyping import Float, Int64
-from torch import Tensor, nn
+from torch import Tensor
 
 from labelgen.errors import ShapeError
 from labelgen.nets.geometry import Geometry
 from segprobe.config import FitConfig
+from segprobe.heads import Head
 from segprobe.labels import ImageLabels, LabelSet
 from segprobe.losses import LOSSES
 from segprobe.sampling import bilinear_corners, read_logits, sample_pixels, upsample_logits
@@ -26,18 +27,35 @@ ORDER, VIEW, PIXELS, DROPOUT = range(4)  # streams of random numbers that must n
 class ImageTokens(Protocol):
     """The tokens of one image in one view."""
 
-    tokens: Float[Tensor, "h w D"]
-    geometry: Geometry
+    @property
+    def tokens(self) -> Float[Tensor, "h w D"]:
+        """float16 or float32, on the CPU."""
+        ...
+
+    @property
+    def geometry(self) -> Geometry:
+        """Where the pixels went."""
+        ...
 
 
 @runtime_checkable
 class FeatureSource(Protocol):
     """Where tokens come from: a `FeatureCache`, or a stand-in."""
 
-    ids: Sequence[str]
-    views: Sequence[object]
-    mean: np.ndarray
-    std: np.ndarray
+    @property
+    def views(self) -> Sequence[object]:
+        """The views of each image."""
+        ...
+
+    @property
+    def mean(self) -> Any:
+        """Mean of each channel."""
+        ...
+
+    @property
+    def std(self) -> Any:
+        """Standard deviation of each channel."""
+        ...
 
     def features(self, sample_id: str, view_index: int) -> ImageTokens:
         """Tokens and geometry of one view of one image."""
@@ -67,8 +85,8 @@ class TokenBatch:
 
     tokens: Float[Tensor, "T D"]
     owners: Int64[Tensor, "T"]
-    corners: Int64[Tensor, "K 4"]
-    corner_weights: Float[Tensor, "K 4"]
+    corners: Int64[Tensor, "K corners"]
+    corner_weights: Float[Tensor, "K corners"]
     columns: Int64[Tensor, "P"]
     pixel_weights: Float[Tensor, "P"]
     grids: tuple[tuple[Geometry, int], ...] = ()
@@ -196,8 +214,8 @@ class BatchMaker:
 
 
 def _only_needed(
-    tokens: Float[Tensor, "h w D"], corners: Int64[np.ndarray, "K 4"]
-) -> tuple[Float[Tensor, "T D"], Int64[np.ndarray, "K 4"]]:
+    tokens: Float[Tensor, "h w D"], corners: Int64[np.ndarray, "K corners"]
+) -> tuple[Float[Tensor, "T D"], Int64[np.ndarray, "K corners"]]:
     """Keep the tokens that some pixel touches, which are few for clicks, and renumber the corners."""
     rows = tokens.reshape(-1, tokens.shape[-1])
     touched = np.zeros(len(rows), bool)
@@ -209,7 +227,7 @@ def _only_needed(
     return rows[torch.from_numpy(needed)], number[corners]
 
 
-def pixel_logits(head: nn.Module, batch: TokenBatch, mask: Float[Tensor, "T D"] | None = None) -> Float[Tensor, "P C"]:
+def pixel_logits(head: Head, batch: TokenBatch, mask: Float[Tensor, "T D"] | None = None) -> Float[Tensor, "P C"]:
     """Logits at the pixels of a batch; `mask` multiplies the standardised features."""
     tokens = batch.tokens
     if mask is not None:
@@ -230,7 +248,7 @@ def read_at_pixels(values: Float[Tensor, "T C"], batch: TokenBatch) -> Float[Ten
 
 
 def batch_loss(
-    head: nn.Module, batch: TokenBatch, *, loss: str = "ce", mask: Float[Tensor, "T D"] | None = None
+    head: Head, batch: TokenBatch, *, loss: str = "ce", mask: Float[Tensor, "T D"] | None = None
 ) -> Float[Tensor, ""]:
     """The loss of a head on a batch."""
     return LOSSES[loss](pixel_logits(head, batch, mask), batch.columns, weights=batch.pixel_weights, ignore=UNLABELLED)

@@ -21,6 +21,7 @@ from segprobe.sampling import upsample_logits
 __all__ = ["Evaluation", "cached_predictions", "evaluate_probe", "image_predictions", "interval", "score_predictions"]
 
 AT_ONCE = 16  # images decoded and predicted together
+PER_CLASS = ("iou", "precision", "recall", "fp_rate", "fn_rate", "truth_pixels", "label_pixels")  # of `Scores`
 
 
 @dataclass(frozen=True)
@@ -39,7 +40,7 @@ class Evaluation:
 
     vocabulary: Vocabulary
     matrix: Int64[np.ndarray, "C C+1"]
-    per_image: Int64[np.ndarray, "N 3 C"]
+    per_image: Int64[np.ndarray, "N counts C"]
 
     @property
     def scores(self) -> Scores:
@@ -52,28 +53,22 @@ class Evaluation:
         return self.scores.miou
 
     def to_json(self) -> dict[str, Any]:
-        """What `segprobe eval --json` prints."""
+        """What `segprobe eval --json` prints; a class that is nowhere has null for its IoU."""
         scores = self.scores
         return {
-            "miou": _number(scores.miou),
+            "miou": _number(np.float64(scores.miou)),
             "num_classes": scores.num_classes,
             "num_images": len(self.per_image),
-            "pixel_accuracy": _number(scores.pixel_accuracy),
-            "per_class": {
-                name: {
-                    "iou": _number(scores.iou[i]),
-                    "precision": _number(scores.precision[i]),
-                    "recall": _number(scores.recall[i]),
-                    "truth_pixels": int(scores.truth_pixels[i]),
-                }
-                for i, name in enumerate(self.vocabulary.classes)
-                if np.isfinite(scores.iou[i])
-            },
+            "pixel_accuracy": _number(np.float64(scores.pixel_accuracy)),
+            "per_class": [
+                {"id": class_id, "name": name, **{key: _number(getattr(scores, key)[class_id]) for key in PER_CLASS}}
+                for class_id, name in enumerate(self.vocabulary.classes)
+            ],
         }
 
 
-def _number(value: float) -> float | None:
-    return float(value) if np.isfinite(value) else None
+def _number(value: Any) -> float | int | None:
+    return value.item() if np.isfinite(value) else None
 
 
 def evaluate_probe(predictor: Predictor, dataset: Dataset, *, progress: Progress | None = None) -> Evaluation:
@@ -158,7 +153,7 @@ def interval(
     return float(low), float(high)
 
 
-def miou_of_counts(counts: Int64[np.ndarray, "R 3 C"]) -> Float64[np.ndarray, "R"]:
+def miou_of_counts(counts: Int64[np.ndarray, "R counts C"]) -> Float64[np.ndarray, "R"]:
     """Mean IoU from correct, true and predicted pixels by class.
 
     Examples

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from labelgen.data import Dataset
 from labelgen.nets.backbone_config import BackboneConfig
@@ -19,7 +18,7 @@ from segprobe.batches import BatchMaker, FeatureSource
 from segprobe.config import FitConfig
 from segprobe.features import FeatureCache, View, build_cache, cache_fingerprint, cache_name
 from segprobe.fit_folder import begin_fit, finish_fit
-from segprobe.heads import make_head
+from segprobe.heads import Head, make_head
 from segprobe.labels import Labels, LabelSet, read_labels
 from segprobe.predict import resolve_device
 from segprobe.probe_file import Probe, save_probe
@@ -139,7 +138,7 @@ class FittedHead:
         Of the updates of this call.
     """
 
-    head: nn.Module
+    head: Head
     class_ids: tuple[int, ...]
     background: str
     steps: int

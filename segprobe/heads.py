@@ -12,12 +12,46 @@ from torch import Tensor, nn
 
 from labelgen.errors import ConfigError, RunFolderError
 
-__all__ = ["HEADS", "LinearHead", "MlpHead", "make_head"]
+__all__ = ["HEADS", "Head", "LinearHead", "MlpHead", "load_head_state", "make_head"]
 
 LEAST_STD = 1e-6  # a channel that never varies carries nothing; this keeps it finite
 
 
-class LinearHead(nn.Module):
+class Head(nn.Module):
+    """What all heads have: the statistics of the features, and a last linear layer that starts at zero.
+
+    Parameters
+    ----------
+    mean, std
+        Of each feature channel.
+    num_classes
+        Logits.
+    width
+        Inputs of the last layer.
+    """
+
+    mean: Tensor
+    std: Tensor
+
+    def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"], *, num_classes: int, width: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", mean.float().clone())
+        self.register_buffer("std", std.float().clamp_min(LEAST_STD))
+        self.classify = nn.Linear(width, num_classes)
+        nn.init.zeros_(self.classify.weight)
+        nn.init.zeros_(self.classify.bias)
+
+    @property
+    def dim(self) -> int:
+        """Feature channels."""
+        return len(self.mean)
+
+    def standardised(self, tokens: Float[Tensor, "*T D"]) -> Float[Tensor, "*T D"]:
+        """Tokens of mean 0 and standard deviation 1."""
+        return (tokens - self.mean) / self.std
+
+
+class LinearHead(Head):
     """Logits `((x - mean) / std) W^T + b`; the linear probe of the papers.
 
     Examples
@@ -27,20 +61,12 @@ class LinearHead(nn.Module):
     torch.Size([5, 3])
     """
 
-    mean: Tensor
-    std: Tensor
-
     def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"], *, num_classes: int, hidden: int = 0) -> None:
-        super().__init__()
-        self.register_buffer("mean", mean.float().clone())
-        self.register_buffer("std", std.float().clamp_min(LEAST_STD))
-        self.classify = nn.Linear(len(mean), num_classes)
-        nn.init.zeros_(self.classify.weight)
-        nn.init.zeros_(self.classify.bias)
+        super().__init__(mean, std, num_classes=num_classes, width=len(mean))
 
     def forward(self, tokens: Float[Tensor, "*T D"]) -> Float[Tensor, "*T C"]:
         """Logits of tokens."""
-        return self.classify((tokens - self.mean) / self.std)
+        return self.classify(self.standardised(tokens))
 
     def folded(self) -> tuple[Float[Tensor, "C D"], Float[Tensor, "C"]]:
         """Matrix and bias that act on raw features: W / std, and b - W (mean / std)."""
@@ -48,30 +74,24 @@ class LinearHead(nn.Module):
         return weight, self.classify.bias - weight @ self.mean
 
 
-class MlpHead(nn.Module):
+class MlpHead(Head):
     """One hidden layer; fits more, and so follows wrong labels further than a linear head does.
 
     It is applied to tokens and its logits are interpolated; interpolated features would make another function.
     """
 
-    mean: Tensor
-    std: Tensor
-
-    def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"], *, num_classes: int, hidden: int = 256):
-        super().__init__()
-        self.register_buffer("mean", mean.float().clone())
-        self.register_buffer("std", std.float().clamp_min(LEAST_STD))
+    def __init__(
+        self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"], *, num_classes: int, hidden: int = 256
+    ) -> None:
+        super().__init__(mean, std, num_classes=num_classes, width=hidden)
         self.hidden = nn.Linear(len(mean), hidden)
-        self.classify = nn.Linear(hidden, num_classes)
-        nn.init.zeros_(self.classify.weight)
-        nn.init.zeros_(self.classify.bias)
 
     def forward(self, tokens: Float[Tensor, "*T D"]) -> Float[Tensor, "*T C"]:
         """Logits of tokens."""
-        return self.classify(nn.functional.gelu(self.hidden((tokens - self.mean) / self.std)))
+        return self.classify(nn.functional.gelu(self.hidden(self.standardised(tokens))))
 
 
-HEADS: dict[str, Callable[..., nn.Module]] = {"linear": LinearHead, "ridge": LinearHead, "mlp": MlpHead}
+HEADS: dict[str, Callable[..., Head]] = {"linear": LinearHead, "ridge": LinearHead, "mlp": MlpHead}
 """Ridge is the linear head whose matrix is solved for instead of trained; see `ridge.py`."""
 
 
@@ -83,7 +103,7 @@ def make_head(
     num_classes: int,
     hidden: int = 256,
     seed: int = 0,
-) -> nn.Module:
+) -> Head:
     """Build a head; its random weights depend on the seed alone.
 
     Raises
@@ -98,7 +118,7 @@ def make_head(
         return HEADS[kind](mean.cpu(), std.cpu(), num_classes=num_classes, hidden=hidden)
 
 
-def load_head_state(head: nn.Module, state: dict[str, Tensor], *, where: str) -> nn.Module:
+def load_head_state(head: Head, state: dict[str, Tensor], *, where: str) -> Head:
     """Fill a head with saved tensors.
 
     Raises

@@ -28,9 +28,20 @@ ClassIds = UInt8[np.ndarray, "N"] | UInt16[np.ndarray, "N"]
 class Labels(Protocol):
     """Where label maps come from: a `RunFolder`, a `MaskFolder` or a `TruthSource`."""
 
-    name: str
-    vocabulary: Vocabulary
-    ids: tuple[str, ...]
+    @property
+    def name(self) -> str:
+        """What the labels are called."""
+        ...
+
+    @property
+    def vocabulary(self) -> Vocabulary:
+        """Their classes."""
+        ...
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Labelled images."""
+        ...
 
     def labels(self, sample_id: str) -> LabelMap:
         """The label map of one image."""

@@ -21,7 +21,7 @@ from segprobe.sampling import upsample_logits
 
 __all__ = ["PredictConfig", "Predictor", "load_predictor", "predict_run", "window_starts"]
 
-Image = UInt8[np.ndarray, "_ _ 3"]
+Image = UInt8[np.ndarray, "_ _ channels"]
 Labels = UInt8[np.ndarray, "_ _"] | UInt16[np.ndarray, "_ _"]
 
 

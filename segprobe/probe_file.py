@@ -19,7 +19,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from torch import Tensor, nn
+from torch import Tensor
 
 from labelgen.data.dataset import DataSpec
 from labelgen.errors import RunFolderError, WeightsError
@@ -27,7 +27,7 @@ from labelgen.masks import write_atomic
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.store.header import versions
 from labelgen.vocab import Vocabulary, vocabulary_from_json
-from segprobe.heads import HEADS, load_head_state, make_head
+from segprobe.heads import HEADS, Head, load_head_state, make_head
 
 __all__ = ["Probe", "check_backbone", "newest_probe", "open_probe", "save_probe"]
 
@@ -82,7 +82,7 @@ class Probe:
         Name of the folder.
     """
 
-    head: nn.Module
+    head: Head
     kind: str
     class_ids: tuple[int, ...]
     vocabulary: Vocabulary
@@ -192,7 +192,7 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return values
 
 
-def _rebuild_head(values: Mapping[str, Any], state: dict[str, Tensor], *, where: str) -> nn.Module:
+def _rebuild_head(values: Mapping[str, Any], state: dict[str, Tensor], *, where: str) -> Head:
     import torch
 
     described = values["head"]

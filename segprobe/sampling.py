@@ -104,7 +104,7 @@ def balanced_shares(sizes: Int64[np.ndarray, "C"], count: int) -> Int64[np.ndarr
 
 def bilinear_corners(
     geometry: Geometry, pixels: Int64[np.ndarray, "K"]
-) -> tuple[Int64[np.ndarray, "K 4"], Float32[np.ndarray, "K 4"]]:
+) -> tuple[Int64[np.ndarray, "K corners"], Float32[np.ndarray, "K corners"]]:
     """Find the four tokens around each pixel of the original image, and their weights.
 
     Coordinates are clamped to the grid at the border, exactly as `torch.nn.functional.interpolate` does with
@@ -136,7 +136,7 @@ def _neighbours(
 
 
 def read_logits(
-    logits: Float[Tensor, "T C"], corners: Int64[Tensor, "K 4"], weights: Float[Tensor, "K 4"]
+    logits: Float[Tensor, "T C"], corners: Int64[Tensor, "K corners"], weights: Float[Tensor, "K corners"]
 ) -> Float[Tensor, "K C"]:
     """Interpolate token logits at pixels, given what `bilinear_corners` found.
 

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch import nn
 
 from labelgen.errors import RunFolderError
 from labelgen.masks import write_atomic
 from segprobe.batches import UNLABELLED, BatchMaker, batch_loss, read_at_pixels
 from segprobe.config import FitConfig
+from segprobe.heads import Head
 from segprobe.ridge import NormalEquations, calibrated_scale
 
 __all__ = ["Progress", "fit_ridge", "head_threads", "learning_rate", "train_head"]
@@ -33,7 +33,7 @@ CALIBRATION_PIXELS = 65536  # enough to choose one gain
 
 
 def train_head(
-    head: nn.Module, maker: BatchMaker, *, folder: Path | None = None, progress: Progress | None = None
+    head: Head, maker: BatchMaker, *, folder: Path | None = None, progress: Progress | None = None
 ) -> list[float]:
     """Train a head in place, going on from the checkpoint in `folder` if there is one.
 
@@ -53,14 +53,13 @@ def train_head(
     if folder is not None:
         _cut_metrics(folder, first)
     losses: list[float] = []
-    dim = len(head.mean)
     with head_threads(config.threads):
         for step in range(first, maker.num_steps):
             rate = learning_rate(step, maker.num_steps, peak=config.lr, warmup=config.warmup)
             for group in optimiser.param_groups:
                 group["lr"] = rate
             batch = maker.batch(step)
-            loss = batch_loss(head, batch, loss=config.loss, mask=maker.dropout_mask(batch, step, dim))
+            loss = batch_loss(head, batch, loss=config.loss, mask=maker.dropout_mask(batch, step, head.dim))
             optimiser.zero_grad(set_to_none=True)
             loss.backward()
             optimiser.step()
@@ -101,7 +100,7 @@ def head_threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def fit_ridge(head: nn.Module, maker: BatchMaker, *, scale: bool = True, progress: Progress | None = None) -> None:
+def fit_ridge(head: Head, maker: BatchMaker, *, scale: bool = True, progress: Progress | None = None) -> None:
     """Solve a linear head in closed form on every image and view, reading the pixels that training would read.
 
     Parameters
@@ -112,7 +111,7 @@ def fit_ridge(head: nn.Module, maker: BatchMaker, *, scale: bool = True, progres
     """
     config = maker.config
     views = range(len(maker.source.views))
-    equations = NormalEquations.empty(len(head.mean), head.classify.out_features)
+    equations = NormalEquations.empty(head.dim, head.classify.out_features)
     kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     per_image = max(1, CALIBRATION_PIXELS // (len(maker.ids) * len(views)))
     with head_threads(config.threads), torch.no_grad():
@@ -120,11 +119,11 @@ def fit_ridge(head: nn.Module, maker: BatchMaker, *, scale: bool = True, progres
             for view in views:
                 rng = np.random.default_rng([config.seed, RIDGE, number, view])
                 batch = maker.assemble([(sample_id, view)], rng)
-                rows = read_at_pixels((batch.tokens - head.mean) / head.std, batch)
+                rows = read_at_pixels(head.standardised(batch.tokens), batch)
                 used = batch.columns != UNLABELLED
                 part = rows[used].cpu(), batch.columns[used].cpu(), batch.pixel_weights[used].cpu()
                 equations.add_rows(*part)
-                kept.append(tuple(array[:per_image] for array in part))
+                kept.append((part[0][:per_image], part[1][:per_image], part[2][:per_image]))
             if progress is not None:
                 progress(number + 1, len(maker.ids), "ridge")
         matrix, bias = equations.solve(penalty=config.ridge_penalty)
@@ -136,20 +135,20 @@ def fit_ridge(head: nn.Module, maker: BatchMaker, *, scale: bool = True, progres
         head.classify.bias.copy_(gain * bias)
 
 
-def _groups(head: nn.Module, config: FitConfig) -> list[dict]:
+def _groups(head: Head, config: FitConfig) -> list[dict]:
     matrices = [p for p in head.parameters() if p.ndim > 1]
     biases = [p for p in head.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": biases, "weight_decay": 0.0}]
 
 
-def save_checkpoint(folder: Path, head: nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+def save_checkpoint(folder: Path, head: Head, optimiser: torch.optim.Optimizer, step: int) -> None:
     """Keep all that the next step depends on; the batches need nothing but its number."""
     stream = io.BytesIO()
     torch.save({"step": step, "head": head.state_dict(), "optimiser": optimiser.state_dict()}, stream)
     write_atomic(folder / CHECKPOINT, stream.getvalue())
 
 
-def load_checkpoint(folder: Path, head: nn.Module, optimiser: torch.optim.Optimizer) -> int:
+def load_checkpoint(folder: Path, head: Head, optimiser: torch.optim.Optimizer) -> int:
     """Restore head and optimiser; returns the number of steps done, 0 when there is no checkpoint.
 
     Raises

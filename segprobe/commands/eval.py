@@ -91,8 +91,9 @@ def _reference_miou(text: str, config: Any, dataset: Any, *, device: str, weight
 
 def _print(found: dict[str, Any]) -> None:
     rows = [
-        (name, *(_percent(values[key]) for key in ("iou", "precision", "recall")))
-        for name, values in found["per_class"].items()
+        (values["name"], *(_percent(values[key]) for key in ("iou", "precision", "recall")))
+        for values in found["per_class"]
+        if values["iou"] is not None
     ]
     print_table(("class", "IoU", "precision", "recall"), rows, title=found["probe"])
     pairs = [

@@ -31,15 +31,16 @@ def test_more_than_255_classes():
     truth = np.array([[299, 256, 65535]], np.uint16)
     evaluation = score_predictions([(truth, np.array([[299, 255, 0]], np.uint16))], wide)
     assert (evaluation.matrix[299, 299], evaluation.matrix[256, 255], evaluation.matrix.sum()) == (1, 1, 2)
-    assert evaluation.to_json()["per_class"]["class 299"]["iou"] == 1.0
+    assert evaluation.to_json()["per_class"][299]["iou"] == 1.0
 
 
-def test_json_names_classes_and_leaves_absent_ones_out():
+def test_json_names_classes_and_says_null_for_absent_ones():
     truth = np.array([[0, 0, 1, 255]], np.uint8)
     found = score_predictions([(truth, np.array([[0, 1, 1, 2]], np.uint8))], FOUR).to_json()
     assert (found["miou"], found["num_classes"], found["num_images"]) == (0.5, 2, 1)
-    assert set(found["per_class"]) == {"a", "b"}
-    assert found["per_class"]["a"] == {"iou": 0.5, "precision": 1.0, "recall": 0.5, "truth_pixels": 2}
+    assert [row["iou"] for row in found["per_class"]] == [0.5, 0.5, None, None]
+    first = {"id": 0, "name": "a", "iou": 0.5, "precision": 1.0, "recall": 0.5, "fp_rate": 0.0, "fn_rate": 0.5}
+    assert found["per_class"][0] == {**first, "truth_pixels": 2, "label_pixels": 1}
 
 
 def test_progress_is_reported():

@@ -260,7 +260,7 @@ def test_labels_of_other_images_are_refused():
 
 
 def test_labels_of_another_size_are_refused(train):
-    dataset, features = train
+    _, features = train
     labels = label_set({"toy_000": np.zeros((40, 64), np.uint8)})
     with pytest.raises(ShapeError, match=r"size \(48, 64\) of the image, got \(40, 64\) in toy_000"):
         fit_head(labels, features, FitConfig(steps=1))
