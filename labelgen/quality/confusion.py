@@ -231,16 +231,16 @@ def check_same_size(truth: np.ndarray, labels: np.ndarray, *, place: str = "") -
 
 
 def split_unlabelled(
-    matrix: Int64[np.ndarray, "C C+1"], unlabelled: str, background: int | None
-) -> tuple[Int64[np.ndarray, "C C"], Int64[np.ndarray, " C"]]:
-    """Split a matrix into its labelled square and the unlabelled pixels that count as misses under a rule.
+    matrix: Int64[np.ndarray, "*images C C+1"], unlabelled: str, background: int | None
+) -> tuple[Int64[np.ndarray, "*images C C"], Int64[np.ndarray, "*images C"]]:
+    """Split matrices into their labelled square and the unlabelled pixels that count as misses under a rule.
 
     Raises
     ------
     ConfigError
         As `scores_from_confusion`.
     """
-    square, missing = matrix[:, :-1], matrix[:, -1]
+    square, missing = matrix[..., :-1], matrix[..., -1]
     if unlabelled == "miss":
         return square, missing
     if unlabelled == "exclude":
@@ -253,7 +253,7 @@ def split_unlabelled(
             hint="use --unlabelled miss or --unlabelled exclude",
         )
     square = square.copy()
-    square[:, background] += missing
+    square[..., background] += missing
     return square, np.zeros_like(missing)
 
 

@@ -14,13 +14,14 @@ from labelgen.errors import ConfigError, DataError
 from labelgen.quality.boundary import band_confusions, boundary_counts, check_bands
 from labelgen.quality.confusion import Unlabelled, pair_counts
 from labelgen.quality.match import id_lookup, translate
-from labelgen.quality.sparse import ImageRow, image_row
+from labelgen.quality.sparse import ImageRow, image_rows
 from labelgen.store import LabelSource
 from labelgen.vocab import Vocabulary
 
 __all__ = ["Evaluation", "QualityOptions", "evaluate"]
 
 AHEAD = 4  # images in flight per worker: enough to keep all busy, few enough for any memory
+BATCH = 64  # images whose rows are summed up at once
 SHOWN_ERRORS = 3
 
 Progress = Callable[[int, int, str], None]
@@ -102,7 +103,8 @@ class Evaluation:
 
 @dataclass(frozen=True)
 class _ImageSums:
-    row: ImageRow
+    id: str
+    missing: bool
     counts: np.ndarray
     boundary: np.ndarray | None
     bands: np.ndarray | None
@@ -168,11 +170,15 @@ def evaluate(
     result = _empty(source.name, vocabulary, options)
     result.extra = tuple(sorted(labelled.difference(truth.ids)))
     errors: list[DataError] = []
+    batch: list[_ImageSums] = []
     for done, outcome in enumerate(_in_order(score, truth.ids, workers or os.cpu_count() or 1), start=1):
         if isinstance(outcome, DataError):
             errors.append(outcome)
         else:
-            _add(result, outcome)
+            batch.append(outcome)
+        if len(batch) == BATCH or done == len(truth.ids):
+            _add(result, batch)
+            batch.clear()
         if progress is not None:
             progress(done, len(truth.ids), "")
     if errors:
@@ -195,13 +201,6 @@ def _score_image(
         "label_ignore": vocabulary.ignore,
     }
     counts = pair_counts(truth, labels, **ids, where=sample_id)
-    row = image_row(
-        sample_id,
-        counts[:-1],
-        unlabelled=options.unlabelled,
-        background=vocabulary.background,
-        missing=missing,
-    )
     bands = band_confusions(truth, labels, bands=options.bands, **ids) if options.bands else None
     boundary = None
     if options.boundary:
@@ -210,7 +209,7 @@ def _score_image(
             labels[labels == vocabulary.ignore] = vocabulary.background
         exclude = options.unlabelled == "exclude"
         boundary = boundary_counts(truth, labels, **ids, exclude_unlabelled=exclude)
-    return _ImageSums(row, counts, boundary, bands)
+    return _ImageSums(sample_id, missing, counts, boundary, bands)
 
 
 def _in_order(
@@ -254,13 +253,23 @@ def _empty(name: str, vocabulary: Vocabulary, options: QualityOptions) -> Evalua
     )
 
 
-def _add(result: Evaluation, image: _ImageSums) -> None:
-    result.images.append(image.row)
-    result.counts += image.counts
-    if result.boundary is not None:
-        result.boundary += image.boundary
-    if result.bands is not None:
-        result.bands += image.bands
+def _add(result: Evaluation, batch: list[_ImageSums]) -> None:
+    if not batch:
+        return
+    counts = np.stack([image.counts for image in batch])
+    result.counts += counts.sum(axis=0)
+    result.images += image_rows(
+        [image.id for image in batch],
+        counts[:, :-1],
+        unlabelled=result.options.unlabelled,
+        background=result.vocabulary.background,
+        missing=[image.missing for image in batch],
+    )
+    for image in batch:
+        if result.boundary is not None:
+            result.boundary += image.boundary
+        if result.bands is not None:
+            result.bands += image.bands
 
 
 def _joined(errors: list[DataError], total: int) -> DataError:

@@ -1,21 +1,14 @@
 """What a confusion matrix says about labels with holes, and about one image of many."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int64
 
-from labelgen.quality.confusion import (
-    Scores,
-    Unlabelled,
-    mean_of_numbers,
-    ratio,
-    scores_from_confusion,
-    single_ratio,
-    split_unlabelled,
-)
+from labelgen.quality.confusion import Scores, Unlabelled, ratio, scores_from_confusion, split_unlabelled
 
-__all__ = ["ImageRow", "foreground_scores", "image_row", "missed_classes"]
+__all__ = ["ImageRow", "foreground_scores", "image_rows"]
 
 
 @dataclass(frozen=True)
@@ -55,54 +48,49 @@ class ImageRow:
     missing: bool
 
 
-def image_row(
-    sample_id: str,
-    matrix: Int64[np.ndarray, "C C+1"],
+def image_rows(
+    sample_ids: Sequence[str],
+    matrices: Int64[np.ndarray, "N C C+1"],
     *,
     unlabelled: Unlabelled,
     background: int | None,
-    missing: bool = False,
-) -> ImageRow:
-    """Sum up one image.
+    missing: Sequence[bool],
+) -> list[ImageRow]:
+    """Sum up N images, each by its own confusion matrix; many at once, because the matrices are small.
 
     Examples
     --------
-    >>> row = image_row("a", np.array([[1, 0, 1], [0, 0, 2]]), unlabelled="miss", background=None)
+    >>> matrix = np.array([[1, 0, 1], [0, 0, 2]])
+    >>> (row,) = image_rows(["a"], matrix[None], unlabelled="miss", background=None, missing=[False])
     >>> row.miou, row.miou_labelled, row.coverage, row.missed
     (0.25, 1.0, 0.25, (1,))
     """
-    square, lost = split_unlabelled(matrix, unlabelled, background)
-    iou = _iou(square, lost)
-    truth_pixels = matrix.sum(axis=1)
-    valid = truth_pixels.sum()
-    return ImageRow(
-        id=sample_id,
-        miou=mean_of_numbers(iou),
-        miou_labelled=mean_of_numbers(_iou(matrix[:, :-1], np.zeros_like(lost))),
-        coverage=single_ratio(valid - matrix[:, -1].sum(), valid),
-        pixel_accuracy=single_ratio(np.trace(square), square.sum() + lost.sum()),
-        num_classes=int(np.isfinite(iou).sum()),
-        present=int((truth_pixels > 0).sum()),
-        missed=missed_classes(matrix),
-        missing=missing,
+    square, lost = split_unlabelled(matrices, unlabelled, background)
+    unlabelled_pixels, true_pixels = matrices[..., -1], matrices.sum(axis=2)
+    valid = true_pixels.sum(axis=1)
+    miou, num_classes = _mean_iou(square, lost)
+    miou_labelled, _ = _mean_iou(matrices[..., :-1], np.zeros_like(lost))
+    correct = np.trace(square, axis1=1, axis2=2)
+    missed = (true_pixels > 0) & (unlabelled_pixels == true_pixels)
+    columns = (
+        miou.tolist(),
+        miou_labelled.tolist(),
+        ratio(valid - unlabelled_pixels.sum(axis=1), valid).tolist(),
+        ratio(correct, square.sum(axis=(1, 2)) + lost.sum(axis=1)).tolist(),
+        num_classes.tolist(),
+        (true_pixels > 0).sum(axis=1).tolist(),
+        [tuple(np.flatnonzero(row).tolist()) if row.any() else () for row in missed],
+        missing,
     )
+    return [ImageRow(*cells) for cells in zip(sample_ids, *columns, strict=True)]
 
 
-def _iou(square: np.ndarray, lost: np.ndarray) -> np.ndarray:
-    correct = np.diagonal(square)
-    return ratio(correct, square.sum(axis=1) + square.sum(axis=0) + lost - correct)
-
-
-def missed_classes(matrix: Int64[np.ndarray, "C C+1"]) -> tuple[int, ...]:
-    """Classes in the truth on whose pixels there is no label of any class.
-
-    Examples
-    --------
-    >>> missed_classes(np.array([[1, 0, 1], [0, 0, 2]]))
-    (1,)
-    """
-    missed = (matrix[:, -1] > 0) & (matrix[:, :-1].sum(axis=1) == 0)
-    return tuple(int(class_id) for class_id in np.flatnonzero(missed))
+def _mean_iou(square: np.ndarray, lost: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Mean IoU of each image, nan without any class, and the number of classes."""
+    correct = np.diagonal(square, axis1=1, axis2=2)
+    union = square.sum(axis=2) + square.sum(axis=1) + lost - correct
+    num_classes = (union > 0).sum(axis=1)
+    return ratio((correct / np.maximum(union, 1)).sum(axis=1), num_classes), num_classes
 
 
 def foreground_scores(matrix: Int64[np.ndarray, "C C+1"], *, background: int, unlabelled: Unlabelled) -> Scores:

@@ -15,7 +15,7 @@ from labelgen.quality.document import quality_document
 from labelgen.quality.evaluate import QualityOptions, evaluate
 from labelgen.quality.gates import GATES, Gate, failed_gates, parse_gates
 from labelgen.quality.match import id_lookup, translate
-from labelgen.quality.sparse import foreground_scores, image_row
+from labelgen.quality.sparse import foreground_scores, image_rows
 from labelgen.vocab import Vocabulary, load_vocabulary
 
 ABC = Vocabulary("abc", ("background", "cat", "dog"), background=0)
@@ -205,20 +205,27 @@ def test_refuses_background_rule_without_background():
     assert document["foreground"] is document["miou_background"] is None
 
 
-def test_image_rows_agree_with_pooled_scores_of_one_image():
-    labels, truth = random_data(1)
-    result = evaluate(labels, truth)
-    (row,) = result.images
-    scores = scores_from_confusion(result.matrix)
-    assert row.miou == pytest.approx(scores.miou)
-    assert row.miou_labelled == pytest.approx(scores_from_confusion(result.matrix, unlabelled="exclude").miou)
-    assert (row.coverage, row.pixel_accuracy) == pytest.approx((scores.overall_coverage, scores.pixel_accuracy))
-    assert (row.num_classes, row.present, row.missed) == (3, 3, ())
+@pytest.mark.parametrize("rule", ["miss", "exclude", "background"])
+def test_image_rows_agree_with_the_scores_of_each_image(rule):
+    labels, truth = random_data(70, num_classes=3)
+    truth.maps["image/5"][:] = 255  # no figure at all
+    truth.maps["image/6"][:] = labels.maps["image/6"][:] = 1  # one class alone
+    result = evaluate(labels, truth, QualityOptions(unlabelled=rule))
+    assert len(result.images) == 70
+    for row in result.images:
+        matrix = confusion_matrix(truth.maps[row.id], labels.maps[row.id], num_classes=3)
+        chosen = scores_from_confusion(matrix, unlabelled=rule, background=0)
+        labelled = scores_from_confusion(matrix, unlabelled="exclude")
+        figures = (row.miou, row.miou_labelled, row.coverage, row.pixel_accuracy)
+        expected = (chosen.miou, labelled.miou, chosen.overall_coverage, chosen.pixel_accuracy)
+        np.testing.assert_allclose(figures, expected)
+        assert (row.num_classes, row.present) == (chosen.num_classes, (chosen.truth_pixels > 0).sum())
 
 
 def test_missed_class_is_one_without_any_labelled_pixel():
     matrix = confusion_matrix(ids([1, 1], [2, 2]), ids([255, 2], [255, 255]), num_classes=3)
-    assert image_row("a", matrix, unlabelled="miss", background=0).missed == (2,)  # class 1 is labelled, if wrongly
+    (row,) = image_rows(["a"], matrix[None], unlabelled="miss", background=0, missing=[False])
+    assert row.missed == (2,)  # class 1 is labelled, if wrongly
 
 
 def test_foreground_merges_all_but_background(rng):
