@@ -1,7 +1,9 @@
 """Label images one after the other while the next are decoded and the last are written: the loop of each process."""
 
+import contextlib
 import functools
 import logging
+import sys
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -16,7 +18,7 @@ from labelgen.masks import SoftMask
 from labelgen.store import RunWriter
 from labelgen.store.records import Record
 
-__all__ = ["Task", "label_images", "open_writer"]
+__all__ = ["Task", "label_images", "one_opencv_thread", "open_writer"]
 
 log = logging.getLogger(__name__)
 
@@ -91,6 +93,21 @@ def _put(writer: RunWriter, sample_id: str, mask: SoftMask) -> Record:
         return writer.fail(sample_id, error)
     except (TypeError, ValueError) as error:
         raise RuntimeError(f"{type(error).__name__} while writing image {sample_id!r}: {error}") from error
+
+
+@contextlib.contextmanager
+def one_opencv_thread() -> Iterator[None]:
+    """Keep OpenCV, if the method has loaded it, to one thread: the last bits of its results depend on their number."""
+    cv2 = sys.modules.get("cv2")
+    if cv2 is None:
+        yield
+        return
+    before = cv2.getNumThreads()
+    cv2.setNumThreads(1)
+    try:
+        yield
+    finally:
+        cv2.setNumThreads(before)
 
 
 def open_writer(task: Task) -> RunWriter:

@@ -12,7 +12,7 @@ from typing import Any
 from labelgen.data.dataset import Dataset
 from labelgen.errors import DataError
 from labelgen.job import Job, RunOptions, RunReport, config_to_json, method_job, rng_for
-from labelgen.pipeline import Task, label_images, open_writer
+from labelgen.pipeline import Task, label_images, one_opencv_thread, open_writer
 from labelgen.pool import label_in_processes
 from labelgen.store import complete_run, look_into, make_header, prepare_run, read_header, unfinished_ids
 from labelgen.store.records import Record, Records, summarise
@@ -103,8 +103,9 @@ def _all_records(task: Task, ids: Sequence[str]) -> Iterator[Record]:
     if task.options.workers > 1 and len(ids) > 1:
         yield from label_in_processes(task, ids)
     elif ids:
-        with open_writer(task) as writer:
-            yield from label_images(task, task.job.make(), ids, writer)
+        generate = task.job.make()
+        with open_writer(task) as writer, one_opencv_thread():
+            yield from label_images(task, generate, ids, writer)
 
 
 def _watched(records: Iterator[Record], *, already: int, total: int, progress: Progress | None) -> Iterator[Record]:

@@ -7,6 +7,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Int, Int32
 
+from labelgen.geometry.distance import distance_to_zero
 from labelgen.masks import LabelMap
 from labelgen.strokes import Stroke
 
@@ -102,7 +103,7 @@ def inside_distance(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]
     [1.0, 2.0, 1.0]
     """
     padded = np.pad(mask, 1).view(np.uint8)
-    return cv2.distanceTransform(padded, cv2.DIST_L2, cv2.DIST_MASK_PRECISE)[1:-1, 1:-1]
+    return distance_to_zero(padded)[1:-1, 1:-1]
 
 
 def sample_clicks(
@@ -196,7 +197,7 @@ def background_clicks(mask: Bool[np.ndarray, "h w"], *, n: int, rng: np.random.G
     # OpenCV defines no distance when there is nothing else: then all is background and any pixel will do.
     far: np.ndarray = mask
     if not mask.all():
-        far = cv2.distanceTransform(mask.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE) > BACKGROUND_DISTANCE
+        far = distance_to_zero(mask.view(np.uint8)) > BACKGROUND_DISTANCE
     return _draw(far, mask, n, rng)
 
 

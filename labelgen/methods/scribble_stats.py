@@ -3,11 +3,10 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import cv2
 import numpy as np
 from jaxtyping import Float
 
-from labelgen.geometry.distance import ALL_SIDES, boundary_distance
+from labelgen.geometry.distance import ALL_SIDES, boundary_distance, distance_to_zero
 from labelgen.geometry.polyline import cumulative_length, resample
 from labelgen.geometry.rasterise import draw_polyline
 from labelgen.geometry.regions import Region, component_regions
@@ -114,7 +113,7 @@ def _contour_distance(truth: LabelMap) -> np.ndarray:
     contour[:-1] |= truth[:-1] != truth[1:]
     if not contour.any():
         return np.full(truth.shape, np.inf, np.float32)
-    return cv2.distanceTransform((~contour).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance_to_zero((~contour).view(np.uint8))
 
 
 def _region_figures(region: Region, members: Sequence[Stroke], labels: LabelMap) -> dict[str, list]:

@@ -9,6 +9,7 @@ import cv2
 import numpy as np
 from jaxtyping import Bool, Float32, Float64, Int32, Int64, UInt8
 
+from labelgen.geometry.distance import distance_to_zero
 from labelgen.masks import LabelMap
 
 __all__ = ["Corrupt", "Objects", "Scene", "distance_within", "find_objects", "nearest_values"]
@@ -140,7 +141,7 @@ def distance_within(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]
     """
     if mask.all():
         return np.full(mask.shape, np.inf, np.float32)
-    return cv2.distanceTransform(np.ascontiguousarray(mask).view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+    return distance_to_zero(np.ascontiguousarray(mask).view(np.uint8))
 
 
 def nearest_values(values: np.ndarray, known: Bool[np.ndarray, "H W"]) -> tuple[np.ndarray, Float32[np.ndarray, "H W"]]:
