@@ -8,6 +8,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 import torch
 
@@ -134,9 +136,10 @@ def fetch_published(name: str) -> Path:
         return found
     config = _published_config(name)
     try:
-        if not config.hf_hub_id:
-            return _fetch_url(config.url)
-        return _fetch_hub(config)
+        from huggingface_hub.constants import ENDPOINT
+
+        _need_network(ENDPOINT if config.hf_hub_id else config.url)
+        return _fetch_hub(config) if config.hf_hub_id else _fetch_url(config.url)
     except Exception as error:  # the hub's client raises a different type for each way to fail
         where = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
         raise WeightsError(
@@ -178,16 +181,21 @@ def _fetch_hub(config: Any) -> Path:
 
 
 def _fetch_url(url: str) -> Path:
-    from urllib.request import urlopen
-
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise ConnectionError("downloads are switched off by HF_HUB_OFFLINE")
-    with urlopen(url, timeout=HUB_TIMEOUT):  # answers at once or not at all
-        pass
     path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
     path.parent.mkdir(parents=True, exist_ok=True)
     torch.hub.download_url_to_file(url, str(path), progress=False)
     return path
+
+
+def _need_network(url: str) -> None:
+    """Ask once whether the server is there: the clients would retry for half a minute."""
+    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
+        raise ConnectionError("downloads are switched off by HF_HUB_OFFLINE")
+    try:
+        with urlopen(Request(url, method="HEAD"), timeout=HUB_TIMEOUT):
+            pass
+    except HTTPError:
+        pass  # it answered
 
 
 def _cache_folder(config: Any) -> Path:
