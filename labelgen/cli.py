@@ -1,6 +1,5 @@
 """The `labelgen` command: a table of commands, each in its own module and imported when it is called."""
 
-import importlib.util
 import sys
 from collections.abc import Sequence
 
@@ -29,8 +28,7 @@ def _register() -> None:
         afterwards = AfterScribble if name == "scribble" else None
         app.command(method_command(name, method, afterwards=afterwards), name=name)
     for name, (target, sentence) in COMMANDS.items():
-        if importlib.util.find_spec(target.partition(":")[0]):
-            app.command(target, name=name, help=sentence)
+        app.command(target, name=name, help=sentence)
 
 
 _register()
