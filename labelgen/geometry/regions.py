@@ -1,10 +1,12 @@
 """Split a label map into the regions that strokes are drawn for."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
 from jaxtyping import Bool, Int32, Integer
+
+from labelgen.geometry.components import label_components
 
 __all__ = ["Region", "component_regions", "instance_regions", "largest_component"]
 
@@ -43,10 +45,9 @@ def component_regions(labels: Integer[np.ndarray, "H W"], *, ignore: int = 255) 
     >>> [(region.class_id, region.origin, region.area) for region in component_regions(labels)]
     [(0, (0, 0), 2), (7, (0, 0), 2)]
     """
-    found = []
-    for class_id in _present(labels, ignore):
-        found += _components((labels == class_id), class_id, len(found))
-    return tuple(found)
+    numbers, facts = label_components(labels, ignore=ignore)
+    order = np.argsort(facts[:, 0], kind="stable")
+    return tuple(_region(numbers, facts, int(number), index) for index, number in enumerate(order))
 
 
 def instance_regions(
@@ -67,7 +68,7 @@ def instance_regions(
     [2, 1]
     """
     found = []
-    for class_id in _present(labels, ignore):
+    for class_id in (int(i) for i in np.unique(labels) if i != ignore):
         of_class = labels == class_id
         numbers = np.unique(instances[of_class]) if class_id != background else np.zeros(1, np.int32)
         for number in numbers:
@@ -95,21 +96,17 @@ def largest_component(mask: Bool[np.ndarray, "H W"]) -> Bool[np.ndarray, "H W"]:
     return numbers == 1 + int(stats[1:, cv2.CC_STAT_AREA].argmax())
 
 
-def _present(labels: np.ndarray, ignore: int) -> list[int]:
-    return [int(i) for i in np.flatnonzero(np.bincount(labels.reshape(-1))) if i != ignore]
-
-
 def _bytes(mask: np.ndarray) -> np.ndarray:
     return np.ascontiguousarray(mask).view(np.uint8)
 
 
 def _components(mask: np.ndarray, class_id: int, first: int) -> list[Region]:
-    """Regions of one class; OpenCV's numbering is put into reading order, which it does not promise."""
-    count, numbers, stats, _ = cv2.connectedComponentsWithStats(_bytes(mask), connectivity=8)
-    found = []
-    for number in range(1, count):
-        left, top, width, height, area = (int(v) for v in stats[number])
-        box = numbers[top : top + height, left : left + width] == number
-        found.append(((top, left + int(box[0].argmax())), (top, left), box, area))
-    found.sort(key=lambda entry: entry[0])
-    return [Region(class_id, first + i, origin, box, area) for i, (_, origin, box, area) in enumerate(found)]
+    """Regions of one class, in reading order."""
+    numbers, facts = label_components(mask.view(np.uint8), ignore=0)
+    return [replace(_region(numbers, facts, number, first + number), class_id=class_id) for number in range(len(facts))]
+
+
+def _region(numbers: np.ndarray, facts: np.ndarray, number: int, index: int) -> Region:
+    class_id, top, left, bottom, right, area = (int(value) for value in facts[number])
+    mask = numbers[top : bottom + 1, left : right + 1] == number
+    return Region(class_id, index, (top, left), mask, area)

@@ -145,7 +145,8 @@ def _interior(region: Region, config: ScribbleConfig, clip: np.ndarray, size: tu
     if not config.border_is_boundary:
         (top, left), (height, width) = region.origin, region.mask.shape
         sides = (top > 0, top + height < size[0], left > 0, left + width < size[1])
-    return interior_of(clip, margin=config.margin or 0.0, sides=sides)
+    connected = config.group != "instance" and config.void_margin <= 0
+    return interior_of(clip, margin=config.margin or 0.0, sides=sides, connected=connected)
 
 
 def _plan(
