@@ -16,6 +16,7 @@ from labelgen.quality.evaluate import Evaluation
 __all__ = ["print_report"]
 
 WIDE = 100  # columns from which headers take one line
+NAME_WIDTH, RUN_WIDTH = 34, 15  # columns for names of figures, and for a run beside others
 SMALL = 5e-4  # a fraction below has less than two digits in four decimals
 
 Document = dict[str, Any]
@@ -37,9 +38,10 @@ FIGURES: dict[str, Callable[[Document], Any]] = {
     "accuracy on labelled pixels": lambda d: d["accuracy_labelled"],
     "mean class accuracy": lambda d: d["mean_accuracy"],
     "frequency-weighted IoU": lambda d: d["frequency_weighted_iou"],
-    "mean FP rate / FN rate": lambda d: f"{number(d['mean_fp_rate'])} / {number(d['mean_fn_rate'])}",
+    "mean false-positive rate": lambda d: d["mean_fp_rate"],
+    "mean false-negative rate": lambda d: d["mean_fn_rate"],
     "foreground IoU": lambda d: (d["foreground"] or {}).get("foreground_iou"),
-    "mean over images of mIoU": lambda d: d["sparse"]["mean_image_miou"],
+    "mIoU by image, mean": lambda d: d["sparse"]["mean_image_miou"],
     "share of classes missed": lambda d: d["sparse"]["missed_class_rate"],
     "labelled share of void": lambda d: d["sparse"]["labelled_share_of_void"],
 }
@@ -65,9 +67,14 @@ CLASS_FIGURES = {  # key of the document: header where there is room, header of 
 def print_report(evaluations: Sequence[Evaluation], documents: Sequence[Document], *, worst: int) -> None:
     """Print all tables on stdout."""
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH, highlight=False)
-    console.print(_figures(documents))
-    wide = console.width >= WIDE
-    console.print(_classes(documents[0], wide=wide) if len(documents) == 1 else _classes_by_run(documents))
+    parts = _side_by_side(documents, console.width)
+    for part in parts:
+        console.print(_figures(part))
+    if len(documents) == 1:
+        console.print(_classes(documents[0], wide=console.width >= WIDE))
+    else:
+        for part in parts:
+            console.print(_classes_by_run(part))
     for evaluation in evaluations if worst else ():
         console.print(_worst(evaluation, worst))
     rule = RULES[documents[0]["conventions"]["unlabelled"]]
@@ -76,6 +83,12 @@ def print_report(evaluations: Sequence[Evaluation], documents: Sequence[Document
         "- is a class in neither truth nor labels, or a figure without a value: it is in no mean.",
         style="dim",
     )
+
+
+def _side_by_side(documents: Sequence[Document], width: int) -> list[Sequence[Document]]:
+    """Parts of as many runs as fit beside each other."""
+    size = max(1, (width - NAME_WIDTH) // RUN_WIDTH)
+    return [documents[start : start + size] for start in range(0, len(documents), size)]
 
 
 def number(value: Any) -> str:
@@ -100,10 +113,13 @@ def _table(title: str, first: str) -> Table:
 
 
 def _figures(documents: Sequence[Document]) -> Table:
-    table = _table("Labels against the truth", "")
+    truths = [_truth(document) for document in documents]
+    shared = f": {escape(truths[0])}" if len(set(truths)) == 1 else ""
+    table = _table(f"Labels against the truth{shared}", "")
     for document in documents:
         table.add_column(escape(document["run"]), justify="right", overflow="fold")
-    table.add_row("truth", *(escape(_truth(document)) for document in documents))
+    if not shared:
+        table.add_row("truth", *map(escape, truths))
     table.add_row("supervision", *(escape(_supervision(document)) for document in documents))
     headline = HEADLINE_ROWS[documents[0]["headline"]["name"]]
     for label, figure in (FIGURES | _optional_figures(documents[0])).items():
@@ -117,10 +133,9 @@ def _optional_figures(document: Document) -> dict[str, Callable[[Document], Any]
     if document["boundary"]:
         rows["boundary mIoU"] = lambda d: d["boundary"]["miou"]
         rows["boundary not hidden by void"] = lambda d: d["boundary"]["valid_share"]
-    for index, band in enumerate(document["trimap"] or ()):
-        rows[f"mIoU / accuracy within {band['band']} px"] = lambda d, i=index: (
-            f"{number(d['trimap'][i]['miou'])} / {number(d['trimap'][i]['pixel_accuracy'])}"
-        )
+    for title, key in (("mIoU", "miou"), ("accuracy", "pixel_accuracy")):
+        for index, band in enumerate(document["trimap"] or ()):
+            rows[f"{title} within {band['band']} px of contours"] = lambda d, i=index, k=key: d["trimap"][i][k]
     return rows
 
 

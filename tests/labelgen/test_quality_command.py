@@ -100,7 +100,16 @@ def test_tables_fit_the_terminal(width, tmp_path, capsys, monkeypatch):
     assert max(map(len, lines)) <= width and not any("…" in line for line in lines)
     (absent,) = [line for line in lines if line.split()[:1] == ["diningtable"]]
     assert absent.split()[1:] == ["-"] * 7 + ["0.0000"]
-    assert any("mIoU / accuracy within 5 px" in line for line in lines)
+    assert any("accuracy within 5 px of contours" in line for line in lines)
+
+
+def test_more_runs_than_fit_stand_below_each_other(tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr(quality_table, "TABLE_WIDTH", 80)
+    runs = [make_run(tmp_path / f"run-with-a-long-name-{number}", limit=1) for number in range(5)]
+    assert main(["quality", *map(str, runs), "--worst", "0"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert max(map(len, lines)) <= 80
+    assert [line.split()[1:] for line in lines if line.split()[:1] == ["coverage"]] == [["1.0000"] * 3, ["1.0000"] * 2]
 
 
 def test_gate_exits_with_4_after_printing(tmp_path, capsys):
