@@ -145,7 +145,7 @@ def _measure(
             "method": header.get("method"),
             "state": header.get("state"),
         }
-        _warn(evaluation, document)
+        _warn(evaluation, document, subset=bool(data.limit or data.ids))
         evaluations.append(evaluation)
         documents.append(document)
     return evaluations, documents
@@ -206,13 +206,13 @@ def _distinct_names(paths: Sequence[Path], sources: "Sequence[LabelSource]") -> 
     return [path.as_posix() if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]
 
 
-def _warn(evaluation: "Evaluation", document: dict[str, Any]) -> None:
+def _warn(evaluation: "Evaluation", document: dict[str, Any], *, subset: bool) -> None:
     name = evaluation.name
     if document["state"] == "running":
         say(f"warning: {name} is unfinished; its missing images count as unlabelled")
     if missing := evaluation.missing:
         say(f"warning: {name} has no label for {len(missing)} images, which count as unlabelled: {_some(missing)}")
-    if extra := evaluation.extra:
+    if (extra := evaluation.extra) and not subset:
         say(f"warning: {name} has {len(extra)} labels without truth, which are left out: {_some(extra)}")
 
 
