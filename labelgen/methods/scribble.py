@@ -35,7 +35,8 @@ class ScribbleConfig:
     shrink
         Share of each stroke's arc length that is removed, in [0, 1]: 0 leaves it whole, 0.5 half of it, 1 one dot.
     keep
-        The same said the other way round: share that remains, 1 - shrink. Give one of the two.
+        The same said the other way round, as some papers do ("length ratio"): share that remains, 1 - shrink. Give one
+        of the two.
     shrink_anchor
         center trims both ends equally, start trims only the far end, random keeps a random window.
     drop
@@ -45,8 +46,8 @@ class ScribbleConfig:
     keep_one_per_class
         Never drop the last stroke of a class, so that the image keeps all its classes.
     preset
-        Annotator that the settings from style to violate follow unless they are given: scribblesup, timid (inside,
-        short, no branches) or sloppy (mixed styles, unsteady, over the contours).
+        Annotator whose style, width, branches, margin, jitter and violate hold where these are not given: scribblesup,
+        timid (inside, no branches, steady) or sloppy (mixed styles, a wide pen, unsteady, over the contours).
     style
         path: along the longest path of the region's skeleton; line: straight; curve: one bend; contour: along the
         boundary; loop: around inside; random-walk; skeleton: every limb of it; mixed: any of these by region.
