@@ -11,9 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, DataError, RunFolderError
-from labelgen.nets.backbones import Backbone
 from segprobe.features.cache import FeatureCache, read_done_shard
 from segprobe.features.layout import (
     SCHEMA,
@@ -26,6 +24,7 @@ from segprobe.features.layout import (
     write_json,
 )
 from segprobe.features.shard import write_shard
+from segprobe.features.sources import Images, Network
 
 __all__ = ["Progress", "build_cache", "build_shards", "cache_fingerprint", "cache_name"]
 
@@ -34,9 +33,9 @@ DTYPES = ("float16", "float32")
 
 
 def cache_fingerprint(
-    dataset: Dataset,
+    dataset: Images,
     ids: Sequence[str],
-    backbone: Backbone,
+    backbone: Network,
     *,
     views: Sequence[View] = (View(),),
     dtype: str = "float16",
@@ -72,9 +71,9 @@ def cache_name(fingerprint: Mapping[str, Any]) -> str:
 
 
 def build_cache(
-    dataset: Dataset,
+    dataset: Images,
     ids: Sequence[str],
-    backbone: Backbone,
+    backbone: Network,
     folder: Path | str,
     *,
     views: Sequence[View] = (View(),),
@@ -109,9 +108,9 @@ def build_cache(
 
 
 def build_shards(
-    dataset: Dataset,
+    dataset: Images,
     ids: Sequence[str],
-    backbone: Backbone,
+    backbone: Network,
     folder: Path | str,
     *,
     shard: tuple[int, int] = (1, 1),
@@ -179,7 +178,7 @@ def _check(ids: Sequence[str], views: Sequence[View], dtype: str, batch_size: in
 
 
 def _begin(
-    folder: Path, fingerprint: dict[str, Any], backbone: Backbone, *, shards: int, batch_size: int
+    folder: Path, fingerprint: dict[str, Any], backbone: Network, *, shards: int, batch_size: int
 ) -> dict[str, Any]:
     """Manifest of the cache, made now or found and compared."""
     path = folder / "manifest.json"

@@ -11,7 +11,6 @@ import numpy as np
 import torch
 from jaxtyping import Float, Float32, UInt8
 
-from labelgen.data.dataset import Dataset
 from labelgen.errors import RunFolderError
 from labelgen.nets.geometry import Geometry
 from segprobe.features.layout import (
@@ -24,6 +23,7 @@ from segprobe.features.layout import (
     refuse_stale,
     shard_path,
 )
+from segprobe.features.sources import Images
 
 __all__ = ["FeatureCache", "Features", "image_sha256", "read_done_shard"]
 
@@ -128,7 +128,7 @@ class FeatureCache:
         for number in range(self.manifest["shards"]):
             self._shards[number] = np.fromfile(shard_path(self.folder, number, "bin"), np.uint8)
 
-    def verify(self, dataset: Dataset | None = None, *, progress: Any = None) -> None:
+    def verify(self, dataset: Images | None = None, *, progress: Any = None) -> None:
         """Hash every file and matrix again; with `dataset`, the images as well.
 
         Raises

@@ -11,12 +11,11 @@ from typing import BinaryIO
 import numpy as np
 import torch
 
-from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError
-from labelgen.nets.backbones import Backbone
 from labelgen.nets.geometry import Geometry
 from segprobe.features.cache import image_sha256
 from segprobe.features.layout import ALIGNMENT, Entry, ShardIndex, View, file_sha256, shard_path, write_json
+from segprobe.features.sources import Images, Network
 
 __all__ = ["write_shard"]
 
@@ -41,8 +40,8 @@ def write_shard(
     number: int,
     ids: Sequence[str],
     *,
-    dataset: Dataset,
-    backbone: Backbone,
+    dataset: Images,
+    backbone: Network,
     views: Sequence[View],
     dtype: str,
     batch_size: int,
@@ -115,7 +114,7 @@ def _converted(matrix: np.ndarray, dtype: str, sample_id: str) -> np.ndarray:
 
 
 def _prefetched(
-    dataset: Dataset, backbone: Backbone, ids: Sequence[str], views: Sequence[View], *, ahead: int
+    dataset: Images, backbone: Network, ids: Sequence[str], views: Sequence[View], *, ahead: int
 ) -> Iterator[_Picture]:
     """Decode and prepare in a thread, so far ahead and no further."""
 
