@@ -21,7 +21,7 @@ def backbones(*, all_names: Annotated[str, Parameter(name="--all")] = "", as_jso
     Parameters
     ----------
     all_names
-        Instead, the names of all pretrained timm models that match this pattern, such as '*dinov2*'.
+        Instead, the names of all pretrained timm models that contain this pattern, such as 'small*dinov2'.
     """
     if all_names:
         _print_timm(all_names, as_json=as_json)
@@ -64,9 +64,9 @@ def _shown(row: dict[str, Any]) -> tuple[Any, ...]:
 def _print_timm(pattern: str, *, as_json: bool) -> None:
     import timm
 
-    names = timm.list_models(pattern if any(sign in pattern for sign in "*?[") else f"*{pattern}*", pretrained=True)
+    names = timm.list_models(f"*{pattern}*", pretrained=True)
     if not names:
-        raise ConfigError(f"timm has no pretrained model that matches {pattern!r}", hint="try '*dino*'")
+        raise ConfigError(f"timm has no pretrained model with {pattern!r} in its name", hint="try dino")
     if as_json:
         print_json(names)
     else:

@@ -131,7 +131,7 @@ def shard_path(folder: Path, number: int, suffix: str) -> Path:
 
 def write_json(path: Path, value: Any) -> None:
     """Write JSON so that a reader sees the whole file or none."""
-    write_atomic(path, (json.dumps(value, indent=1, sort_keys=True, allow_nan=False) + "\n").encode())
+    write_atomic(path, (json.dumps(value, indent=1, allow_nan=False) + "\n").encode())
 
 
 def read_json(path: Path) -> dict[str, Any]:

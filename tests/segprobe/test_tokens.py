@@ -132,11 +132,11 @@ def test_the_cache_command_makes_what_fit_will_look_for(weights, tmp_path, capsy
     ]
     assert main([*arguments, "--verify"]) == 0
     assert '"complete": true' in capsys.readouterr().out
-    assert main([*arguments, "--shard", "9"]) == 1
+    assert main([*arguments, "--shard", "9"]) == 2
     assert "--shard must be i/n" in capsys.readouterr().err
 
 
 def test_the_list_of_timm_names(capsys):
     assert main(["backbones", "--all", "small*dinov2"]) == 0
     assert "vit_small_patch14_reg4_dinov2.lvd142m" in capsys.readouterr().out
-    assert main(["backbones", "--all", "unheard_of"]) == 1
+    assert main(["backbones", "--all", "unheard_of"]) == 2
