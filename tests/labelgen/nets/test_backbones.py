@@ -294,3 +294,12 @@ def test_a_gpu_gives_the_same_tokens(weights):
     assert there.device.type == "cuda"
     assert torch.allclose(here.tokens(picture), there.tokens(picture).cpu(), atol=1e-3)
     assert here.fingerprint() == there.fingerprint()
+
+
+def test_the_demo_backbone_sees_scenes_at_their_own_size():
+    backbone = load_backbone(BackboneConfig(), pretrained=False)
+    picture, geometry = backbone.prepare(image_of(128, 160))
+    tokens = backbone.tokens(picture[None])
+    assert geometry.resized == (128, 160)
+    assert tuple(tokens.shape) == (1, *geometry.grid, backbone.spec.dim)
+    assert backbone.spec.weights_from == "random:seed0"
