@@ -34,6 +34,7 @@ def build_architecture(config: BackboneConfig, *, pretrained: bool, seed: int) -
     checkpoint = read_checkpoint(Path(config.weights)) if config.weights and pretrained else None
     name = _model_name(config, checkpoint)
     if name == DEMO_BACKBONE:
+        _refuse_output_stride(config, name)
         model, about = _demo_model(checkpoint, pretrained=pretrained, seed=seed)
     else:
         model, about = _timm_model(name, config, checkpoint, pretrained=pretrained, seed=seed)
@@ -91,10 +92,10 @@ def _timm_model(
     if published:
         fetch_published(name)
     vit = timm.models.is_model_in_modules(name.split(".")[0], VIT_MODULES)
+    if vit:
+        _refuse_output_stride(config, name)
     options: dict[str, Any] = {"num_classes": 0, **({"dynamic_img_size": True} if vit else {})}
     if config.output_stride:
-        if vit:
-            raise ConfigError(f"output_stride is for CNNs, but {name} is a ViT", hint="leave it at 0")
         options["output_stride"] = config.output_stride
     if checkpoint:
         options |= _trained_grid(checkpoint) if vit else {}
@@ -109,6 +110,11 @@ def _timm_model(
         "weights_from": "published" if published else _origin(checkpoint, seed),
     }
     return model, about | _normalisation(checkpoint)
+
+
+def _refuse_output_stride(config: BackboneConfig, name: str) -> None:
+    if config.output_stride:
+        raise ConfigError(f"output_stride is for CNNs, but {name} is a ViT", hint="leave it at 0")
 
 
 def _create(name: str, *, pretrained: bool, options: Mapping[str, Any]) -> Any:

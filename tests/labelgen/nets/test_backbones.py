@@ -10,6 +10,7 @@ from labelgen.errors import ConfigError, ShapeError, WeightsError
 from labelgen.nets.backbones import BackboneConfig, load_backbone, parameter_hash
 from labelgen.nets.catalogue import CATALOGUE
 from labelgen.nets.pos_embed import official_positions
+from labelgen.nets.weights import published_at_hand
 from tests.labelgen.nets.checkpoints import save_tiny, tiny_model
 from tests.labelgen.nets.reference_vit import cubic_resampled, plain_vit_tokens
 
@@ -216,6 +217,27 @@ def test_weights_that_are_not_at_hand_are_named_at_once(monkeypatch, tmp_path):
     assert time.perf_counter() - start < 5
 
 
+def test_published_weights_are_read_from_the_cache_of_the_hub(monkeypatch, tmp_path):
+    import timm
+    from safetensors.torch import save_file
+
+    name, revision = "test_vit.r160_in1k", "0" * 40
+    model = timm.create_model(name)  # with its classifier, as published
+    folder = tmp_path / f"models--timm--{name}"
+    (folder / "refs").mkdir(parents=True)
+    (folder / "refs" / "main").write_text(revision, encoding="utf-8")
+    (folder / "snapshots" / revision).mkdir(parents=True)
+    save_file(model.state_dict(), folder / "snapshots" / revision / "model.safetensors")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(tmp_path))
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_OFFLINE", True)
+    assert published_at_hand(name)
+    assert published_at_hand("vit_small_patch16_224.dino") is None
+    backbone = load_backbone(BackboneConfig(name))
+    model.reset_classifier(0)
+    assert backbone.spec.weights_sha256 == parameter_hash(model)
+    assert (backbone.spec.weights_from, backbone.spec.licence) == ("published", "apache-2.0")
+
+
 def test_names_that_do_not_exist():
     with pytest.raises(ConfigError, match="timm knows no model called 'vit_enormous'"):
         load_backbone(BackboneConfig("vit_enormous"))
@@ -227,6 +249,8 @@ def test_names_that_do_not_exist():
         load_backbone(BackboneConfig("test_vit2"), pretrained=False)
     with pytest.raises(ConfigError, match="output_stride is for CNNs"):
         load_backbone(BackboneConfig("test_vit", output_stride=8), pretrained=False)
+    with pytest.raises(ConfigError, match="output_stride is for CNNs"):
+        load_backbone(BackboneConfig(output_stride=8), pretrained=False)
 
 
 def test_images_must_be_rgb_bytes(weights):
