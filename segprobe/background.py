@@ -32,7 +32,6 @@ __all__ = ["add_background", "background_rule", "far_pixels", "token_pixels"]
 
 log = logging.getLogger(__name__)
 
-SHARE = 0.3  # of the grid that is taken for background; measured on clicks, see add_background
 MARGIN = 0.05  # of a side, for the rule `border`
 
 
@@ -44,7 +43,7 @@ def background_rule(rule: str, labels: LabelSet) -> str:
     return "far" if rule == "auto" else rule
 
 
-def add_background(labels: LabelSet, source: FeatureSource, *, rule: str, share: float = SHARE) -> LabelSet:
+def add_background(labels: LabelSet, source: FeatureSource, *, rule: str, share: float) -> LabelSet:
     """Add pixels that are taken for background to every image.
 
     Parameters

@@ -35,7 +35,10 @@ class FitConfig:
     reduction
         batch averages over the labelled pixels of a batch, image over its images first.
     background
-        What to do when the vocabulary has a background but no label shows it, as with clicks: see `background.py`.
+        When the vocabulary has a background but no label shows it, as with clicks on objects: far (pixels least like
+        the labelled ones stand in for it), border (those along the edge of the image), none, or auto (far).
+    background_share
+        Share of the tokens of an image that stand in for missing background, in (0, 1).
     epochs
         Passes over the images.
     steps
@@ -74,6 +77,7 @@ class FitConfig:
     pixels: int = 1024
     reduction: str = "batch"
     background: str = "auto"
+    background_share: float = 0.5
     epochs: int = 40
     steps: int = 0
     batch_size: int = 16
@@ -104,6 +108,8 @@ class FitConfig:
             raise ConfigError(f"lr must be > 0, got {self.lr}")
         if not self.ridge_penalty > 0:
             raise ConfigError(f"ridge-penalty must be > 0, got {self.ridge_penalty}")
+        if not 0 < self.background_share < 1:
+            raise ConfigError(f"background-share must lie in (0, 1), got {self.background_share}")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup must be a share of the steps in [0, 1), got {self.warmup}")
         if not 0 <= self.feature_dropout < 1:

@@ -168,7 +168,7 @@ def fit_head(
             labels.name,
             rule,
         )
-        labels = add_background(labels, features, rule=rule)
+        labels = add_background(labels, features, rule=rule, share=config.background_share)
     head = make_head(
         config.head,
         torch.as_tensor(features.mean),
@@ -204,7 +204,8 @@ def cached_features(
 ) -> FeatureCache:
     """Open the features of these images below `root`, or compute and keep them."""
     folder = root / cache_name(cache_fingerprint(dataset, ids, backbone, views=views))
-    return build_cache(dataset, ids, backbone, folder, views=views, progress=progress)
+    shown = None if progress is None else lambda done, total, note: progress(done, total, "features")
+    return build_cache(dataset, ids, backbone, folder, views=views, progress=shown)
 
 
 def _probe(

@@ -17,7 +17,10 @@ __all__ = ["Images", "Network"]
 class Images(Protocol):
     """Images by id; every `Dataset` is one."""
 
-    spec: DataSpec
+    @property
+    def spec(self) -> DataSpec:
+        """Which data they are."""
+        ...
 
     def image(self, sample_id: str) -> UInt8[np.ndarray, "H W 3"]:
         """Decode one image."""

@@ -323,7 +323,7 @@ def test_far_takes_no_labelled_pixel(train):
 
     dataset, features = train
     clicks = clicks_on_objects(dataset)
-    with_background = add_background(clicks, features, rule="far")
+    with_background = add_background(clicks, features, rule="far", share=0.3)
     for sample_id, image in clicks.images.items():
         pixels, classes = image.labelled()
         after = with_background.images[sample_id].map().reshape(-1)

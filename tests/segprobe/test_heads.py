@@ -109,6 +109,7 @@ def test_the_chosen_gain_has_the_least_cross_entropy():
         ({"head": "conv"}, "head must be one of linear, mlp, ridge, got 'conv'"),
         ({"sampling": "all"}, "sampling must be one of"),
         ({"background": "guess"}, "background must be one of"),
+        ({"background_share": 1.0}, r"background-share must lie in \(0, 1\)"),
         ({"lr": 0.0}, "lr must be > 0"),
         ({"pixels": 0}, "pixels must be >= 1"),
         ({"warmup": 1.0}, "warmup must be a share"),
