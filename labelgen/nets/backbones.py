@@ -1,6 +1,7 @@
 """Frozen backbones: an image in, a grid of tokens out, and a record of everything that changes their values."""
 
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -89,7 +90,8 @@ class Backbone:
     spec
         What it is.
     config
-        What was asked for, with sizes and layers resolved.
+        What was asked for, with name, sizes, layers and arithmetic resolved: loading it again, on any machine, gives
+        the same fingerprint.
     architecture
         The network and how to read tokens from it.
     dtype
@@ -200,7 +202,6 @@ class Backbone:
         return {
             **about,
             **config,
-            "dtype": str(self.dtype).removeprefix("torch."),
             "pad": "centre",
             "resize": "bicubic-antialias",
             "schema": SCHEMA,
@@ -252,18 +253,27 @@ def load_backbone(config: BackboneConfig, *, device: str = "cpu", pretrained: bo
         weights_sha256=parameter_hash(model),
         weights_from=architecture.weights_from,
     )
-    resolved = _resolve(config, architecture)
     dtype = choose_dtype(config.dtype, architecture, where)
+    resolved = _resolve(config, architecture, dtype)
     model.to(device=where, dtype=dtype)
     return Backbone(spec, resolved, architecture, dtype)
 
 
-def _resolve(config: BackboneConfig, architecture: Architecture) -> BackboneConfig:
-    """Put numbers for what was left to the model, so that the fingerprint holds the values in force."""
+def _resolve(config: BackboneConfig, architecture: Architecture, dtype: torch.dtype) -> BackboneConfig:
+    """Put values for what was left to the model and the machine, so that the same can be asked for elsewhere."""
+    arithmetic: Any = str(dtype).removeprefix("torch.")
     size = config.size or architecture.native_size
     limit = config.max_size or (2 * size if config.policy == "keep" else 0)
     size, limit = {"keep": (size, limit), "square": (size, 0), "native": (0, limit)}[config.policy]
-    return replace(config, name=architecture.name, layers=architecture.layers, size=size, max_size=limit)
+    return replace(
+        config,
+        name=architecture.name,
+        weights=str(Path(config.weights).resolve()) if config.weights else "",
+        layers=architecture.layers,
+        size=size,
+        max_size=limit,
+        dtype=arithmetic,
+    )
 
 
 def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:

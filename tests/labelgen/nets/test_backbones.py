@@ -282,6 +282,12 @@ def test_precision(weights):
         load(weights, PLAIN, dtype="float16")
 
 
+@pytest.mark.parametrize("options", [{}, {"policy": "square", "size": 28}, {"policy": "native", "max_size": 90}])
+def test_the_resolved_settings_give_the_same_fingerprint(weights, options):
+    backbone = load(weights, PLAIN, layers=(-1, -2), **options)
+    assert load_backbone(backbone.config).fingerprint() == backbone.fingerprint()
+
+
 def test_tuning_lets_gradients_through(weights):
     backbone = load(weights, PLAIN, pos_interp="official")
     backbone.model.requires_grad_(True)
