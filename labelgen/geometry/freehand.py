@@ -86,7 +86,7 @@ def wobble(
         return points
     reach = int(3 * correlation / SPACING)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * SPACING / correlation) ** 2)
-    smooth = np.convolve(np.pad(noise, reach, mode="wrap" if reach <= count else "reflect"), kernel, mode="valid")
+    smooth = np.convolve(np.pad(noise, reach, mode="wrap"), kernel, mode="valid")
     smooth = smooth[:count] / np.sqrt((kernel**2).sum())
     tangent = np.gradient(points, axis=0)
     normal = tangent[:, ::-1] * [1, -1] / np.maximum(np.hypot(*tangent.T), 1e-9)[:, None]
