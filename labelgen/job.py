@@ -89,7 +89,7 @@ class RunOptions:
         if self.seed < 0:
             raise ConfigError(f"seed must be >= 0, got {self.seed}")
         if self.workers < 1:
-            raise ConfigError(f"workers must be >= 1, got {self.workers}")
+            raise ConfigError(f"workers must be >= 1, got {self.workers}", hint="1 labels in this process")
         if not 1 <= part <= parts:
             raise ConfigError(f"shard i/n must have 1 <= i <= n, got {part}/{parts}", hint="1/3, 2/3 and 3/3")
         if not 0 <= self.min_score < float("inf"):
@@ -121,6 +121,8 @@ class RunReport:
         The run folder.
     counts
         More totals over the images of this shard; see `labelgen.store.records.summarise`.
+    first_failure
+        id, error and hint of the first image that could not be labelled, if any.
     """
 
     done: int
@@ -130,6 +132,7 @@ class RunReport:
     coverage: float
     out: Path
     counts: Mapping[str, Any] = field(default_factory=dict)
+    first_failure: Mapping[str, Any] | None = None
 
 
 def rng_for(seed: int, sample_id: str) -> np.random.Generator:

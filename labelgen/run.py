@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from labelgen.data.dataset import Dataset
+from labelgen.data.sample import Generate
 from labelgen.errors import DataError
 from labelgen.job import Job, RunOptions, RunReport, config_to_json, method_job, rng_for
 from labelgen.pipeline import Task, label_images, one_opencv_thread, open_writer
@@ -54,12 +55,17 @@ def run_job(
     """
     options = options or RunOptions()
     out, header = Path(out), _header(dataset, job, options)
+    # settings that only building the method can refuse must not cost the run that is there, nor leave an empty one
+    found = look_into(out, header, dataset.ids, overwrite=options.overwrite)
+    generate = job.make() if unfinished_ids(found, _ids_of_shard(dataset, options)) else None
     records = prepare_run(out, header, dataset.ids, overwrite=options.overwrite)
     mine = _ids_of_shard(dataset, options)
     todo = unfinished_ids(records, mine)
     log.info("%s: %d of %d images to label into %s", job.method, len(todo), len(mine), out)
     task = Task(dataset, job, out, options)
-    own = list(_watched(_all_records(task, todo), already=len(mine) - len(todo), total=len(mine), progress=progress))
+    own = list(
+        _watched(_all_records(task, todo, generate), already=len(mine) - len(todo), total=len(mine), progress=progress)
+    )
     complete = complete_run(out, header, dataset.ids, own)
     return _report(out, records, own, mine, complete=complete)
 
@@ -99,13 +105,12 @@ def _ids_of_shard(dataset: Dataset, options: RunOptions) -> tuple[str, ...]:
     return dataset.ids[part - 1 :: parts]
 
 
-def _all_records(task: Task, ids: Sequence[str]) -> Iterator[Record]:
+def _all_records(task: Task, ids: Sequence[str], generate: Generate | None) -> Iterator[Record]:
     if task.options.workers > 1 and len(ids) > 1:
         yield from label_in_processes(task, ids)
     elif ids:
-        generate = task.job.make()
         with open_writer(task) as writer, one_opencv_thread():
-            yield from label_images(task, generate, ids, writer)
+            yield from label_images(task, generate or task.job.make(), ids, writer)
 
 
 def _watched(records: Iterator[Record], *, already: int, total: int, progress: Progress | None) -> Iterator[Record]:
@@ -132,6 +137,7 @@ def _report(out: Path, before: Records, own: list[Record], mine: Sequence[str], 
         coverage=counts["coverage"],
         out=out,
         counts=counts,
+        first_failure=next(iter(records.failed.values()), None),
     )
 
 

@@ -18,6 +18,7 @@ from labelgen.commands.frame import (
     EXIT_USAGE,
     new_app,
     run_cli,
+    say_error,
 )
 from labelgen.commands.progress import progress_bar
 from labelgen.data.dataset import Dataset
@@ -42,6 +43,7 @@ __all__ = [
     "progress_bar",
     "run_cli",
     "say",
+    "say_error",
 ]
 
 TABLE_WIDTH = 160  # columns where stdout is not a terminal, so that nothing is cut off

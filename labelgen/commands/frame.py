@@ -27,6 +27,7 @@ __all__ = [
     "EXIT_USAGE",
     "new_app",
     "run_cli",
+    "say_error",
 ]
 
 EXIT_DONE = 0
@@ -75,7 +76,7 @@ def run_cli(app: App, argv: Sequence[str] | None = None) -> int:
         if debug:
             traceback.print_exc()
         message, hint, code = _verdict(error, app)
-        _say_error(message, hint)
+        say_error(message, hint or _way_out(app, tokens, code))
         return code
 
 
@@ -90,10 +91,18 @@ def _verdict(error: BaseException, app: App) -> tuple[str, str, int]:
     return f"{type(error).__name__}: {error}", "this looks like a bug; --debug shows where it happened", EXIT_ERROR
 
 
-def _say_error(message: str, hint: str) -> None:
+def say_error(message: str, hint: str) -> None:
+    """Print the two lines of an error on stderr."""
     print(f"error: {' '.join(message.split())}", file=sys.stderr)  # noqa: T201
-    if hint:
-        print(f"hint: {' '.join(hint.split())}", file=sys.stderr)  # noqa: T201
+    print(f"hint: {' '.join(hint.split())}", file=sys.stderr)  # noqa: T201
+
+
+def _way_out(app: App, tokens: Sequence[str], code: int) -> str:
+    """The hint of an error that has none of its own."""
+    command = tokens[0] if tokens and not tokens[0].startswith("-") else ""
+    if code == EXIT_USAGE:
+        return " ".join(filter(None, ["see", app.name[0], command, "--help"]))
+    return "check what the line above names; --debug shows where it was found"
 
 
 def _usage_sentences(error: CycloptsError, app: App) -> tuple[str, str]:

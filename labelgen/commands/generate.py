@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -17,6 +17,7 @@ from labelgen.commands.common import (
     open_dataset_from,
     print_json,
     progress_bar,
+    say_error,
 )
 from labelgen.data.dataset import Dataset
 from labelgen.methods.method import Method
@@ -117,7 +118,17 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     _print_report(report, job, as_json=flags.as_json, more=facts)
     if then and facts and not flags.as_json:
         then.show(facts)
+    if report.first_failure is not None:
+        _say_failures(report, report.first_failure)
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+
+
+def _say_failures(report: RunReport, first: Mapping[str, Any]) -> None:
+    total = report.done + report.skipped + report.failed
+    say_error(
+        f"{report.failed} of {total} images could not be labelled, the first {first['id']}: {first['error']}",
+        first["hint"] or "mend the data and run the same command again; it tries them anew",
+    )
 
 
 def _print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, as_json: bool) -> None:

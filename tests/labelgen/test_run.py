@@ -363,3 +363,18 @@ def test_a_sample_of_another_size_is_a_failure_of_one_image(tmp_path):
             return super().load(sample_id, fields)
 
     assert run_job(Odd(3), toy.toy_job(), tmp_path / "run").failed == 1
+
+
+def test_a_method_that_cannot_be_built_costs_no_run_and_leaves_none(tmp_path):
+    def make():
+        raise ConfigError("no such clicks")
+
+    out = tmp_path / "run"
+    with pytest.raises(ConfigError, match="no such clicks"):
+        run_job(toy.ToyData(6), toy.toy_job(make), out)
+    assert not out.exists()
+    run_job(toy.ToyData(6), toy.toy_job(), out)
+    with pytest.raises(ConfigError, match="no such clicks"):
+        run_job(toy.ToyData(6), toy.toy_job(make, config={"n": 2}), out, RunOptions(overwrite=True))
+    assert len(RunFolder.open(out).ids) == 6
+    assert run_job(toy.ToyData(6), toy.toy_job(make), out).skipped == 6, "a finished run needs no method"

@@ -79,7 +79,7 @@ def _vocabulary(root: Path, name: str) -> tuple[Vocabulary, RawIds]:
         vocabulary = load_vocabulary(str(root / VOCABULARY_FILE))
         return vocabulary, raw_ids_of(vocabulary)
     if (root / CLASSES_FILE).is_file():
-        classes = tuple(read_lines(root / CLASSES_FILE))
+        classes = _class_names(root / CLASSES_FILE)
         background = 0 if classes[:1] == ("background",) else None
         vocabulary = Vocabulary(root.name or "folder", classes, background=background)
         return vocabulary, raw_ids_of(vocabulary)
@@ -87,3 +87,21 @@ def _vocabulary(root: Path, name: str) -> tuple[Vocabulary, RawIds]:
         f"the classes of a folder of masks must be named, and {root} does not say them",
         hint=f"give --vocab NAME or FILE.toml, or put {CLASSES_FILE} (one name a line, line 1 is id 0) into the folder",
     )
+
+
+def _class_names(path: Path) -> tuple[str, ...]:
+    """Names by line. A blank line is only skipped at the end, since within it would shift the ids of all that follow."""
+    names = [name.strip() for name in _text(path).rstrip().splitlines()]
+    if "" in names:
+        raise VocabularyError(
+            f"line {names.index('') + 1} is blank in {path}, so the ids below are in doubt",
+            hint="line 1 is id 0: write a name for each id, `unused` for one without a class, or remove the line",
+        )
+    return tuple(names)
+
+
+def _text(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8-sig")
+    except (OSError, UnicodeDecodeError) as error:
+        raise VocabularyError(f"class names cannot be read: {path} ({error})", hint="one a line, in UTF-8") from error

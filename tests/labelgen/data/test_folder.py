@@ -36,6 +36,20 @@ def test_classes_without_background(folder):
     assert open_data(str(folder.root)).vocabulary.background is None
 
 
+def test_a_blank_line_among_the_classes_would_shift_ids(folder):
+    folder.lines("classes.txt", "background", "", "stone")
+    with pytest.raises(VocabularyError, match="line 2 is blank in .*classes.txt"):
+        open_data(str(folder.root))
+    folder.lines("classes.txt", "background", "leaf", "stone", "", " ")
+    assert open_data(str(folder.root)).vocabulary.classes == ("background", "leaf", "stone")
+
+
+def test_classes_that_are_no_text(folder):
+    (folder.root / "classes.txt").write_bytes(b"\xff\xfe\xff")
+    with pytest.raises(VocabularyError, match="class names cannot be read: .*classes.txt"):
+        open_data(str(folder.root))
+
+
 def test_toml_in_the_folder_says_which_ids_the_files_hold(folder):
     folder.lines("vocabulary.toml", 'classes = ["leaf", "stone"]', "raw_ids = [1, 2]", "void_ids = [0]")
     assert open_data(str(folder.root)).truth("x").tolist() == [[255, 0, 255], [255, 0, 0]]
