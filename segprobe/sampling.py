@@ -6,6 +6,7 @@ fraction of the cost, and make scribbles, points and dense maps one code path.
 """
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -146,7 +147,25 @@ def read_logits(
     >>> read_logits(logits, torch.tensor([[0, 1, 0, 1]]), torch.tensor([[0.75, 0.25, 0.0, 0.0]]))
     tensor([[1.]])
     """
-    return F.embedding_bag(corners, logits, per_sample_weights=weights, mode="sum")
+    return _Read.apply(logits, corners, weights)  # type: ignore[no-any-return]
+
+
+class _Read(torch.autograd.Function):
+    """Weighted sum of four rows; on a CPU its backward takes half the time of `embedding_bag`'s own."""
+
+    @staticmethod
+    def forward(ctx: Any, logits: Tensor, corners: Tensor, weights: Tensor) -> Tensor:
+        ctx.save_for_backward(corners, weights)
+        ctx.rows = len(logits)
+        return F.embedding_bag(corners, logits, per_sample_weights=weights, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor, None, None]:
+        corners, weights = ctx.saved_tensors
+        (gradient,) = gradients
+        parts = gradient[:, None, :] * weights[:, :, None]
+        total = gradient.new_zeros(ctx.rows, gradient.shape[1])
+        return total.index_add_(0, corners.flatten(), parts.flatten(0, 1)), None, None
 
 
 def bilinear_matrix(positions: Float[np.ndarray, "K"], length: int) -> Float32[np.ndarray, "K n"]:

@@ -41,6 +41,22 @@ def test_reading_equals_torch_upsampling_then_indexing(grid):
     torch.testing.assert_close(upsample_logits(logits, geometry), interpolated(logits, size), atol=1e-5, rtol=0)
 
 
+def test_the_gradient_of_reading_is_that_of_torch_upsampling():
+    geometry = geometry_for((12, 20), (12, 20), stride=4, multiple=4)
+    corners, weights = (torch.from_numpy(part) for part in bilinear_corners(geometry, np.arange(240)))
+    factors = torch.randn(240, 5, generator=torch.Generator().manual_seed(3))
+    gradients = []
+    for way in ("read", "interpolate"):
+        logits = random_logits(geometry).requires_grad_()
+        if way == "read":
+            values = read_logits(logits.flatten(0, 1), corners, weights)
+        else:
+            values = interpolated(logits, (12, 20)).flatten(0, 1)
+        (values * factors).sum().backward()
+        gradients.append(logits.grad)
+    torch.testing.assert_close(*gradients, atol=1e-5, rtol=1e-5)
+
+
 @pytest.mark.parametrize("flip", [False, True])
 @pytest.mark.parametrize("size", SIZES)
 def test_reading_and_upsampling_agree_through_resizing_padding_and_mirroring(size, flip):
