@@ -51,7 +51,9 @@ def cow(who: np.random.Generator, how: np.random.Generator) -> list[Part]:
         ),
     ]  # fmt: skip
     head_row, head_col = (back + 44, 54) if grazing else (back - 4 + between(how, -4, 8), 52)
-    parts.append(Part(ribbon([(back + 12, 28), ((back + 12 + head_row) / 2 - 2, 44), (head_row, head_col)], 24, 15), hide))
+    parts.append(
+        Part(ribbon([(back + 12, 28), ((back + 12 + head_row) / 2 - 2, 44), (head_row, head_col)], 24, 15), hide)
+    )
     turn = 55 if grazing else between(how, 5, 30)
     head = [
         (ellipse(-7, -9, 4, 7, tilt=25), far),
@@ -127,7 +129,9 @@ def cat(who: np.random.Generator, how: np.random.Generator) -> list[Part]:
 def _sitting_cat(fur: Paint, ringed: Paint, belly: Paint, how: np.random.Generator) -> list[Part]:
     swing = between(how, -12, 12)
     return [
-        Part(ribbon([(-5, -22), (-6, -42), (-22, -50 + swing / 2), (-40, -44 + swing)], 9, 6), fur._replace(turned=True)),
+        Part(
+            ribbon([(-5, -22), (-6, -42), (-22, -50 + swing / 2), (-40, -44 + swing)], 9, 6), fur._replace(turned=True)
+        ),
         Part(smooth((-60, 0), (-62, 14), (-34, 22), (-3, 24), (0, 0), (-2, -28), (-22, -32), (-44, -18)), fur),
         Part(smooth((-52, 10), (-40, 19), (-14, 18), (-12, 10)), belly),
         Part(limb((-34, 14), (0, 15), 10, 8), ringed),
@@ -170,7 +174,9 @@ def bird(who: np.random.Generator, how: np.random.Generator) -> list[Part]:
         lift = between(how, -1.0, 1.0)
         tip = -reach * lift
         near = smooth((-9, 14), (tip * 0.6 - 16, 6), (tip - 14, -22), (tip - 2, -34), (tip * 0.5 + 6, -20), (4, -12))
-        parts.insert(0, Part(near * (0.9, 0.8) + (-6, 12), plume._replace(base=shade(base, 75), other=shade(other, 75))))
+        parts.insert(
+            0, Part(near * (0.9, 0.8) + (-6, 12), plume._replace(base=shade(base, 75), other=shade(other, 75)))
+        )
         parts.append(Part(near, plume))
     else:
         wing = smooth((-9, 12), (-10, -10), (2, -34), (10, -14), (8, 6))
@@ -185,12 +191,18 @@ def person(who: np.random.Generator, how: np.random.Generator) -> list[Part]:
     """Draw a person, standing or walking: bare face and hands, hair, clothes of any colour."""
     skin, hair = plain(pick(who, SKINS)), plain(pick(who, HAIRS))
     shirt, trousers = cloth(who), plain(vivid(who, low=60, high=190))
-    shoes, broad, skirt, long_hair = plain(vivid(who, low=40, high=140)), between(who, 20, 27), who.random() < 0.3, who.random() < 0.4
+    shoes, broad, skirt, long_hair = (
+        plain(vivid(who, low=40, high=140)),
+        between(who, 20, 27),
+        who.random() < 0.3,
+        who.random() < 0.4,
+    )
     stride, swing = between(how, -14, 14), between(how, -70, 70)
     raised = how.random() < 0.25
     far = trousers._replace(base=shade(trousers.base, 75), other=shade(trousers.other, 75))
     far_arm = shirt._replace(base=shade(shirt.base, 75), other=shade(shirt.other, 75))
-    parts = _arm(-76, -broad / 2 + 2, -swing, far_arm, skin) + [
+    parts = [
+        *_arm(-76, -broad / 2 + 2, -swing, far_arm, skin),
         Part(limb((-46, -4), (-3, -5 - stride), 12, 8), skin if skirt else far),
         Part(ellipse(-2, -3 - stride, 3, 7), shoes),
         Part(limb((-46, 4), (-3, 5 + stride), 13, 9), skin if skirt else trousers),

@@ -54,7 +54,12 @@ def _house(rng: np.random.Generator, row: float, col: float, size: float) -> lis
             parts.append(Part(box(float(top), float(left), float(top) + 6, float(left) + 5), glass))
     if rng.random() < 0.5:
         roof = plain(vivid(rng, low=80, high=170))
-        parts.append(Part(polygon((row - high, col - half - 3), (row - high - size * 0.5, col), (row - high, col + half + 3)), roof))
+        parts.append(
+            Part(
+                polygon((row - high, col - half - 3), (row - high - size * 0.5, col), (row - high, col + half + 3)),
+                roof,
+            )
+        )
     return parts
 
 
@@ -86,9 +91,13 @@ def meadow(rng: np.random.Generator, height: int, width: int, horizon: int) -> l
     hill = shade(green, int(rng.integers(65, 95)))
     parts = _sky_part(rng, height, width)
     if rng.random() < 0.6:
-        far = smooth((horizon + 20, -40), (horizon - between(rng, 5, 26), between(rng, 0, width)), (horizon + 20, width + 40))
+        far = smooth(
+            (horizon + 20, -40), (horizon - between(rng, 5, 26), between(rng, 0, width)), (horizon + 20, width + 40)
+        )
         parts.append(Part(far, Paint(hill, shade(hill, 80), TILE["speckle"], 60)))
-    parts.append(_ground(rng, height, width, horizon, Paint(green, shade(green, 62), TILE["grass"], int(between(rng, 60, 110)))))
+    parts.append(
+        _ground(rng, height, width, horizon, Paint(green, shade(green, 62), TILE["grass"], int(between(rng, 60, 110))))
+    )
     parts += _scatter(rng, horizon, width, (_tree, _tree, _boulder), 3)
     return parts + (_fence(rng, horizon + 8, width) if rng.random() < 0.25 else [])
 
@@ -99,7 +108,9 @@ def street(rng: np.random.Generator, height: int, width: int, horizon: int) -> l
     parts = _sky_part(rng, height, width)
     parts += _scatter(rng, horizon, width, (_house, _house, _tree), 5)
     pavement = shade((186, 178, 168), int(rng.integers(70, 112)))
-    parts.append(Part(box(horizon, -4, horizon + 10, width + 4), Paint(pavement, shade(pavement, 80), TILE["bricks"], 80)))
+    parts.append(
+        Part(box(horizon, -4, horizon + 10, width + 4), Paint(pavement, shade(pavement, 80), TILE["bricks"], 80))
+    )
     parts.append(Part(box(horizon + 9, -4, height + 4, width + 4), Paint(grey, shade(grey, 70), TILE["speckle"], 100)))
     start, row = between(rng, 0, 30), horizon + (height - horizon) * between(rng, 0.45, 0.8)
     for left in np.arange(start - 40, width, 36):
@@ -112,7 +123,9 @@ def lake(rng: np.random.Generator, height: int, width: int, horizon: int) -> lis
     blue = _varied(rng, ((72, 128, 168), (60, 104, 120), (92, 140, 186), (110, 120, 130), (64, 142, 148)))
     parts = _sky_part(rng, height, width)
     if rng.random() < 0.6:
-        shore = smooth((horizon + 8, -30), (horizon - between(rng, 4, 18), between(rng, 0, width)), (horizon + 8, width + 30))
+        shore = smooth(
+            (horizon + 8, -30), (horizon - between(rng, 4, 18), between(rng, 0, width)), (horizon + 8, width + 30)
+        )
         parts.append(Part(shore, plain(_varied(rng, GRASSES))))
     water = Paint(blue, shade(blue, int(rng.integers(125, 165))), TILE["waves"], int(between(rng, 55, 100)))
     parts.append(Part(box(horizon, -4, height + 4, width + 4), water))
@@ -135,14 +148,26 @@ def sky(rng: np.random.Generator, height: int, width: int, horizon: int) -> list
 def room(rng: np.random.Generator, height: int, width: int, horizon: int) -> list[Part]:
     """A wall and a floor, with a window, a picture, a carpet or a cupboard."""
     wall, floor = vivid(rng, low=150, high=235), vivid(rng, low=100, high=210)
-    paper = Paint(wall, shade(wall, 86), TILE[pick(rng, ("plain", "stripes", "dots", "bricks", "checks"))], int(between(rng, 50, 90)))
-    tiling = Paint(floor, shade(floor, 72), TILE[pick(rng, ("planks", "checks", "plain", "fur"))], int(between(rng, 40, 80)))
+    paper = Paint(
+        wall,
+        shade(wall, 86),
+        TILE[pick(rng, ("plain", "stripes", "dots", "bricks", "checks"))],
+        int(between(rng, 50, 90)),
+    )
+    tiling = Paint(
+        floor, shade(floor, 72), TILE[pick(rng, ("planks", "checks", "plain", "fur"))], int(between(rng, 40, 80))
+    )
     parts = [Part(box(-4, -4, height + 4, width + 4), paper), Part(box(horizon, -4, height + 4, width + 4), tiling)]
     parts.append(Part(box(horizon - 4, -4, horizon, width + 4), plain(shade(wall, 70))))
     left = between(rng, 5, width - 50)
     if rng.random() < 0.4:
         parts.append(Part(box(8, left, horizon * 0.7, left + 36), plain((232, 230, 226))))
-        parts.append(Part(box(11, left + 3, horizon * 0.7 - 3, left + 33), Paint((150, 196, 232), (244, 246, 250), TILE["clouds"], 90)))
+        parts.append(
+            Part(
+                box(11, left + 3, horizon * 0.7 - 3, left + 33),
+                Paint((150, 196, 232), (244, 246, 250), TILE["clouds"], 90),
+            )
+        )
         parts.append(Part(box(8, left + 17, horizon * 0.7, left + 19), plain((232, 230, 226))))
     elif rng.random() < 0.5:
         wood = Paint((150, 106, 68), (110, 76, 48), TILE["planks"], 100, True)

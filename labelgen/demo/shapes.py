@@ -80,9 +80,7 @@ def cloud(
     """Return an ellipse whose edge has `bumps` round bumps of the relative height `depth`."""
     angle = np.arange(bumps * 6) * (2 * math.pi / (bumps * 6))
     reach = 1.0 + depth * np.abs(np.sin(angle * bumps / 2))
-    return np.stack(
-        [row + half_height * reach * np.sin(angle), col + half_width * reach * np.cos(angle)], axis=1
-    )
+    return np.stack([row + half_height * reach * np.sin(angle), col + half_width * reach * np.cos(angle)], axis=1)
 
 
 def limb(
@@ -101,9 +99,7 @@ def limb(
     )
 
 
-def ribbon(
-    points: Sequence[tuple[float, float]], start_width: float, end_width: float
-) -> Float[np.ndarray, "N 2"]:
+def ribbon(points: Sequence[tuple[float, float]], start_width: float, end_width: float) -> Float[np.ndarray, "N 2"]:
     """Return a curved, tapering band along the points (row, col): tails, necks, stalks."""
     line = _spline(np.array(points, dtype=np.float64), closed=False)
     direction = np.gradient(line, axis=0)
@@ -118,9 +114,7 @@ def smooth(*points: tuple[float, float]) -> Float[np.ndarray, "N 2"]:
     return _spline(np.array(points, dtype=np.float64), closed=True)
 
 
-def moved(
-    outline: Float[np.ndarray, "N 2"], row: float, col: float, *, turn: float = 0.0
-) -> Float[np.ndarray, "N 2"]:
+def moved(outline: Float[np.ndarray, "N 2"], row: float, col: float, *, turn: float = 0.0) -> Float[np.ndarray, "N 2"]:
     """Turn an outline about its origin by `turn` degrees (clockwise), then move it."""
     cosine, sine = math.cos(math.radians(turn)), math.sin(math.radians(turn))
     rotation = np.array([[cosine, sine], [-sine, cosine]])

@@ -139,9 +139,7 @@ def _feathers(rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     return np.where((edge >= 2) & (edge <= 3), 255, np.where(edge > 3, 90, 30))
 
 
-def _draw_tile(
-    name: str, rng: np.random.Generator, rows: np.ndarray, cols: np.ndarray
-) -> UInt8[np.ndarray, "64 64"]:
+def _draw_tile(name: str, rng: np.random.Generator, rows: np.ndarray, cols: np.ndarray) -> UInt8[np.ndarray, "64 64"]:
     wobble = _noise(rng, 5, 5) // 24
     drawn = {
         "plain": lambda: _noise(rng, 16, 16),
@@ -158,9 +156,7 @@ def _draw_tile(
         "speckle": lambda: rng.integers(0, 256, size=rows.shape),
         "clouds": lambda: np.clip(_noise(rng, 4, 3) * 2 + _noise(rng, 9, 7) - 320, 0, 255),
         "checks": lambda: 127 * ((rows // 8) % 2) + 127 * ((cols // 8) % 2),
-        "dots": lambda: np.where(
-            (rows % 16 - 8) ** 2 + ((cols + 8 * ((rows // 16) % 2)) % 16 - 8) ** 2 < 20, 255, 0
-        ),
+        "dots": lambda: np.where((rows % 16 - 8) ** 2 + ((cols + 8 * ((rows // 16) % 2)) % 16 - 8) ** 2 < 20, 255, 0),
         "veins": lambda: np.where((cols % 32 == 16) | ((rows + np.abs(cols % 32 - 16)) % 7 == 0), 255, 40),
         "fur": lambda: _strokes(rng, 700, 4, 1),
         "gravel": lambda: _bumps(rng, 120, 5),

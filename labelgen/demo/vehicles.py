@@ -25,7 +25,11 @@ def wheel(col: float, radius: float, hub: Paint) -> list[Part]:
 def car(who: np.random.Generator, how: np.random.Generator) -> list[Part]:
     """Draw a car from the side: saloon, hatchback, estate or pick-up."""
     body, glass = plain(vivid(who)), plain(pick(who, GLASS))
-    radius, sill, hub = between(who, 8.5, 11), between(who, 24, 29), plain(pick(who, ((188, 190, 194), (120, 122, 128))))
+    radius, sill, hub = (
+        between(who, 8.5, 11),
+        between(who, 24, 29),
+        plain(pick(who, ((188, 190, 194), (120, 122, 128)))),
+    )
     roof = sill + between(who, 14, 20)
     rear, back_glass, front_glass, hood = pick(
         who, ((-30, -18, 8, 26), (-42, -36, 6, 24), (-44, -42, 12, 27), (-8, -6, 14, 26))
@@ -37,8 +41,8 @@ def car(who: np.random.Generator, how: np.random.Generator) -> list[Part]:
                      (-sill, (back_glass + front_glass) / 2 - 1), (-sill, rear + 5)), shine),
         Part(polygon((-roof + 4, (back_glass + front_glass) / 2 + 2), (-roof + 4, front_glass - 2),
                      (-sill, hood - 5), (-sill, (back_glass + front_glass) / 2 + 2)), shine),
-        Part(smooth((-sill, -48), (-sill - 1, 0), (-sill, 28), (-sill + 5, 46), (-8, 50), (-6, 30), (-6, -30), (-8, -50)),
-             body),
+        Part(smooth((-sill, -48), (-sill - 1, 0), (-sill, 28), (-sill + 5, 46),
+                    (-8, 50), (-6, 30), (-6, -30), (-8, -50)), body),
         Part(box(-10, -46, -6, 46), plain(shade(body.base, 55))),
         Part(ellipse(-radius, -29, radius + 2.5, radius + 2.5), plain(shade(body.base, 35))),
         Part(ellipse(-radius, 29, radius + 2.5, radius + 2.5), plain(shade(body.base, 35))),
@@ -68,7 +72,9 @@ def bus(who: np.random.Generator, how: np.random.Generator) -> list[Part]:
         for number in range(count):
             left = -half + 3 + step * number
             parts.append(Part(box(top, left, top + 16, left + step - 2.5), glass))
-        parts.append(Part(polygon((top - 1, half - 10), (top - 1, half - 1), (top + 18, half + 1), (top + 18, half - 10)), glass))
+        parts.append(
+            Part(polygon((top - 1, half - 10), (top - 1, half - 1), (top + 18, half + 1), (top + 18, half - 10)), glass)
+        )
     opening = 4 * float(how.random() < 0.3)
     parts += [
         Part(box(-30, half - 24, -7, half - 13), plain(shade(glass.base, 85))),
@@ -88,10 +94,11 @@ def aeroplane(who: np.random.Generator, how: np.random.Generator) -> list[Part]:
     sweep = between(how, -6, 6)
     if who.random() < 0.65:
         parts = [
-            Part(polygon((-34 - deep, -8), (-58 - deep, -26 + sweep), (-58 - deep, -19 + sweep), (-34 - deep, 12)), wing),
+            Part(polygon((-34 - deep, -8), (-58 - deep, -26 + sweep),
+                         (-58 - deep, -19 + sweep), (-34 - deep, 12)), wing),
             Part(polygon((-34, -40), (-34 - 28, -56), (-34 - 28, -46), (-34 - deep + 2, -24)), trim),
-            Part(smooth((-32 - deep, -50), (-30 - deep, -10), (-30 - deep, 34), (-32, 50), (-25, 52), (-21, 34), (-21, -10),
-                        (-33, -54)), body),
+            Part(smooth((-32 - deep, -50), (-30 - deep, -10), (-30 - deep, 34), (-32, 50),
+                        (-25, 52), (-21, 34), (-21, -10), (-33, -54)), body),
             Part(polygon((-35, -40), (-30, -58), (-27, -58), (-31, -36)), wing),
         ]  # fmt: skip
         for col in range(-30, 36, 7):
@@ -123,7 +130,12 @@ def boat(who: np.random.Generator, how: np.random.Generator) -> list[Part]:
     hull = Paint(base, shade(base, 60), TILE["planks"], int(between(who, 100, 160)))
     deck, long = plain(vivid(who)), between(who, 42, 54)
     parts = [
-        Part(smooth((-22, -long), (-18, 0), (-24, long + 6), (-10, long - 6), (0, long - 20), (0, -long + 10), (-8, -long)), hull),
+        Part(
+            smooth(
+                (-22, -long), (-18, 0), (-24, long + 6), (-10, long - 6), (0, long - 20), (0, -long + 10), (-8, -long)
+            ),
+            hull,
+        ),
         Part(polygon((-22, -long), (-18, 0), (-24, long + 6), (-20, long + 2), (-14, 0), (-18, -long + 1)), deck),
     ]
     if who.random() < 0.6:
@@ -171,7 +183,8 @@ def pottedplant(who: np.random.Generator, how: np.random.Generator) -> list[Part
         for number in range(count):
             angle = (number - (count - 1) / 2) * 150 / count + float(who.integers(-8, 9)) + sway
             parts += _frond(angle, between(who, 42, 60), leaf, who if kind == "flowers" else None)
-    return parts + [
+    return [
+        *parts,
         Part(polygon((-30, -wide + 2), (-30, wide - 2), (0, wide - 7), (0, -wide + 7)), pot),
         Part(box(-36, -wide, -28, wide), pot._replace(base=shade(pot.base, 80), other=shade(pot.other, 80))),
     ]
@@ -180,7 +193,14 @@ def pottedplant(who: np.random.Generator, how: np.random.Generator) -> list[Part
 def _frond(angle: float, length: float, leaf: Paint, flower: np.random.Generator | None) -> list[Part]:
     """Return a leaf, or a stalk with a flower, that rises from the pot at `angle` degrees from the upright."""
     if flower is None:
-        return [Part(moved(smooth((0, -2), (-length * 0.5, -8), (-length, 0), (-length * 0.5, 8), (0, 2)), -32, 0, turn=angle), leaf)]
+        return [
+            Part(
+                moved(
+                    smooth((0, -2), (-length * 0.5, -8), (-length, 0), (-length * 0.5, 8), (0, 2)), -32, 0, turn=angle
+                ),
+                leaf,
+            )
+        ]
     petal = plain(vivid(flower, low=180))
     tip = moved(polygon((-length, 0)), -32, 0, turn=angle)[0]
     return [
