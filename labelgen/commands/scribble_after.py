@@ -113,7 +113,14 @@ def write_xml(run: RunFolder, folder: Path) -> int:
     for sample_id in run.ids:
         strokes, labels = run.strokes(sample_id) or (), run.labels(sample_id)
         height, width = labels.shape
-        write_atomic(folder / f"{sample_id}.xml", scribble_xml(strokes, run.vocabulary, size=(height, width)))
+        document = scribble_xml(strokes, run.vocabulary, size=(height, width))
+        try:
+            write_atomic(folder / f"{sample_id}.xml", document)
+        except OSError as error:
+            raise DataError(
+                f"cannot write XML files into {folder} ({error.strerror})",
+                hint="choose another --xml; the run itself is complete, so the same command only writes these files",
+            ) from error
     return len(run.ids)
 
 

@@ -90,7 +90,7 @@ def _vocabulary(root: Path, name: str) -> tuple[Vocabulary, RawIds]:
 
 
 def _class_names(path: Path) -> tuple[str, ...]:
-    """Names by line. A blank line is only skipped at the end, since within it would shift the ids of all that follow."""
+    """Names by line. Blank lines are skipped only at the end: one in between would shift the ids of all that follow."""
     names = [name.strip() for name in _text(path).rstrip().splitlines()]
     if "" in names:
         raise VocabularyError(

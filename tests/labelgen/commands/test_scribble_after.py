@@ -96,3 +96,13 @@ def test_an_unknown_class_name_stops_with_two_lines(data, tmp_path, capsys):
     assert code == 1
     assert "unknown class 'zebra'" in printed.err
     assert "known classes: background, aeroplane" in printed.err
+
+
+def test_xml_files_that_cannot_be_written_leave_the_run(data, tmp_path, capsys):
+    (tmp_path / "xml").mkdir()
+    (tmp_path / "xml" / "a.xml").mkdir()  # a folder stands where the file has to be
+    out = tmp_path / "run"
+    code, printed = run(capsys, "scribble", data, "--split", "train", "--out", str(out), "--xml", str(tmp_path / "xml"))
+    assert code == 1
+    assert "error: cannot write XML files into" in printed.err and "hint: choose another --xml" in printed.err
+    assert RunFolder.open(out).complete

@@ -38,7 +38,7 @@ def test_classes_without_background(folder):
 
 def test_a_blank_line_among_the_classes_would_shift_ids(folder):
     folder.lines("classes.txt", "background", "", "stone")
-    with pytest.raises(VocabularyError, match="line 2 is blank in .*classes.txt"):
+    with pytest.raises(VocabularyError, match=r"line 2 is blank in .*classes\.txt"):
         open_data(str(folder.root))
     folder.lines("classes.txt", "background", "leaf", "stone", "", " ")
     assert open_data(str(folder.root)).vocabulary.classes == ("background", "leaf", "stone")
@@ -46,7 +46,7 @@ def test_a_blank_line_among_the_classes_would_shift_ids(folder):
 
 def test_classes_that_are_no_text(folder):
     (folder.root / "classes.txt").write_bytes(b"\xff\xfe\xff")
-    with pytest.raises(VocabularyError, match="class names cannot be read: .*classes.txt"):
+    with pytest.raises(VocabularyError, match=r"class names cannot be read: .*classes\.txt"):
         open_data(str(folder.root))
 
 
