@@ -1,6 +1,7 @@
 """Put the tables of benchmarks/results into README.md; `--check` only says whether they are stale."""
 
 import argparse
+import ast
 import json
 import re
 import sys
@@ -28,7 +29,111 @@ def source(result: dict) -> str:
     return f"*{result['machine']}; {seeds} seed{'s' if seeds != 1 else ''}; commit {result['commit']}.*"
 
 
-TABLES: dict[str, Callable[[], str]] = {}
+def demo() -> str:
+    """What `segprobe demo` prints."""
+    result = load("demo")
+    header = ["supervision", "coverage", "label mIoU", "probe mIoU", "retention"]
+    rows = [
+        [
+            row["supervision"],
+            f"{row['coverage']:.2%}",
+            f"{row['label_miou']:.3f}",
+            f"{row['probe_miou']:.3f}",
+            f"{row['retention']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    return markdown(header, rows) + "\n\n" + source(result)
+
+
+def demo_ssvt() -> str:
+    """Linear probes on colours, on the untrained net and on demo-ssvt."""
+    result = load("demo_ssvt")
+    rows = [
+        [row["features"], f"{row['miou']:.3f} ± {row['spread']:.3f}", f"{row['foreground_miou']:.3f}"]
+        for row in result["rows"]
+    ]
+    return markdown(["features", "val mIoU", "without background"], rows) + "\n\n" + source(result)
+
+
+def probe_voc_animals() -> str:
+    """Label sources on real photographs."""
+    result = load("probe_voc_animals")
+    header = ["labels", "coverage", "mIoU of labelled pixels", "probe mIoU", "retention"]
+    rows = [
+        [
+            row["labels"],
+            f"{row['coverage']:.2%}",
+            f"{row['miou_labelled']:.3f}",
+            f"{row['miou']:.3f} ± {row['spread']:.3f}",
+            f"{row['retention']:.2f}",
+        ]
+        for row in result["rows"]
+    ]
+    return markdown(header, rows) + "\n\n" + source(result)
+
+
+def speed() -> str:
+    """Ours and the peer on the same work in one run, from three benchmarks."""
+    rows = []
+    scribble = {row["way"]: row for row in load("scribble_speed")["rows"]}
+    ours, plain = scribble["labelgen"], scribble["plain (scikit-image, networkx)"]
+    rows.append(
+        [
+            "scribbles on VOC masks, images/s per core",
+            f"{ours['images_per_core_second']:.0f}",
+            f"{plain['images_per_core_second']:.0f} (scikit-image + networkx)",
+            f"{plain['time_over_labelgen']:.1f}x",
+        ]
+    )
+    for labels in ("dense", "sparse"):
+        mine = {(r["task"], r["way"]): r for r in load("quality_speed")["rows"] if r["labels"] == labels}
+        counted = mine["counting alone", "labelgen"]
+        for way in ("scikit-learn confusion_matrix", "torchmetrics confusion matrix"):
+            peer = mine["counting alone", way]
+            rows.append(
+                [
+                    f"quality, {labels} labels, images/s per core",
+                    f"{counted['images_per_core_second']:,.0f}",
+                    f"{peer['images_per_core_second']:.0f} ({way})",
+                    f"{peer['time_over_labelgen']:.0f}x",
+                ]
+            )
+    for row in load("fit_speed")["rows"]:
+        if row["way"] == "cached and sampled":
+            rows.append(
+                [
+                    f"fit, 40 epochs, {row['setup']}, seconds",
+                    f"{row['seconds']:.0f}",
+                    f"{row['seconds'] * row['times_faster']:.0f} (plain loop)",
+                    f"{row['times_faster']:.0f}x, mIoU {row['miou_difference']:+.3f}",
+                ]
+            )
+    return markdown(["work", "ours", "peer", "ratio"], rows) + "\n\n" + source(load("quality_speed"))
+
+
+def code_map() -> str:
+    """Every module of the two packages with the first line of its docstring; folders in one line."""
+    lines = []
+    for package in ("labelgen", "segprobe"):
+        for path in sorted((ROOT / package).iterdir()):
+            if path.is_dir() and (path / "__init__.py").is_file():
+                lines.append((f"{package}/{path.name}/", path / "__init__.py"))
+            elif path.suffix == ".py" and not path.name.startswith("__"):
+                lines.append((f"{package}/{path.name}", path))
+    rows = [
+        [f"`{name}`", ast.get_docstring(ast.parse(p.read_text(encoding="utf-8"))).split("\n")[0]] for name, p in lines
+    ]
+    return "\n".join(["| where | what |", "|---|---|", *(f"| {name} | {sentence} |" for name, sentence in rows)])
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    "map": code_map,
+    "demo": demo,
+    "demo_ssvt": demo_ssvt,
+    "probe_voc_animals": probe_voc_animals,
+    "speed": speed,
+}
 
 
 def render(text: str) -> str:

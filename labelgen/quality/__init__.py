@@ -1,0 +1,1 @@
+"""How good labels are: pure functions on arrays, and the streaming evaluation of a run against truth."""
