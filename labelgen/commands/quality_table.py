@@ -33,7 +33,7 @@ FIGURES: dict[str, Callable[[Document], Any]] = {
     "coverage": lambda d: d["coverage"],
     "classes averaged": lambda d: f"{d['headline']['num_classes']} of {len(d['per_class'])}",
     "images": lambda d: d["num_images"],
-    "images without labels": lambda d: d["sparse"]["missing_images"],
+    "images without a label file": lambda d: d["sparse"]["missing_images"],
     "pixel accuracy": lambda d: d["pixel_accuracy"],
     "accuracy on labelled pixels": lambda d: d["accuracy_labelled"],
     "mean class accuracy": lambda d: d["mean_accuracy"],
@@ -80,6 +80,7 @@ def print_report(evaluations: Sequence[Evaluation], documents: Sequence[Document
     rule = RULES[documents[0]["conventions"]["unlabelled"]]
     console.print(
         f"Fractions of one confusion matrix over all images; void is not counted; by class {rule}. "
+        "FP and FN rate are wrongly labelled and missed pixels over the true pixels of the class; FP may exceed 1. "
         "- is a class in neither truth nor labels, or a figure without a value: it is in no mean.",
         style="dim",
     )

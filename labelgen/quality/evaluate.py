@@ -142,7 +142,7 @@ def evaluate(
         When unlabelled pixels are to be background and there is no background class.
     DataError
         When an image cannot be read, differs in size from its truth or holds a foreign id (all are looked at before,
-        and the first few named), or no image of the truth has a label at all.
+        and the first few named), no image of the truth has a label at all, or the truth is void everywhere.
     """
     vocabulary = truth.vocabulary
     if options.unlabelled == "background" and vocabulary.background is None:
@@ -183,6 +183,11 @@ def evaluate(
             progress(done, len(truth.ids), "")
     if errors:
         raise _joined(errors, len(truth.ids))
+    if not result.matrix.any():
+        raise DataError(
+            f"the truth has no labelled pixel: its {len(truth.ids)} images, such as {_first(truth.ids)}, are all void",
+            hint="is it the right --truth, --split and --vocab? Void in the files may be a class in another vocabulary",
+        )
     return result
 
 

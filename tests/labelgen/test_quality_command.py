@@ -221,13 +221,23 @@ def test_damaged_labels_exit_with_1_and_two_lines(kind, message, golden, capsys)
     assert [line.split(":")[0] for line in captured.err.splitlines()] == ["error", "hint"]
 
 
-def test_all_void_truth_has_no_figures_but_no_error(golden, capsys):
+def test_truth_without_a_valid_pixel_is_an_error(golden, capsys):
     write_mask(golden / "data" / "masks" / "a.png", np.full((2, 2), 255, np.uint8))
     common = [str(golden / "labels"), "--truth", f"folder:{golden / 'data'}", "--vocab", "voc"]
-    (document,) = quality_json(capsys, *common, "--boundary", "--bands", "1")
-    assert document["miou"] is document["coverage"] is document["boundary"]["miou"] is None
-    assert main(["quality", *common, "--fail-under", "miou=0.1"]) == 4
-    assert "miou has no value" in capsys.readouterr().err
+    assert main(["quality", *common, "--boundary", "--bands", "1", "--json"]) == 1
+    out, err = capsys.readouterr()
+    error, hint = err.splitlines()
+    assert out == "" and error == "error: the truth has no labelled pixel: its 1 images, such as 'a', are all void"
+    assert hint.startswith("hint: is it the right --truth")
+
+
+def test_labels_without_a_labelled_pixel_have_no_figure_for_labelled_ones(golden, capsys):
+    write_mask(golden / "labels" / "a.png", np.full((2, 2), 255, np.uint8))
+    common = [str(golden / "labels"), "--truth", f"folder:{golden / 'data'}", "--vocab", "voc"]
+    (document,) = quality_json(capsys, *common)
+    assert document["miou"] == document["coverage"] == 0 and document["miou_labelled"] is None
+    assert main(["quality", *common, "--fail-under", "miou_labelled=0.1"]) == 4
+    assert "miou_labelled has no value" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
