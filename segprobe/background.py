@@ -13,6 +13,11 @@ none
     nothing; the head then only tells objects apart.
 
 `auto` is `far` where background is missing and nothing elsewhere. The rule that was used is kept in the probe.
+
+Measured with a frozen MobileNetV2 and clicks on objects only, val mIoU by rule (share of the image that stands in): on
+the demo scenes none .11, border .18, far .27 (0.3), .29 (0.5), .31 (0.7), against .26 with one true background click an
+image; on real human clicks on VOC animals far .343 (0.3), .347 (0.5), against .41 with true background clicks. Hence
+`far` and a share of one half, which also holds for images that an object fills.
 """
 
 import logging

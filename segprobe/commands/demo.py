@@ -14,12 +14,15 @@ from segprobe.config import FitConfig
 
 __all__ = ["demo"]
 
+DEMO_LR = 0.01
+
 
 def demo(
     *,
     out: str = "demo",
     seeds: int = 1,
     epochs: int = FitConfig.epochs,
+    lr: float = DEMO_LR,
     head: str = FitConfig.head,
     backbone: str = "",
     limit: int = 0,
@@ -40,6 +43,8 @@ def demo(
         Repetitions with other labels and other fits; the table shows means.
     epochs
         Passes over the images, for each probe.
+    lr
+        Learning rate: higher than that of `segprobe fit`, because there are only 400 steps.
     head
         linear, mlp or ridge.
     backbone
@@ -64,7 +69,7 @@ def demo(
         Path(out),
         seeds=range(seeds),
         backbone=BackboneConfig(name=backbone or DEMO_BACKBONE),
-        config=FitConfig(epochs=epochs, head=head),
+        config=FitConfig(epochs=epochs, lr=lr, head=head),
         train_limit=limit,
         val_limit=limit,
         say=report,
