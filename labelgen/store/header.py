@@ -188,4 +188,5 @@ def _shown(flat: Mapping[str, Any], key: str) -> str:
     if key not in flat:
         return "absent"
     text = json.dumps(flat[key], ensure_ascii=False)
-    return text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "..."
+    closing = '"' if text.startswith('"') else ""
+    return text if len(text) <= SHOWN_CHARACTERS else f"{text[:SHOWN_CHARACTERS]}...{closing}"
