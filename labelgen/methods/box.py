@@ -29,8 +29,8 @@ class BoxConfig:
         Share of the box's area, about its centre, that is labelled; the ring around it is left unlabelled. 1 labels
         the whole box.
     outside
-        What lies outside all boxes: background, or unlabelled. Vocabularies without a background class always leave
-        it unlabelled.
+        What lies outside all boxes: background (void pixels too, since boxes do not know of them), or unlabelled.
+        Vocabularies without a background class always leave it unlabelled, and so does an image that is all void.
     min_area
         Objects of fewer pixels get no box; a class lost by this is named in the manifest.
 
@@ -87,7 +87,8 @@ def make_box(config: BoxConfig, vocabulary: Vocabulary) -> Generate:
         ]
         kept = [region for region in regions if np.count_nonzero(region.mask) >= config.min_area]
         boxes = [(region.class_id, _box_of(region, config.margin, truth.shape)) for region in kept]
-        labels = np.full(truth.shape, base, truth.dtype)
+        blank = bool((truth == vocabulary.ignore).all())  # nothing is known here, so nothing is said
+        labels = np.full(truth.shape, vocabulary.ignore if blank else base, truth.dtype)
         paint_boxes(labels, boxes, inner=config.inner, ignore=vocabulary.ignore)
         lost = sorted({r.class_id for r in regions} - {r.class_id for r in kept})
         details = {

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Click", "ClickFile", "clicks_to_strokes", "read_clicks", "strokes_to_clicks", "write_clicks"]
 
+FARTHEST = 10  # pixels outside the image; the clicks of the release go out by 7 at the most
+
 
 @dataclass(frozen=True)
 class Click:
@@ -98,10 +100,17 @@ def clicks_to_strokes(
 ) -> tuple[tuple[Stroke, ...], int]:
     """Turn clicks into one-vertex strokes: halves are rounded up, then the click is moved into the image.
 
+    Real files hold clicks a few pixels beyond the edge; farther ones belong to another image or another scale.
+
     Returns
     -------
     tuple
         The strokes in the order of the clicks, and how many of them lay outside the image.
+
+    Raises
+    ------
+    DataError
+        When a click lies more than `FARTHEST` pixels outside the image.
 
     Examples
     --------
@@ -115,6 +124,11 @@ def clicks_to_strokes(
         row, col = math.floor(click.row + 0.5), math.floor(click.col + 0.5)
         inside = min(max(row, 0), size[0] - 1), min(max(col, 0), size[1] - 1)
         outside += inside != (row, col)
+        if max(abs(row - inside[0]), abs(col - inside[1])) > FARTHEST:
+            raise DataError(
+                f"clicks must lie in the image of {size[0]} x {size[1]} pixels, got row {row}, column {col}",
+                hint="are these the clicks of this image, at its size? In the file x is the column and y the row",
+            )
         strokes.append(Stroke(click.class_id, np.array([inside], np.float64), width=width, style="human"))
     return tuple(strokes), outside
 

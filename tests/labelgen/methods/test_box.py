@@ -68,6 +68,10 @@ def test_void_gets_no_box_and_small_objects_are_recorded():
     assert mask.details == {"boxes": 1, "regions_skipped": 1, "classes_lost": ["bird"]}
 
 
+def test_an_image_that_is_all_void_stays_unlabelled():
+    assert boxed(rows("...", "...")).class_ids == ()
+
+
 def test_a_one_pixel_box_keeps_its_pixel_at_any_inner_share():
     labels = np.zeros((1, 2), np.uint8)
     paint_boxes(labels, [(4, (0, 0, 1, 1))], inner=0.01, ignore=255)

@@ -231,6 +231,7 @@ def test_a_file_name_with_a_comma_stays_whole(tmp_path):
         ({"a": [{"x": 1, "cls": 1}]}, DataError, r"must have numbers x, y.*'y'.* in a of"),
         ({"a": [{"x": "left", "y": 1, "cls": 1}]}, DataError, "must have numbers"),
         ({"a": [{"x": 1, "y": 1, "cls": 21}]}, DataError, "cls must be an id < 21, got 21"),
+        ({"a": [{"x": 1, "y": 16, "cls": 1}]}, DataError, "in the image of 6 x 8 pixels, got row 16, column 1"),
         ({"a": [{"x": 1, "y": 1, "cls": "unicorn"}]}, DataError, "unknown class 'unicorn'"),
         ({"a": [{"x": float("nan"), "y": 1, "cls": 1}]}, DataError, "finite"),
         ({"a": [3]}, DataError, "must have numbers"),
