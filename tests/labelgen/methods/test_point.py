@@ -231,7 +231,6 @@ def test_a_file_name_with_a_comma_stays_whole(tmp_path):
         ({"a": [{"x": 1, "cls": 1}]}, DataError, r"must have numbers x, y.*'y'.* in a of"),
         ({"a": [{"x": "left", "y": 1, "cls": 1}]}, DataError, "must have numbers"),
         ({"a": [{"x": 1, "y": 1, "cls": 21}]}, DataError, "cls must be an id < 21, got 21"),
-        ({"a": [{"x": 1, "y": 16, "cls": 1}]}, DataError, "in the image of 6 x 8 pixels, got row 16, column 1"),
         ({"a": [{"x": 1, "y": 1, "cls": "unicorn"}]}, DataError, "unknown class 'unicorn'"),
         ({"a": [{"x": float("nan"), "y": 1, "cls": 1}]}, DataError, "finite"),
         ({"a": [3]}, DataError, "must have numbers"),
@@ -240,6 +239,14 @@ def test_a_file_name_with_a_comma_stays_whole(tmp_path):
 def test_malformed_click_files_are_refused(tmp_path, content, error, match):
     with pytest.raises(error, match=match):
         read_clicks(Path(written(tmp_path, content)), VOC)
+
+
+def test_clicks_of_another_image_are_refused(tmp_path):
+    near = written(tmp_path, {"a": [{"x": 1, "y": 15, "cls": 1}]})
+    assert np.argwhere(harden(human(PointConfig(from_json=(near,)))) == 1).tolist() == [[5, 1]]
+    far = written(tmp_path, {"a": [{"x": 1, "y": 16, "cls": 1}]}, "far.json")
+    with pytest.raises(DataError, match="in the image of 6 x 8 pixels, got row 16, column 1"):
+        human(PointConfig(from_json=(far,)))
 
 
 def test_a_missing_click_file_is_refused(tmp_path):
