@@ -41,13 +41,13 @@ WORD_PATCH = 8  # pixels
 class Recipe:
     """Everything that decides the result, but for the number of processes."""
 
-    steps: int = 2200
-    chunks: int = 6  # of 500 pairs each
+    steps: int = 4800
+    chunks: int = 14  # of 500 pairs each
     words: int = 384
     windows: tuple[int, int] = (3, 7)  # tokens
     targets: int = 256  # dimensions left after whitening
     meet: int = 10  # steps between two averages of the weights
-    pairs: int = 16  # in a batch of one process
+    pairs: int = 24  # in a batch of one process
     crop: int = 14  # tokens along a side
     keep: tuple[float, ...] = (0.35, 0.5, 1.0)  # share of the tokens that is seen
     rate: float = 1.5e-3
