@@ -30,8 +30,8 @@ def main(folder: Path) -> None:
         cache=folder / "cache",
     )
     print(f"trained on {report.images} images, {report.coverage:.2%} of their pixels labelled")
-    scores = evaluate_probe(load_predictor(folder / "probe"), val)
-    print(f"val mIoU {scores.miou:.3f} over {scores.num_classes} classes of {len(val.ids)} images")
+    result = evaluate_probe(load_predictor(folder / "probe"), val)
+    print(f"val mIoU {result.miou:.3f} over {result.scores.num_classes} classes of {len(val.ids)} images")
 
 
 if __name__ == "__main__":

@@ -193,7 +193,16 @@ def repository():
     return Path(__file__).resolve().parents[2]
 
 
+@pytest.fixture
+def signals_are_heard():
+    """Children of a job in the background inherit that SIGINT is ignored; these shall hear it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
 @pytest.mark.slow
+@pytest.mark.usefixtures("signals_are_heard")
 @pytest.mark.skipif(sys.platform == "win32", reason="signals to a process of one's own console only")
 @pytest.mark.parametrize("sign", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("workers", ["1", "2"])
