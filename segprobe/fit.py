@@ -111,7 +111,8 @@ def fit(
     if begin_fit(out, settings, overwrite=overwrite):
         return _report(out, labels, None, start)
     before = parameter_hash(frozen.model)
-    features = cached_features(dataset, labels.ids, frozen, cache, views_of(config), progress=progress)
+    ids = ids_to_cache(labels.ids, dataset.ids)
+    features = cached_features(dataset, ids, frozen, cache, views_of(config), progress=progress)
     fitted = fit_head(labels, features, config, folder=out, device=resolve_device(device), progress=progress)
     if parameter_hash(frozen.model) != before:
         raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
@@ -185,6 +186,17 @@ def fit_head(
         losses = train_head(head, maker, folder=folder, progress=progress)
     steps = 0 if config.head == "ridge" else maker.num_steps
     return FittedHead(head.cpu().eval(), labels.class_ids, rule, steps, tuple(losses))
+
+
+def ids_to_cache(labelled: Sequence[str], every: Sequence[str]) -> Sequence[str]:
+    """All images of the data set when most have labels, so that label sources share one cache and its statistics.
+
+    Examples
+    --------
+    >>> ids_to_cache(["a", "b"], ["a", "b", "c"]), ids_to_cache(["a"], ["a", "b", "c"])
+    (['a', 'b', 'c'], ['a'])
+    """
+    return every if 2 * len(labelled) >= len(every) else labelled
 
 
 def views_of(config: FitConfig) -> tuple[View, ...]:
