@@ -34,7 +34,6 @@ def label_runs(data: str, points: Path, work: Path, seed: int) -> dict[str, str]
     makers = {
         "scribbles": ["scribble"],
         "scribbles, shrink 0.5": ["scribble", "--shrink", "0.5"],
-        "scribbles, shrink 1 (dots)": ["scribble", "--shrink", "1"],
         "human clicks + background clicks": ["point", "--from-json", str(clicks), "--from-json", str(background)],
         "human clicks alone": ["point", "--from-json", str(clicks)],
     }
@@ -99,7 +98,7 @@ def main() -> None:
     print(write_result("probe_voc_animals", summary(rows), seeds=list(range(options.seeds)), **facts))
 
 
-FIT = ["--layers", "-3,-2,-1", "--size", "384", "--steps", "1500"]
+FIT = ["--layers=-2,-1", "--size", "288", "--steps", "600", "--pixels", "512"]
 
 if __name__ == "__main__":
     main()
