@@ -117,7 +117,7 @@ def row(name: str, runs: list[np.ndarray]) -> dict:
     return {
         "features": name,
         "miou": round(mean(miou), 4),
-        "miou_std": round(stdev(miou), 4),
+        "spread": round(stdev(miou), 4),
         "foreground_miou": round(mean(foreground), 4),
         "runs": len(runs),
         "per_class": per_class,

@@ -10,7 +10,7 @@ Two tasks at once, both dense or pooled over tokens:
 
 The student sees its frames in false colours, with part of its tokens dropped.
 
-    python examples/train_demo_ssvt.py WORK_FOLDER [--steps 3000] [--processes 2] [--export FILE]
+    python examples/train_demo_ssvt.py WORK_FOLDER [--chunks 14] [--processes 2] [--export FILE]
 
 Two CPU cores need about an hour. Interrupted, the same command goes on from the last checkpoint.
 """
@@ -39,9 +39,12 @@ WORD_PATCH = 8  # pixels
 
 @dataclass(frozen=True)
 class Recipe:
-    """Everything that decides the result, but for the number of processes."""
+    """Everything that decides the result, but for the number of processes and which chunks were ready at which step.
 
-    steps: int = 4800
+    The shipped weights were made by this script with small changes on the way: 32, then 16 pairs a batch until
+    step 500, gradients instead of weights averaged until step 300, 6 chunks in the first cycle.
+    """
+
     chunks: int = 14  # of 500 pairs each
     words: int = 384
     windows: tuple[int, int] = (3, 7)  # tokens
@@ -50,8 +53,8 @@ class Recipe:
     pairs: int = 24  # in a batch of one process
     crop: int = 14  # tokens along a side
     keep: tuple[float, ...] = (0.35, 0.5, 1.0)  # share of the tokens that is seen
-    rate: float = 1.5e-3
-    warmup: int = 80
+    cycles: tuple[tuple[int, float], ...] = ((3000, 1.5e-3), (3900, 5e-4))  # last step and highest rate of each
+    warmup: int = 80  # steps of the first cycle
     decay: float = 0.05
     video_from: int = 700  # step at which the video task begins
     video_weight: float = 0.3
@@ -241,9 +244,14 @@ def bank_so_far(folder: Path, recipe: Recipe) -> list[tuple[np.ndarray, np.ndarr
 
 
 def rate_at(step: int, recipe: Recipe) -> float:
-    """Learning rate: linear warm-up, then half a cosine down to a hundredth."""
-    fall = 0.5 * (1 + math.cos(math.pi * min(1.0, step / recipe.steps)))
-    return recipe.rate * min(1.0, (step + 1) / recipe.warmup) * (0.99 * fall + 0.01)
+    """Learning rate: in each cycle half a cosine from its highest rate down to a hundredth; a linear warm-up first."""
+    first = 0
+    for last, highest in recipe.cycles:
+        if step < last:
+            fall = 0.5 * (1 + math.cos(math.pi * (step - first) / (last - first)))
+            return highest * min(1.0, (step + 1) / recipe.warmup) * (0.99 * fall + 0.01)
+        first = last
+    raise ValueError(f"step must be below {first}, got {step}")
 
 
 def losses_of(student: Student, frames: torch.Tensor, targets: torch.Tensor, step: int, keep: float, recipe: Recipe):
@@ -273,13 +281,14 @@ def train(rank: int, processes: int, folder: Path, recipe: Recipe, export: Path)
         dist.init_process_group("gloo", init_method=f"file://{folder / 'meeting'}", rank=rank, world_size=processes)
     torch.manual_seed(0)
     student = Student(recipe)
-    optimiser = torch.optim.AdamW(student.parameters(), lr=recipe.rate, betas=(0.9, 0.98), weight_decay=recipe.decay)
+    optimiser = torch.optim.AdamW(student.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=recipe.decay)
+    steps = recipe.cycles[-1][0]
     first, seconds = _resume(folder / "checkpoint.pt", student, optimiser)
     torch.manual_seed(1000 * first + rank)
     rng = np.random.default_rng([first, rank])
     started = time.monotonic() - seconds
     bank: list = []
-    for step in range(first, recipe.steps):
+    for step in range(first, steps):
         if (step - first) % 50 == 0:
             bank = bank_so_far(folder, recipe)
         for group in optimiser.param_groups:
@@ -300,7 +309,7 @@ def train(rank: int, processes: int, folder: Path, recipe: Recipe, export: Path)
                 f"{step} words {words.item():.3f} video {video.item():.3f} chunks {len(bank)} {seconds:.0f} s",
                 flush=True,
             )
-        if (rank == 0 and (step + 1) % 100 == 0) or step + 1 == recipe.steps:
+        if rank == 0 and ((step + 1) % 100 == 0 or step + 1 == steps):
             seconds = time.monotonic() - started
             _checkpoint(folder / "checkpoint.pt", student, optimiser, step + 1, seconds)
             about = {
@@ -330,12 +339,11 @@ def _resume(path: Path, student: Student, optimiser: torch.optim.Optimizer) -> t
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="drawn frames, targets and checkpoints; about 5 GB")
-    parser.add_argument("--steps", type=int, default=Recipe.steps)
     parser.add_argument("--chunks", type=int, default=Recipe.chunks)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--export", type=Path, default=DEMO_WEIGHTS)
     words = parser.parse_args()
-    recipe = Recipe(steps=words.steps, chunks=words.chunks)
+    recipe = Recipe(chunks=words.chunks)
     words.folder.mkdir(parents=True, exist_ok=True)
     (words.folder / "meeting").unlink(missing_ok=True)  # of an interrupted run
     os.environ["OMP_NUM_THREADS"] = "1"
