@@ -6,6 +6,7 @@ __all__ = [
     "LabelgenError",
     "RunFolderError",
     "ShapeError",
+    "SplitError",
     "VocabularyError",
     "WeightsError",
 ]
@@ -52,6 +53,10 @@ class DataError(LabelgenError, ValueError):
 
 class ShapeError(DataError):
     """An array has another shape or dtype than its place demands."""
+
+
+class SplitError(DataError):
+    """A data set has no split of the wanted name."""
 
 
 class VocabularyError(LabelgenError, ValueError):

@@ -17,7 +17,16 @@ from segprobe.labels import ImageLabels, LabelSet
 from segprobe.losses import LOSSES
 from segprobe.sampling import bilinear_corners, read_logits, sample_pixels, upsample_logits
 
-__all__ = ["BatchMaker", "FeatureSource", "ImageTokens", "TokenBatch", "batch_loss", "pixel_logits", "read_at_pixels"]
+__all__ = [
+    "BatchMaker",
+    "FeatureSource",
+    "ImageTokens",
+    "TokenBatch",
+    "batch_loss",
+    "check_sizes",
+    "pixel_logits",
+    "read_at_pixels",
+]
 
 UNLABELLED = -1  # not 255, which may be the column of a class
 ORDER, VIEW, PIXELS, DROPOUT = range(4)  # streams of random numbers that must not meet
@@ -197,20 +206,36 @@ class BatchMaker:
         return torch.from_numpy((kept / (1 - rate)).astype(np.float32)).to(self.device)[batch.owners]
 
     def _labels(self, sample_id: str, geometry: Geometry) -> ImageLabels:
-        labels = self.labels.images[sample_id]
-        if labels.size != geometry.size:
-            raise ShapeError(
-                f"labels must have the size {geometry.size} of the image, got {labels.size} in {sample_id}"
-                f" of {self.labels.name}",
-                hint="nothing is resized silently; make the labels at the size of the image",
-            )
-        return labels
+        check_size(self.labels, sample_id, geometry)
+        return self.labels.images[sample_id]
 
     def _reduced(self, weights: np.ndarray) -> np.ndarray:
         return weights / weights.sum() if self.config.reduction == "image" else weights
 
     def _tensor(self, parts: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate(parts)).to(self.device)
+
+
+def check_sizes(labels: LabelSet, source: FeatureSource) -> None:
+    """Refuse labels of another size than their images.
+
+    Raises
+    ------
+    ShapeError
+        Naming the first image.
+    """
+    for sample_id in labels.ids:
+        check_size(labels, sample_id, source.features(sample_id, 0).geometry)
+
+
+def check_size(labels: LabelSet, sample_id: str, geometry: Geometry) -> None:
+    """Refuse the labels of one image when they have another size than it."""
+    size = labels.images[sample_id].size
+    if size != geometry.size:
+        raise ShapeError(
+            f"labels must have the size {geometry.size} of the image, got {size} in {sample_id} of {labels.name}",
+            hint="nothing is resized silently; make the labels at the size of the image",
+        )
 
 
 def _only_needed(

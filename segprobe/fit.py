@@ -14,7 +14,7 @@ from labelgen.data import Dataset
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone, parameter_hash
 from segprobe.background import add_background, background_rule
-from segprobe.batches import BatchMaker, FeatureSource
+from segprobe.batches import BatchMaker, FeatureSource, check_sizes
 from segprobe.config import FitConfig
 from segprobe.features import FeatureCache, View, build_cache, cache_fingerprint, cache_name
 from segprobe.fit_folder import begin_fit, finish_fit
@@ -108,11 +108,14 @@ def fit(
     labels = read_labels(source, dataset)
     frozen = frozen or load_backbone(backbone, device=resolve_device(device))
     settings = _settings(labels, dataset, frozen, config)
-    if begin_fit(out, settings, overwrite=overwrite):
+    if not overwrite and begin_fit(out, settings):
         return _report(out, labels, None, start)
     before = parameter_hash(frozen.model)
     ids = ids_to_cache(labels.ids, dataset.ids)
     features = cached_features(dataset, ids, frozen, cache, views_of(config), progress=progress)
+    check_sizes(labels, features)
+    if overwrite:  # only now, so that the probe in `out` outlives unreadable images and labels that do not fit
+        begin_fit(out, settings, overwrite=True)
     fitted = fit_head(labels, features, config, folder=out, device=resolve_device(device), progress=progress)
     if parameter_hash(frozen.model) != before:
         raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
@@ -214,10 +217,20 @@ def cached_features(
     *,
     progress: Progress | None = None,
 ) -> FeatureCache:
-    """Open the features of these images below `root`, or compute and keep them."""
+    """Open the features of these images below `root`, or compute and keep them.
+
+    Raises
+    ------
+    RunFolderError
+        When those that were there are damaged, or the images are no longer those that they were computed from.
+    """
     folder = root / cache_name(cache_fingerprint(dataset, ids, backbone, views=views))
     shown = None if progress is None else lambda done, total, note: progress(done, total, "features")
-    return build_cache(dataset, ids, backbone, folder, views=views, progress=shown)
+    found = (folder / "manifest.json").is_file()
+    cache = build_cache(dataset, ids, backbone, folder, views=views, progress=shown)
+    if found:
+        cache.verify(None if dataset.spec.kind == "demo" else dataset)  # demo scenes are code: no file can change
+    return cache
 
 
 def _probe(

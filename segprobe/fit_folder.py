@@ -17,7 +17,7 @@ SETTINGS = "fit.json"
 SCHEMA = 1
 
 
-def begin_fit(out: Path, settings: Mapping[str, Any], *, overwrite: bool) -> bool:
+def begin_fit(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False) -> bool:
     """Make the folder ready; returns True when the same fit is complete there.
 
     Raises

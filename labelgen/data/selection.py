@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from labelgen.data.dataset import DataSpec
-from labelgen.errors import ConfigError, DataError
+from labelgen.errors import ConfigError, DataError, SplitError
 
 __all__ = ["choose_split", "read_lines", "select_ids"]
 
@@ -29,8 +29,10 @@ def choose_split(wanted: str, splits: Sequence[str], *, root: Path | str) -> str
 
     Raises
     ------
+    SplitError
+        When the wanted one does not exist; it lists the splits.
     DataError
-        When it does not exist, or nothing was wanted and there are several without train; it lists the splits.
+        When nothing was wanted and there are several without train.
 
     Examples
     --------
@@ -40,7 +42,10 @@ def choose_split(wanted: str, splits: Sequence[str], *, root: Path | str) -> str
     listed = ", ".join(sorted(splits)) or "none"
     if wanted:
         if wanted not in splits:
-            raise DataError(f"split {wanted!r} does not exist in {root}", hint=f"splits there: {listed}")
+            raise SplitError(
+                f"split {wanted!r} does not exist in {root}",
+                hint=f"splits there: {listed}" if splits else "it has no splits: leave --split out",
+            )
         return wanted
     if "train" in splits:
         return "train"

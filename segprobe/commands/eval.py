@@ -18,7 +18,7 @@ def evaluate(
     /,
     *,
     data: str = "",
-    split: str = "val",
+    split: str = "",
     ids: str = "",
     limit: int = 0,
     reference: str = "",
@@ -37,7 +37,7 @@ def evaluate(
     data
         Data set with truth. Default: the one that the probe was trained on.
     split
-        Part of the data set.
+        Part of the data set. Default: val, or all images where the data have no such split.
     ids
         File with one image id a line; only these.
     limit

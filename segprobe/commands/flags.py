@@ -1,5 +1,6 @@
 """Flags that several commands of segprobe share, and the choice of what was not typed."""
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -7,10 +8,12 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from labelgen.data.dataset import Dataset, DataSpec
-from labelgen.errors import ConfigError
+from labelgen.errors import ConfigError, SplitError
 from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
 
 __all__ = ["BackboneFlags", "JsonFlag", "evaluation_data"]
+
+log = logging.getLogger(__name__)
 
 JsonFlag = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document on stdout.")]
 
@@ -104,13 +107,34 @@ def parse_layers(text: str) -> tuple[int, ...]:
 
 
 def evaluation_data(data: str, split: str, trained_on: DataSpec | None, *, limit: int = 0, ids: str = "") -> Dataset:
-    """The data of `eval` and `predict`: those that were typed, else the probe's own in another split.
+    """The data of `eval` and `predict`: those that were typed, else the probe's own; the val split where there is one.
 
     Raises
     ------
     ConfigError
         When nothing was typed and the probe does not know its data.
+    SplitError
+        When a split was typed that does not exist.
     """
+    if split:
+        return _open_part(data, split, trained_on, limit=limit, ids=ids)
+    try:
+        return _open_part(data, "val", trained_on, limit=limit, ids=ids)
+    except SplitError:
+        dataset = _open_part(data, "", trained_on, limit=limit, ids=ids)
+    spec = dataset.spec
+    part = f"its split {spec.split}" if spec.split else "all of its images"
+    seen = trained_on is not None and (trained_on.kind, trained_on.root, trained_on.split) == (
+        spec.kind,
+        spec.root,
+        spec.split,
+    )
+    note = ", on which this probe was trained" if seen else ""
+    log.warning("%s has no val split: using %s (%d)%s", spec.root, part, len(dataset.ids), note)
+    return dataset
+
+
+def _open_part(data: str, split: str, trained_on: DataSpec | None, *, limit: int, ids: str) -> Dataset:
     from dataclasses import replace
 
     from labelgen.data.open import open_data, reopen
@@ -121,4 +145,4 @@ def evaluation_data(data: str, split: str, trained_on: DataSpec | None, *, limit
     if trained_on is None:
         raise ConfigError("the probe does not say which data it was trained on", hint="name the data: --data DATA")
     file = str(Path(ids).resolve()) if ids else ""
-    return reopen(replace(trained_on, split=split or trained_on.split, ids_file=file, limit=limit))
+    return reopen(replace(trained_on, split=split, ids_file=file, limit=limit))

@@ -62,7 +62,7 @@ def predict(
     data: str = "",
     /,
     *,
-    split: str = "val",
+    split: str = "",
     ids: str = "",
     limit: int = 0,
     out: str = "runs/predict",
@@ -86,7 +86,7 @@ def predict(
     data
         Images to label. Default: the data that the probe was trained on.
     split
-        Part of the data set.
+        Part of the data set. Default: val, or all images where the data have no such split.
     ids
         File with one image id a line; only these.
     limit

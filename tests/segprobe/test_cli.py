@@ -179,3 +179,71 @@ def test_a_run_of_other_classes_is_refused(folder, vit, capsys):
     code, _, err = run(capsys, "fit", "runs/point", "--data", "demo", *vit)
     assert code == 1
     assert "labels and data must have the same classes, got 'voc20' (20)" in two_lines(err)
+
+
+@pytest.fixture
+def own(folder, vit, capsys):
+    """Images and masks without splits, and a probe fitted on them."""
+    from PIL import Image
+
+    (folder / "mydata" / "images").mkdir(parents=True)
+    (folder / "mydata" / "classes.txt").write_text("background\nsquare\n", encoding="utf-8")
+    rng = np.random.default_rng(0)
+    for name in ("one", "two"):
+        mask = np.zeros((40, 48), np.uint8)
+        mask[8:24, 8:24] = 1
+        write_mask(folder / "mydata" / "masks" / f"{name}.png", mask)
+        image = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
+        Image.fromarray(image).save(folder / "mydata" / "images" / f"{name}.png")
+    code, _, err = run(capsys, "fit", "truth", "--data", "mydata", *vit, "--steps", "2")
+    assert code == 0, err
+    return folder / "mydata"
+
+
+@pytest.mark.slow
+def test_data_without_splits_are_used_whole_and_that_is_said(own, capsys, caplog):
+    code, out, _ = run(capsys, "eval", "--json")
+    assert (code, json.loads(out)["num_images"]) == (0, 2)
+    assert "has no val split: using all of its images (2), on which this probe was trained" in caplog.text
+    code, out, _ = run(capsys, "predict", "probes/truth", "mydata", "--json")
+    assert (code, json.loads(out)["done"]) == (0, 2)
+    code, _, err = run(capsys, "eval", "--split", "val")
+    assert code == 1
+    assert "split 'val' does not exist" in two_lines(err)
+    (own / "val.txt").write_text("two\n", encoding="utf-8")
+    caplog.clear()
+    code, out, _ = run(capsys, "eval", "--json")
+    assert (code, json.loads(out)["num_images"]) == (0, 1)
+    assert "no val split" not in caplog.text
+
+
+@pytest.mark.slow
+def test_an_overwrite_that_fails_loses_nothing(own, vit, capsys):
+    from PIL import Image
+
+    probe = own.parent / "probes" / "truth"
+    before = {path.name: path.read_bytes() for path in probe.iterdir()}
+    refit = ["fit", "truth", "--data", "mydata", *vit, "--steps", "3", "--overwrite"]
+    Image.new("RGB", (20, 20)).save(own / "images" / "one.png")
+    code, _, err = run(capsys, *refit)
+    assert code == 1
+    assert "the image one is no longer" in two_lines(err)
+    code, _, err = run(capsys, *refit, "--cache", "other")
+    assert code == 1
+    assert "labels must have the size (20, 20) of the image, got (40, 48) in one" in two_lines(err)
+    (own / "images" / "one.png").unlink()
+    code, _, err = run(capsys, *refit, "--cache", "third")
+    assert code == 1
+    assert "'one'" in two_lines(err)
+    assert {path.name: path.read_bytes() for path in probe.iterdir()} == before
+
+
+@pytest.mark.slow
+def test_damaged_features_are_not_trained_on(own, vit, capsys):
+    (matrix,) = (own.parent / "cache").glob("*/shard-00000.bin")
+    content = bytearray(matrix.read_bytes())
+    content[100] ^= 1
+    matrix.write_bytes(content)
+    code, _, err = run(capsys, "fit", "truth", "--data", "mydata", *vit, "--steps", "3", "--out", "probes/new")
+    assert code == 1
+    assert "shard-00000.bin" in two_lines(err)
