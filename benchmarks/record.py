@@ -49,7 +49,9 @@ def version_of(package: str) -> str | None:
 def commit() -> str:
     """Short hash of the code that was measured, with a plus when the tree had changes."""
     try:
-        run = lambda *args: subprocess.run(["git", *args], capture_output=True, text=True, check=True).stdout.strip()  # noqa: E731
+        run = lambda *args: subprocess.run(
+            ["git", *args], cwd=RESULTS.parent, capture_output=True, text=True, check=True
+        ).stdout.strip()  # noqa: E731
         return run("rev-parse", "--short", "HEAD") + ("+" if run("status", "--porcelain", "-uno") else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"

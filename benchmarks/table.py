@@ -18,6 +18,11 @@ def markdown(header: list[str], rows: list[list[str]]) -> str:
     return "\n".join("| " + " | ".join(cells) + " |" for cells in (header, rule, *rows))
 
 
+def percent(share: float) -> str:
+    """Three digits that mean something, also for a few clicks in a large image."""
+    return f"{100 * share:.3g} %"
+
+
 def load(name: str) -> dict:
     """Read one result file."""
     return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
@@ -36,7 +41,7 @@ def demo() -> str:
     rows = [
         [
             row["supervision"],
-            f"{row['coverage']:.2%}",
+            percent(row["coverage"]),
             f"{row['label_miou']:.3f}",
             f"{row['probe_miou']:.3f}",
             f"{row['retention']:.2f}",
@@ -63,7 +68,7 @@ def probe_voc_animals() -> str:
     rows = [
         [
             row["labels"],
-            f"{row['coverage']:.2%}",
+            percent(row["coverage"]),
             f"{row['miou_labelled']:.3f}",
             f"{row['miou']:.3f} ± {row['spread']:.3f}",
             f"{row['retention']:.2f}",

@@ -52,8 +52,9 @@ def token_panels(
 ) -> list[Panels]:
     """Draw the tokens of some images.
 
-    Tokens are centred and scaled to length 1 before clustering, so that likeness is the cosine that these models are
-    trained with. A pixel takes the cluster whose bilinearly interpolated similarity is the greatest there.
+    Before clustering, tokens are centred image by image, since what all tokens of an image share (the kind of scene)
+    would else decide the clusters, and scaled to length 1, so that likeness is the cosine that these models are trained
+    with. A pixel takes the cluster whose bilinearly interpolated similarity is the greatest there.
 
     Parameters
     ----------
@@ -68,9 +69,9 @@ def token_panels(
     if not 2 <= k <= len(PALETTE):
         raise ConfigError(f"k must lie in 2 to {len(PALETTE)} clusters, got {k}")
     grids, geometries = zip(*(_tokens_of(image, backbone) for image in images), strict=True)
-    rows = np.concatenate([grid.reshape(-1, grid.shape[-1]) for grid in grids])
-    centre = rows.mean(axis=0)
-    directions = _unit(rows - centre)
+    by_image = [grid.reshape(-1, grid.shape[-1]) for grid in grids]
+    rows = np.concatenate(by_image)
+    directions = _unit(np.concatenate([tokens - tokens.mean(axis=0) for tokens in by_image]))
     centroids = kmeans(directions, k, rng=rng)
     colours = principal_colours(rows)
     panels, start = [], 0
