@@ -49,9 +49,12 @@ def version_of(package: str) -> str | None:
 def commit() -> str:
     """Short hash of the code that was measured, with a plus when the tree had changes."""
     try:
-        run = lambda *args: subprocess.run(
-            ["git", *args], cwd=RESULTS.parent, capture_output=True, text=True, check=True
-        ).stdout.strip()  # noqa: E731
-        return run("rev-parse", "--short", "HEAD") + ("+" if run("status", "--porcelain", "-uno") else "")
+        changed = _git("status", "--porcelain", "-uno")
+        return _git("rev-parse", "--short", "HEAD") + ("+" if changed else "")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+
+
+def _git(*words: str) -> str:
+    run = subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True, check=True)
+    return run.stdout.strip()
