@@ -40,7 +40,7 @@ class Data:
         self.tags_source = "truth"
 
     def load(self, sample_id, fields):
-        raise NotImplementedError
+        raise AssertionError("these tests write and read runs; nothing looks at the images")
 
     image = truth = load
 
