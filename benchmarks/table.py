@@ -114,7 +114,10 @@ def speed() -> str:
                     f"{row['times_faster']:.0f}x, mIoU {row['miou_difference']:+.3f}",
                 ]
             )
-    return markdown(["work", "ours", "peer", "ratio"], rows) + "\n\n" + source(load("quality_speed"))
+    results = [load(name) for name in ("scribble_speed", "quality_speed", "fit_speed")]
+    commits = ", ".join(result["commit"] for result in results)
+    origin = f"*{results[0]['machine']}; 1 seed each; commits (scribbles, quality, fit): {commits}.*"
+    return markdown(["work", "ours", "peer", "ratio"], rows) + "\n\n" + origin
 
 
 def code_map() -> str:
