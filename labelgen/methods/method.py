@@ -1,13 +1,34 @@
 """What a labelling method is: a config class, a builder, and the supervision it may see."""
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
+from labelgen.data.dataset import Dataset
 from labelgen.data.sample import Generate
 from labelgen.vocab import Vocabulary
 
-__all__ = ["Method"]
+__all__ = ["Method", "Prepared"]
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """What a method settled before the first image: the same in every worker process, and kept in run.json.
+
+    Parameters
+    ----------
+    config
+        The settings with everything resolved that was left open (the model that suits the data, thresholds found by
+        calibration); an instance of `Method.config`.
+    models
+        Name of each network to facts about it, its `sha256` among them.
+    facts
+        What else moves the result, as JSON values: prompts, templates, the logit scale as loaded.
+    """
+
+    config: Any
+    models: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -28,6 +49,12 @@ class Method:
         For methods whose supervision depends on their settings; overrides `needs`.
     reads_image_for
         For methods that look at the image only with some settings; overrides `reads_image`.
+    prepare
+        `prepare(config, vocabulary, dataset)` settles what is to be settled once for the whole data set; `make` then
+        gets the config that it returns. The data set may be None, for a picture on its own.
+    vocabulary_for
+        For methods that name classes by words: `vocabulary_for(config, vocabulary)` gives the vocabulary of the
+        labels, which need not be that of the data.
     """
 
     config: type
@@ -36,6 +63,8 @@ class Method:
     reads_image: bool = True
     needs_for: Callable[[Any], frozenset[str]] | None = None
     reads_image_for: Callable[[Any], bool] | None = None
+    prepare: Callable[[Any, Vocabulary, Dataset | None], Prepared] | None = None
+    vocabulary_for: Callable[[Any, Vocabulary], Vocabulary] | None = None
 
     def supervision(self, config: Any) -> frozenset[str]:
         """The supervision that the method sees with these settings."""
@@ -44,3 +73,11 @@ class Method:
     def wants_image(self, config: Any) -> bool:
         """Whether images must be decoded with these settings."""
         return self.reads_image if self.reads_image_for is None else self.reads_image_for(config)
+
+    def label_vocabulary(self, config: Any, vocabulary: Vocabulary) -> Vocabulary:
+        """The vocabulary of the labels, where `vocabulary` is what the data or `--vocab` say."""
+        return vocabulary if self.vocabulary_for is None else self.vocabulary_for(config, vocabulary)
+
+    def settle(self, config: Any, vocabulary: Vocabulary, dataset: Dataset | None) -> Prepared:
+        """What `prepare` settles; the config as it is where there is nothing to settle."""
+        return Prepared(config) if self.prepare is None else self.prepare(config, vocabulary, dataset)
