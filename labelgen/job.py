@@ -4,18 +4,19 @@ import dataclasses
 import functools
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from labelgen.data.dataset import Dataset
 from labelgen.data.sample import SUPERVISION, Generate
 from labelgen.errors import ConfigError
 from labelgen.vocab import Vocabulary
 
-__all__ = ["Job", "RunOptions", "RunReport", "config_to_json", "method_job", "rng_for"]
+__all__ = ["Job", "RunOptions", "RunReport", "config_to_json", "method_job", "refined_job", "rng_for"]
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,9 @@ class Job:
     vocabulary
         The classes of the labels.
     models
-        Id of each network to sha256 of its weights, for run.json.
+        Name of each network to facts about it, its sha256 among them, for run.json.
+    facts
+        What else the method settled before the first image, as JSON values, for run.json.
     """
 
     method: str
@@ -47,6 +50,7 @@ class Job:
     reads_image: bool
     vocabulary: Vocabulary
     models: Mapping[str, Any] = field(default_factory=dict)
+    facts: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         unknown = sorted(self.needs - SUPERVISION)
@@ -160,24 +164,71 @@ def _plain(value: Any) -> str:
     raise TypeError(f"settings must be plain JSON values, got {type(value).__name__}")
 
 
-def method_job(name: str, config: Any, vocabulary: Vocabulary) -> Job:
+def method_job(
+    name: str,
+    config: Any,
+    vocabulary: Vocabulary,
+    *,
+    dataset: Dataset | None = None,
+    refine: Sequence[str] = (),
+) -> Job:
     """The job of one row of `METHODS` with these settings.
+
+    Parameters
+    ----------
+    vocabulary
+        What the data or the user say the classes are; a method that names classes by words may label in its own.
+    dataset
+        What will be labelled, for methods that settle something by it: the model that suits it, a threshold.
+    refine
+        Refiners to apply to each mask in this order, each as typed after `--refine` (see `labelgen.refine`).
 
     Raises
     ------
     ConfigError
-        When there is no such method; the hint lists them.
+        When there is no such method or refiner; the hint lists them.
     """
     from labelgen.methods import METHODS
 
     if name not in METHODS:
         raise ConfigError(f"unknown method {name!r}", hint=f"methods: {', '.join(METHODS)}")
     method = METHODS[name]
-    return Job(
+    vocabulary = method.label_vocabulary(config, vocabulary)
+    prepared = method.settle(config, vocabulary, dataset)
+    job = Job(
         method=name,
-        config=config_to_json(config),
-        make=functools.partial(method.make, config, vocabulary),
-        needs=frozenset(method.supervision(config)),
-        reads_image=method.wants_image(config),
+        config=config_to_json(prepared.config),
+        make=functools.partial(method.make, prepared.config, vocabulary),
+        needs=frozenset(method.supervision(prepared.config)),
+        reads_image=method.wants_image(prepared.config),
         vocabulary=vocabulary,
+        models=prepared.models,
+        facts=prepared.facts,
     )
+    return refined_job(job, refine) if refine else job
+
+
+def refined_job(job: Job, refine: Sequence[str]) -> Job:
+    """The same job with every mask repaired by these refiners, one after the other.
+
+    Raises
+    ------
+    ConfigError
+        When there is no such refiner or it has no such setting.
+    """
+    from labelgen.refine import models_of, parse_refiners
+
+    refiners = parse_refiners(*refine)
+    return dataclasses.replace(
+        job,
+        make=functools.partial(_make_refined, job.make, tuple(refine)),
+        reads_image=True,
+        models={**job.models, **models_of(refiners)},
+        facts={**job.facts, "refine": [{"refiner": r.name, **config_to_json(r.config)} for r in refiners]},
+    )
+
+
+def _make_refined(make: Callable[[], Generate], refine: tuple[str, ...]) -> Generate:
+    from labelgen.refine import make_refiner, parse_refiners, refined
+
+    return refined(make(), [make_refiner(refiner) for refiner in parse_refiners(*refine)])

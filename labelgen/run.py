@@ -5,6 +5,7 @@ byte depends on order, workers, shards or interruptions (see `labelgen.store`).
 """
 
 import logging
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,15 @@ def _header(dataset: Dataset, job: Job, options: RunOptions) -> dict[str, Any]:
         min_score=options.min_score,
         save_scores=options.save_scores,
         models=job.models,
+        facts=job.facts,
+        threads=threads_per_worker(options.workers) if job.models else 0,
     )
+
+
+def threads_per_worker(workers: int) -> int:
+    """Threads that a network computes with in each process; the last bits of its results depend on them."""
+    torch = sys.modules.get("torch")
+    return 1 if workers > 1 or torch is None else int(torch.get_num_threads())
 
 
 def _ids_of_shard(dataset: Dataset, options: RunOptions) -> tuple[str, ...]:

@@ -96,6 +96,9 @@ class CommonFlags(DataFlags):
         Stop at the first image that cannot be labelled.
     save_scores
         Keep the scores beside the labels.
+    refine
+        Repair each mask: affinity:BACKBONE, regions:slic, regions:felzenszwalb or regions:DIR, with options as
+        NAME:ARGUMENT,key=value; several are applied in their order.
     dry_run
         Say what would be done and write nothing.
     as_json
@@ -109,6 +112,7 @@ class CommonFlags(DataFlags):
     overwrite: Switch = False
     strict: Switch = False
     save_scores: Switch = False
+    refine: tuple[str, ...] = ()
     dry_run: Switch = False
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
 

@@ -4,6 +4,7 @@ import dataclasses
 import inspect
 import typing
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
 
@@ -13,6 +14,7 @@ from labelgen.commands.common import (
     EXIT_DONE,
     EXIT_SOME_FAILED,
     CommonFlags,
+    DataFlags,
     data_path,
     open_dataset_from,
     print_json,
@@ -20,8 +22,10 @@ from labelgen.commands.common import (
     say_error,
 )
 from labelgen.data.dataset import Dataset
+from labelgen.errors import VocabularyError
 from labelgen.methods.method import Method
 from labelgen.run import Job, RunOptions, RunReport, method_job, plan_job, run_job
+from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
 
 __all__ = ["Afterwards", "label_data", "method_command"]
 
@@ -105,9 +109,11 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     """Label a data set with one method, print what came out, and return the exit code."""
     if then:
         then.check()
+    from labelgen.methods import METHODS
+
     options = flags.run_options()
-    dataset = open_dataset_from(flags, data)
-    job = method_job(name, config, dataset.vocabulary)
+    dataset, vocabulary = open_for(METHODS[name], config, data, flags)
+    job = method_job(name, config, vocabulary, dataset=dataset, refine=flags.refine)
     out = Path(flags.out or f"runs/{name}")
     if flags.dry_run:
         _print_plan(dataset, job, out, options, as_json=flags.as_json)
@@ -121,6 +127,37 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     if report.first_failure is not None:
         _say_failures(report, report.first_failure)
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+
+
+def open_for(method: Method, config: Any, data: str, flags: DataFlags) -> tuple[Dataset, Vocabulary]:
+    """Open the data, and the vocabulary of the labels, which is that of the data for all but the methods with words.
+
+    A method that names classes by words and sees no truth can label any data in any vocabulary, so `--vocab` then says
+    what to look for and not what the files hold; the data keep their own classes, where they have any.
+    """
+    free = method.vocabulary_for is not None and not method.supervision(config) & {"truth", "tags"}
+    if not free:
+        dataset = open_dataset_from(flags, data)
+        return dataset, dataset.vocabulary
+    wanted = label_vocabulary(method, config, flags.vocab)
+    try:
+        dataset = open_dataset_from(replace(flags, vocab=""), data)
+    except VocabularyError:
+        if wanted is None:
+            raise
+        named = flags.vocab or f"classes:{getattr(config, 'classes', '')}"
+        return open_dataset_from(replace(flags, vocab=named), data), wanted
+    if flags.vocab in vocabulary_names() and wanted and set(wanted.classes) <= set(dataset.vocabulary.classes):
+        dataset = open_dataset_from(flags, data)  # a variant, such as voc20 or voc-ovss, reads the same files
+    return dataset, wanted or dataset.vocabulary
+
+
+def label_vocabulary(method: Method, config: Any, name: str) -> Vocabulary | None:
+    """What is to be looked for, when the command line says it; None leaves it to the data."""
+    nothing = Vocabulary("nothing", ("nothing",))
+    given = load_vocabulary(name) if name else nothing
+    wanted = method.label_vocabulary(config, given)
+    return None if wanted is nothing else wanted
 
 
 def _say_failures(report: RunReport, first: Mapping[str, Any]) -> None:

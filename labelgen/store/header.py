@@ -16,7 +16,7 @@ from labelgen.vocab import Vocabulary
 FORMAT = "labelgen-run"
 SCHEMA = 1
 STATES = ("running", "complete")
-PROGRESS_KEYS = ("state", "counts")  # the rest are settings
+PROGRESS_KEYS = ("state", "counts", "threads")  # the rest are settings
 PACKAGES = ("numpy", "pillow", "scipy", "opencv-python", "opencv-python-headless", "numba", "scikit-image")
 MODEL_PACKAGES = ("torch", "torchvision", "timm", "open_clip_torch")
 FIELDS: dict[str, type | tuple[type, ...]] = {
@@ -34,6 +34,7 @@ FIELDS: dict[str, type | tuple[type, ...]] = {
     "models": dict,
     "versions": dict,
 }
+OPTIONAL_FIELDS = ("counts", "facts", "threads")
 SHOWN_DIFFERENCES = 6
 SHOWN_CHARACTERS = 60
 
@@ -49,8 +50,18 @@ def make_header(
     min_score: float = 0.0,
     save_scores: bool = False,
     models: Mapping[str, Any] | None = None,
+    facts: Mapping[str, Any] | None = None,
+    threads: int = 0,
 ) -> dict[str, Any]:
-    """The content of run.json for a run that has not begun; every value plain JSON."""
+    """The content of run.json for a run that has not begun; every value plain JSON.
+
+    Parameters
+    ----------
+    facts
+        What the method settled before the first image: prompts, thresholds found by calibration.
+    threads
+        Per process, where a network is run; 0 where they have no say.
+    """
     ids = "\n".join(dataset.ids).encode()
     data = {
         **dataset.spec.to_json(),
@@ -58,7 +69,7 @@ def make_header(
         "images": len(dataset.ids),
         "ids_sha256": hashlib.sha256(ids).hexdigest(),
     }
-    header = {
+    header: dict[str, Any] = {
         "format": FORMAT,
         "schema": SCHEMA,
         "state": "running",
@@ -73,6 +84,8 @@ def make_header(
         "models": dict(models or {}),
         "versions": versions(PACKAGES + (MODEL_PACKAGES if models else ())),
     }
+    header |= {"facts": dict(facts)} if facts else {}
+    header |= {"threads": threads} if threads else {}
     return json.loads(json.dumps(header, allow_nan=False))  # tuples become lists, as they will be read back
 
 
@@ -130,7 +143,7 @@ def check_header(header: Any, *, where: str) -> None:
         value = header.get(name)
         if not isinstance(value, kind) or (isinstance(value, bool) and kind is not bool):
             raise RunFolderError(f"run.json is malformed: {name} is {value!r} in {where}")
-    foreign = sorted(set(header) - set(FIELDS) - {"counts"})
+    foreign = sorted(set(header) - set(FIELDS) - set(OPTIONAL_FIELDS))
     if foreign or header["state"] not in STATES or (header["state"] == "complete") != ("counts" in header):
         what = f"unknown field {foreign[0]!r}" if foreign else f"state is {header['state']!r}"
         raise RunFolderError(f"run.json is malformed: {what} in {where}")
