@@ -12,6 +12,7 @@ from labelgen.data.readers.cityscapes import is_cityscapes, open_cityscapes
 from labelgen.data.readers.coco import is_coco, open_coco
 from labelgen.data.readers.demo import open_demo
 from labelgen.data.readers.folder import is_folder, open_folder
+from labelgen.data.readers.images import is_images, open_images
 from labelgen.data.readers.voc import is_voc, open_voc
 from labelgen.errors import DataError
 
@@ -45,6 +46,7 @@ LAYOUTS: dict[str, Layout] = {
     "coco": Layout(open_coco, is_coco, "annotations/panoptic_*.json or instances_*.json, stuffthingmaps/, or a .json"),
     "camvid": Layout(open_camvid, is_camvid, "trainannot/ or valannot/"),
     "folder": Layout(open_folder, is_folder, "images/ or masks/, or img_dir/ or ann_dir/"),
+    "images": Layout(open_images, is_images, "pictures directly in it"),
 }
 """In this order a path is tried."""
 

@@ -12,7 +12,7 @@ from labelgen.data.tags import open_tags
 from labelgen.errors import DataError, VocabularyError
 from labelgen.vocab import Vocabulary, load_vocabulary
 
-__all__ = ["is_folder", "open_folder"]
+__all__ = ["folder_vocabulary", "is_folder", "open_folder"]
 
 PAIRS = (("images", "masks"), ("img_dir", "ann_dir"))
 USUAL_SPLITS = ("train", "val", "test", "training", "validation", "trainval")
@@ -35,7 +35,7 @@ def open_folder(spec: DataSpec) -> DiskDataset:
     without either, all files are one nameless split.
     """
     root = Path(spec.root)
-    vocabulary, raw_ids = _vocabulary(root, spec.vocabulary)
+    vocabulary, raw_ids = folder_vocabulary(root, spec.vocabulary)
     images, masks = next((p for p in PAIRS if any((root / name).is_dir() for name in p)), PAIRS[0])
     splits = _splits(root, images, masks)
     split = choose_split(spec.split, splits, root=root) if splits or spec.split else ""
@@ -71,7 +71,14 @@ def _check_pairs(images: dict[str, str], masks: dict[str, str], root: Path) -> N
         )
 
 
-def _vocabulary(root: Path, name: str) -> tuple[Vocabulary, RawIds]:
+def folder_vocabulary(root: Path, name: str) -> tuple[Vocabulary, RawIds]:
+    """The classes of a folder: those named on the command line, or in `vocabulary.toml` or `classes.txt` in it.
+
+    Raises
+    ------
+    VocabularyError
+        When nothing names them.
+    """
     if name:
         vocabulary = load_vocabulary(name)
         return vocabulary, raw_ids_of(vocabulary, own_ids=name.endswith(".toml"))
@@ -84,8 +91,9 @@ def _vocabulary(root: Path, name: str) -> tuple[Vocabulary, RawIds]:
         vocabulary = Vocabulary(root.name or "folder", classes, background=background)
         return vocabulary, raw_ids_of(vocabulary)
     raise VocabularyError(
-        f"the classes of a folder of masks must be named, and {root} does not say them",
-        hint=f"give --vocab NAME or FILE.toml, or put {CLASSES_FILE} (one name a line, line 1 is id 0) into the folder",
+        f"the classes of a folder must be named, and {root} does not say them",
+        hint=f"give --vocab NAME or FILE.toml, or put {CLASSES_FILE} (one name a line, line 1 is id 0) there; "
+        "methods that know classes by words take --classes 'cat, dog'",
     )
 
 
