@@ -12,6 +12,7 @@ from rich.console import Console
 
 from labelgen.cli import app
 from labelgen.commands.common import CommonFlags
+from labelgen.data.open import open_data
 from labelgen.data.sample import SUPERVISION, Sample
 from labelgen.errors import DataError
 from labelgen.masks import harden
@@ -20,6 +21,9 @@ from labelgen.run import config_to_json, method_job, rng_for
 from labelgen.vocab import load_vocabulary
 
 PARSE = {"exit_on_error": False, "print_error": False}
+
+CONFIGS = {}
+"""Settings of methods that do not run with their defaults alone: `f(folder) -> config`, by name of the method."""
 
 
 @pytest.fixture(scope="module")
@@ -44,6 +48,20 @@ def name(request):
     return request.param
 
 
+@pytest.fixture(scope="module")
+def job_of(samples, tmp_path_factory):
+    """The job of a method as its command makes it on the demo data; made once per method, since weights are hashed."""
+    jobs = {}
+
+    def job_of(name):
+        if name not in jobs:
+            made = CONFIGS.get(name, lambda folder: METHODS[name].config())(tmp_path_factory.mktemp(name))
+            jobs[name] = method_job(name, made, samples[0], dataset=open_data("demo", limit=2))
+        return jobs[name]
+
+    return job_of
+
+
 def masks_of(job, samples, *, seed=0):
     generate = job.make()
     return {sample.id: generate(sample.only(job.needs), rng_for(seed, sample.id)) for sample in samples}
@@ -53,9 +71,9 @@ def same(one, two):
     return one.class_ids == two.class_ids and one.scores.tobytes() == two.scores.tobytes()
 
 
-def test_masks_have_the_right_form(name, samples):
+def test_masks_have_the_right_form(name, samples, job_of):
     vocabulary, scenes = samples
-    job = method_job(name, METHODS[name].config(), vocabulary)
+    job = job_of(name)
     for scene, mask in zip(scenes, masks_of(job, scenes).values(), strict=True):
         assert mask.size == scene.size and mask.scores.dtype == np.float32
         assert all(0 <= class_id < vocabulary.num_classes for class_id in mask.class_ids)
@@ -63,9 +81,9 @@ def test_masks_have_the_right_form(name, samples):
         json.dumps(dict(mask.details), default=lambda value: value.item())
 
 
-def test_masks_depend_on_seed_and_image_alone(name, samples):
-    vocabulary, scenes = samples
-    job = method_job(name, METHODS[name].config(), vocabulary)
+def test_masks_depend_on_seed_and_image_alone(name, samples, job_of):
+    _, scenes = samples
+    job = job_of(name)
     first, backward = masks_of(job, scenes), masks_of(job, scenes[::-1])
     copied = masks_of(pickle.loads(pickle.dumps(job)), scenes)  # as a worker process gets it
     for sample_id in first:
@@ -73,18 +91,18 @@ def test_masks_depend_on_seed_and_image_alone(name, samples):
         assert same(first[sample_id], copied[sample_id])
 
 
-def test_a_method_declares_what_it_needs(name, samples):
-    vocabulary, scenes = samples
-    job = method_job(name, METHODS[name].config(), vocabulary)
+def test_a_method_declares_what_it_needs(name, samples, job_of):
+    _, scenes = samples
+    job = job_of(name)
     assert job.needs <= SUPERVISION
     if job.needs:
         with pytest.raises(DataError):
             job.make()(scenes[0].only(frozenset()), rng_for(0, "a"))
 
 
-def test_a_method_that_reads_no_image_works_without(name, samples):
-    vocabulary, scenes = samples
-    job = method_job(name, METHODS[name].config(), vocabulary)
+def test_a_method_that_reads_no_image_works_without(name, samples, job_of):
+    _, scenes = samples
+    job = job_of(name)
     if job.reads_image:
         pytest.skip("reads images")
     blind = [dataclasses.replace(scene, image=None) for scene in scenes]
