@@ -4,7 +4,7 @@ import hashlib
 import json
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields, replace
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,9 @@ class Vocabulary:
     background
         Id of the background class, or None when every pixel belongs to a named class.
     prompts
-        For text models: words to use for a class instead of its name, by class name.
+        For text models: words to use for a class instead of its name, by class name. Not for the background.
+    background_words
+        For text models: words for what lies in the background (sky, wall, ...).
     aliases
         Other spellings of a class name that files use (`plane` -> `aeroplane`), alias to class name.
     palette
@@ -39,6 +41,8 @@ class Vocabulary:
         Id of each class in the data set's own files, where it differs from the index; empty when equal.
     void_ids
         Ids in the data set's own files that mean void, besides `ignore`.
+    base
+        The built-in vocabulary that this one says in other words: same classes, same ids, same files.
 
     Raises
     ------
@@ -60,6 +64,8 @@ class Vocabulary:
     palette: tuple[Colour, ...] = ()
     raw_ids: tuple[int, ...] = ()
     void_ids: tuple[int, ...] = ()
+    background_words: tuple[str, ...] = ()
+    base: str = ""
 
     def __post_init__(self) -> None:
         if not self.classes:
@@ -74,6 +80,7 @@ class Vocabulary:
         unknown = sorted((set(self.prompts) | set(self.aliases.values())) - set(self.classes))
         if unknown:
             raise VocabularyError(f"prompts and aliases must name known classes, got {unknown[0]!r} in {self.name!r}")
+        self._check_words()
         if self.palette and len(self.palette) != len(self.classes):
             raise VocabularyError(f"palette must hold {len(self.classes)} colours, got {len(self.palette)}")
         if self.raw_ids and len(set(self.raw_ids)) != len(self.classes):
@@ -83,6 +90,22 @@ class Vocabulary:
         twice = sorted(set(self.void_ids) & set(self.raw_ids or range(len(self.classes))))
         if twice:
             raise VocabularyError(f"an id cannot be both a class and void, got {twice[0]} in {self.name!r}")
+
+    def _check_words(self) -> None:
+        if self.background is not None and self.classes[self.background] in self.prompts:
+            raise VocabularyError(
+                f"the background has no prompts, got some in {self.name!r}", hint="put them into background_words"
+            )
+        for name, words in (*self.prompts.items(), ("the background", self.background_words)):
+            if any(word != word.strip() or not word for word in words) or (name in self.prompts and not words):
+                raise VocabularyError(f"prompts must be words without space around them, got {words} for {name!r}")
+            if len(set(words)) != len(words):
+                raise VocabularyError(f"a prompt must be given once, got {words} for {name!r} in {self.name!r}")
+
+    @property
+    def base_name(self) -> str:
+        """Name of the vocabulary whose ids and files these are: of the base, else its own."""
+        return self.base or self.name
 
     @property
     def num_classes(self) -> int:
@@ -129,8 +152,9 @@ class Vocabulary:
         }
 
     def digest(self) -> str:
-        """Sha256 over names, background, prompts: equal vocabularies give equal text and ids."""
-        content = [self.classes, self.background, {k: list(v) for k, v in sorted(self.prompts.items())}]
+        """Sha256 over names, background and all words: equal vocabularies give equal text and ids."""
+        prompts = {name: list(words) for name, words in sorted(self.prompts.items())}
+        content = [self.classes, self.background, prompts, list(self.background_words)]
         return hashlib.sha256(json.dumps(content, ensure_ascii=False).encode()).hexdigest()
 
 
@@ -162,51 +186,94 @@ def vocabulary_names() -> tuple[str, ...]:
 
 
 def load_vocabulary(name: str) -> Vocabulary:
-    """Load a built-in vocabulary by name, or one from a TOML file by path.
+    """Load a built-in vocabulary by name, one from a file, or one that is written out.
+
+    Parameters
+    ----------
+    name
+        A name out of `vocabulary_names`; a `.toml` file (see `parse_vocabulary`); a `.txt` file of one class a line
+        (see `labelgen.prompts.parse_word_list`); or `classes:` and a list (see `labelgen.prompts.parse_classes`).
 
     Raises
     ------
     VocabularyError
         When there is no such vocabulary (the hint lists the built-ins) or the file is malformed.
     """
+    from labelgen.prompts import parse_classes, parse_word_list
+
     if name in vocabulary_names():
         text = (resources.files("labelgen") / "vocabularies" / f"{name}.toml").read_text(encoding="utf-8")
         return parse_vocabulary(text, where=name)
-    if not name.endswith(".toml"):
+    if name.startswith("classes:"):
+        return parse_classes(name.removeprefix("classes:"))
+    if not name.endswith((".toml", ".txt")):
         known = ", ".join(vocabulary_names())
-        raise VocabularyError(f"unknown vocabulary {name!r}", hint=f"built-ins: {known}; or give a .toml file")
+        raise VocabularyError(f"unknown vocabulary {name!r}", hint=f"built-ins: {known}; or give a .toml or .txt file")
     try:
-        text = Path(name).read_text(encoding="utf-8")
+        text = Path(name).read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise VocabularyError(f"vocabulary file cannot be read: {name} ({error})") from error
-    return parse_vocabulary(text, where=name)
+    return (parse_vocabulary if name.endswith(".toml") else parse_word_list)(text, where=name)
 
 
 def parse_vocabulary(text: str, *, where: str) -> Vocabulary:
-    """Read a vocabulary from TOML: the fields of `Vocabulary`, of which only classes must be there."""
+    r"""Read a vocabulary from TOML: the fields of `Vocabulary`, of which only `classes` or `base` must be there.
+
+    With `base`, what the file does not say is as in that built-in vocabulary, and classes cannot be given.
+
+    Examples
+    --------
+    >>> animals = parse_vocabulary('base = "voc"\nprompts = {cow = ["cow", "cattle"]}', where="farm.toml")
+    >>> animals.name, animals.num_classes, dict(animals.prompts)
+    ('farm', 21, {'cow': ('cow', 'cattle')})
+    """
     try:
         table = tomllib.loads(text)
     except tomllib.TOMLDecodeError as error:
         raise VocabularyError(f"vocabulary is not valid TOML: {where} ({error})") from error
-    known = {"name", "classes", "background", "prompts", "aliases", "palette", "raw_ids", "void_ids"}
+    known = {field.name for field in fields(Vocabulary)}
     foreign = sorted(set(table) - known)
     if foreign:
         raise VocabularyError(f"unknown key {foreign[0]!r} in {where}", hint=f"known keys: {', '.join(sorted(known))}")
     try:
-        return Vocabulary(
-            name=str(table.get("name", Path(where).stem)),
-            classes=tuple(str(c) for c in table["classes"]),
-            background=table.get("background"),
-            prompts={str(k): tuple(map(str, v)) for k, v in table.get("prompts", {}).items()},
-            aliases={str(k): str(v) for k, v in table.get("aliases", {}).items()},
-            palette=tuple((int(r), int(g), int(b)) for r, g, b in table.get("palette", ())),
-            raw_ids=tuple(int(i) for i in table.get("raw_ids", ())),
-            void_ids=tuple(int(i) for i in table.get("void_ids", ())),
-        )
-    except (KeyError, TypeError, ValueError) as error:
+        given = {key: _read_field(key, value) for key, value in table.items()}
+        if "base" in given:
+            return _variant(given, where)
+        return Vocabulary(**{"name": Path(where).stem, "classes": table["classes"]} | given)
+    except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, VocabularyError):
             raise
         raise VocabularyError(f"vocabulary is malformed in {where}: {error!r}") from error
+
+
+def _read_field(key: str, value: Any) -> Any:
+    if key in ("classes", "background_words"):
+        return _strings(value)
+    if key == "prompts":
+        return {str(name): _strings(words) for name, words in value.items()}
+    if key == "aliases":
+        return {str(alias): str(name) for alias, name in value.items()}
+    if key == "palette":
+        return tuple((int(r), int(g), int(b)) for r, g, b in value)
+    if key in ("raw_ids", "void_ids"):
+        return tuple(int(i) for i in value)
+    return value if key == "background" else str(value)
+
+
+def _strings(values: Any) -> tuple[str, ...]:
+    if isinstance(values, str):
+        raise TypeError(f"a list of words is needed, got {values!r}")
+    return tuple(map(str, values))
+
+
+def _variant(given: dict[str, Any], where: str) -> Vocabulary:
+    if given["base"] not in vocabulary_names():
+        raise VocabularyError(f"base must be a built-in vocabulary, got {given['base']!r} in {where}")
+    fixed = sorted({"classes", "background", "raw_ids", "void_ids"} & set(given))
+    if fixed:
+        raise VocabularyError(f"{fixed[0]} comes from the base and cannot be given beside it, in {where}")
+    base = load_vocabulary(given["base"])
+    return replace(base, **{"name": Path(where).stem} | given | {"base": base.base_name})
 
 
 def colour_map(count: int) -> tuple[Colour, ...]:

@@ -12,10 +12,11 @@ PACKAGES = ("labelgen", "segprobe")
 FILES = sorted(p for package in PACKAGES for p in (ROOT / package).rglob("*.py"))
 LONGEST = 400
 LAYERS = (  # of labelgen: a module imports its own layer and those above it in this list
-    ("errors",),
+    ("errors", "settings"),
     ("strokes",),
     ("masks",),
     ("vocab",),
+    ("prompts",),
     ("demo", "geometry"),
     ("data",),
     ("store",),

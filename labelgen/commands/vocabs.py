@@ -13,12 +13,15 @@ FIRST_CLASSES = 5  # shown of each vocabulary in the list
 
 
 def vocabs(name: str = "", /, *, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
-    """List the vocabularies, or the classes of one with their ids and colours.
+    """List the vocabularies, or the classes of one with ids, colours and the words that text models see.
+
+    Reading a file of one's own is also the check of it: what is wrong is said, with its place.
 
     Parameters
     ----------
     name
-        A built-in name or a .toml file; empty for the list.
+        A built-in name, a .toml file, a .txt file of one class a line, or `classes:` and a list such as
+        "classes:rust, paint=painted surface; peeling paint"; empty for the list of built-ins.
     as_json
         Print one JSON document on stdout, nothing else.
     """
@@ -34,7 +37,13 @@ def vocabs(name: str = "", /, *, as_json: Annotated[bool, Parameter(name="--json
 
 def _facts(vocabulary: Vocabulary) -> dict[str, Any]:
     own = {"raw_ids": list(vocabulary.raw_ids), "void_ids": list(vocabulary.void_ids)}
-    words = {"prompts": {k: list(v) for k, v in vocabulary.prompts.items()}, "aliases": dict(vocabulary.aliases)}
+    words = {
+        "prompts": {k: list(v) for k, v in vocabulary.prompts.items()},
+        "background_words": list(vocabulary.background_words),
+        "aliases": dict(vocabulary.aliases),
+        "base": vocabulary.base,
+        "digest": vocabulary.digest(),
+    }
     return {**vocabulary.to_json(), "num_classes": vocabulary.num_classes, **own, **words}
 
 
@@ -51,9 +60,25 @@ def _print_classes(vocabulary: Vocabulary) -> None:
     for alias, known in vocabulary.aliases.items():
         aliases.setdefault(known, []).append(alias)
     rows = [
-        (name, class_id, raw_id, "#{:02x}{:02x}{:02x}".format(*colour), ", ".join(aliases.get(name, ())))
+        (
+            name,
+            class_id,
+            raw_id,
+            "#{:02x}{:02x}{:02x}".format(*colour),
+            ", ".join(aliases.get(name, ())),
+            "; ".join(_words(vocabulary, class_id)),
+        )
         for class_id, (name, raw_id, colour) in enumerate(zip(vocabulary.classes, raw, vocabulary.colours, strict=True))
     ]
     void = ", ".join(map(str, (*vocabulary.void_ids, vocabulary.ignore)))
     title = f"{vocabulary.name}: {vocabulary.num_classes} classes, void is {vocabulary.ignore} (in files {void})"
-    print_table(("class", "id", "id in files", "colour", "also called"), rows, title=title)
+    title += f", sha256 of names and words {vocabulary.digest()}"
+    print_table(("class", "id", "id in files", "colour", "also called", "prompts"), rows, title=title)
+
+
+def _words(vocabulary: Vocabulary, class_id: int) -> tuple[str, ...]:
+    """What a text model sees of a class."""
+    if class_id == vocabulary.background:
+        return vocabulary.background_words
+    name = vocabulary.classes[class_id]
+    return vocabulary.prompts.get(name, (name,))

@@ -71,7 +71,7 @@ def open_data(
     split
         train, val, ...; empty for train where there is one, else for the only split.
     vocabulary
-        Built-in name or TOML file; empty for that of the layout.
+        Built-in name, .toml or .txt file, or `classes:` and a list; empty for that of the layout.
     ids_file
         File with one id a line; empty for all.
     limit
@@ -91,7 +91,7 @@ def open_data(
     (('val_0000', 'val_0001'), 'voc')
     """
     kind, root = parse_source(text)
-    if vocabulary.endswith(".toml"):
+    if vocabulary.endswith((".toml", ".txt")):
         vocabulary = _absolute(vocabulary)
     spec = DataSpec(
         kind=kind,

@@ -16,10 +16,74 @@ COUNTS = {
     "voc": 21,
     "voc20": 20,
 }
+VARIANTS = {  # prompts of the classes; the public lists have as many words
+    "ade20k-ovss": 150,
+    "cityscapes-ovss": 19,
+    "coco-object-ovss": 87,
+    "coco-object-ovss-single": 80,
+    "coco-stuff-ovss": 171,
+    "context59-ovss": 59,
+    "context60-ovss": 59,
+    "voc-ovss": 30,
+    "voc-ovss-single": 20,
+    "voc20-ovss": 30,
+    "voc20-ovss-single": 20,
+}
+DIGESTS = {  # a word that changes changes every score: change it knowingly
+    "ade20k": "bf35f354ccf47ba2",
+    "ade20k-ovss": "043d8c074657794e",
+    "camvid": "fbdb69b9bc6e719e",
+    "cityscapes": "4ad77c9bf5566dae",
+    "cityscapes-ovss": "c7df4ce8131ed04d",
+    "coco-object": "0bf87ece4a518166",
+    "coco-object-ovss": "9835fadb8f8b2d8d",
+    "coco-object-ovss-single": "0e69f654ceb8b6be",
+    "coco-stuff": "9a0aa7d905116773",
+    "coco-stuff-ovss": "998f3bbe7afab3cd",
+    "context59": "bf9c92c102ec0493",
+    "context59-ovss": "0672c7cea48e7dbb",
+    "context60": "b4f8f3d9508c9b48",
+    "context60-ovss": "eb50c8b8ad118b89",
+    "voc": "d3f36f329e50fc11",
+    "voc-ovss": "3abcd150a8046e70",
+    "voc-ovss-single": "68a34ab59d27f72a",
+    "voc20": "f4b4f5904fb15b58",
+    "voc20-ovss": "509b093701a43f14",
+    "voc20-ovss-single": "d9cd6b9538c6d3b5",
+}
 
 
 def test_every_built_in_is_counted_here():
-    assert set(COUNTS) <= set(vocabulary_names())
+    assert set(COUNTS) | set(VARIANTS) == set(DIGESTS) == set(vocabulary_names())
+
+
+@pytest.mark.parametrize(("name", "digest"), DIGESTS.items())
+def test_words_are_pinned(name, digest):
+    assert load_vocabulary(name).digest()[:16] == digest
+
+
+@pytest.mark.parametrize(("name", "count"), VARIANTS.items())
+def test_variants_say_the_base_in_other_words(name, count):
+    variant, base = load_vocabulary(name), load_vocabulary(name.partition("-ovss")[0])
+    assert variant.base_name == variant.base == base.name
+    for same in ("classes", "background", "raw_ids", "void_ids", "colours", "aliases"):
+        assert getattr(variant, same) == getattr(base, same)
+    words = [word for c in variant.classes for word in variant.prompts.get(c, (c,))]
+    assert len(words) - (variant.background is not None) == count
+
+
+def test_words_of_the_public_lists():
+    voc = load_vocabulary("voc-ovss")
+    assert voc.prompts["boat"] == ("ship",) and voc.prompts["diningtable"] == ("table",)
+    assert voc.prompts["person"][1] == "person in shirt" and len(voc.prompts["person"]) == 7
+    assert len(voc.background_words) == 26 and voc.background_words[9] == "sands"
+    assert "person" not in load_vocabulary("voc-ovss-single").prompts
+    assert load_vocabulary("coco-object-ovss").prompts["person"][-1] == "body"
+    assert len(load_vocabulary("coco-object-ovss-single").background_words) == 17
+    assert load_vocabulary("ade20k-ovss").prompts["swivel chair"] == ("swivelchair",)
+    assert load_vocabulary("coco-stuff-ovss").prompts["wine glass"] == ("wineglass",)
+    assert "building-other" not in load_vocabulary("coco-stuff-ovss").prompts  # as it stands in the lists
+    assert load_vocabulary("coco-stuff").prompts["building-other"] == ("building",)
 
 
 @pytest.mark.parametrize("name", vocabulary_names())
@@ -144,6 +208,15 @@ def test_user_file(tmp_path):
         ('classes = ["a", "b"]\nraw_ids = [3, 70000]', r"must lie in \[0, 65535\]"),
         ('classes = ["a", "b"]\nvoid_ids = [1]', "both a class and void, got 1"),
         ('classes = ["a", "b"]\npalette = [[1, 2], [1, 2]]', "malformed"),
+        ('classes = "ab"', "malformed"),
+        ('classes = ["a"]\n[prompts]\na = "b"', "malformed"),
+        ('classes = ["a"]\n[prompts]\na = []', r"words without space around them, got \(\) for 'a'"),
+        ('classes = ["a"]\n[prompts]\na = ["b "]', "words without space around them"),
+        ('classes = ["a"]\n[prompts]\na = ["b", "b"]', "must be given once"),
+        ('classes = ["a"]\nbackground_words = ["b", "b"]', "must be given once.* for 'the background'"),
+        ('classes = ["a", "b"]\nbackground = 0\n[prompts]\na = ["c"]', "the background has no prompts"),
+        ('base = "vox"', "base must be a built-in vocabulary, got 'vox'"),
+        ('base = "voc"\nclasses = ["a"]', "classes comes from the base"),
     ],
 )
 def test_malformed_user_file(tmp_path, content, message):
@@ -151,6 +224,27 @@ def test_malformed_user_file(tmp_path, content, message):
     path.write_text(content, encoding="utf-8")
     with pytest.raises(VocabularyError, match=message):
         load_vocabulary(str(path))
+
+
+def test_user_file_with_a_base(tmp_path):
+    path = tmp_path / "mine.toml"
+    path.write_text('base = "cityscapes"\n[prompts]\nrider = ["cyclist"]\n', encoding="utf-8")
+    mine, base = load_vocabulary(str(path)), load_vocabulary("cityscapes")
+    assert (mine.name, mine.base_name, mine.raw_ids) == ("mine", "cityscapes", base.raw_ids)
+    assert mine.prompts == {"rider": ("cyclist",)}  # the table is replaced as a whole
+    assert mine.digest() != base.digest()
+
+
+@pytest.mark.parametrize("separator", [", ", "; ", ",", ";"])
+def test_both_separators_of_public_lists_parse_to_the_same(tmp_path, separator):
+    path = tmp_path / "words.txt"
+    lines = [("sky", "wall", "tree"), ("ship",), ("person", "person in shirt"), ("tv monitor", "screen")]
+    path.write_text("\n".join(separator.join(line) for line in lines), encoding="utf-8")  # no last newline
+    words = load_vocabulary(str(path))
+    assert words.name == "words" and words.background == 0
+    assert words.classes == ("background", "ship", "person", "tv monitor")
+    assert words.prompts == {"person": ("person", "person in shirt"), "tv monitor": ("tv monitor", "screen")}
+    assert words.background_words == ("sky", "wall", "tree")
 
 
 def test_unknown_name_lists_the_built_ins():
@@ -174,7 +268,6 @@ def test_json_round_trip_keeps_what_masks_need():
         voc.colours,
         255,
     )
-    assert again.digest() == voc.digest()
     with pytest.raises(VocabularyError, match=r"malformed in run\.json"):
         vocabulary_from_json({"name": "x"}, where="run.json")
 

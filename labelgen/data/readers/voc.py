@@ -51,7 +51,7 @@ def open_voc(spec: DataSpec) -> DiskDataset:
             f"no VOC data in {spec.root}", hint=f"looked for {MASKS[0]}/, {MASKS[1]}/ or {IMAGES}/ + ImageSets/"
         )
     vocabulary = load_vocabulary(spec.vocabulary or "voc")
-    context = vocabulary.name in ("context59", "context60")
+    context = vocabulary.base_name in ("context59", "context60")
     mask_folders, lists = (CONTEXT_MASKS, CONTEXT_LISTS) if context else (MASKS, LISTS)
     masks: dict[str, str] = {}
     for folder in reversed(mask_folders):
