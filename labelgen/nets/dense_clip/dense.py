@@ -1,0 +1,175 @@
+"""Patch embeddings of a CLIP model in its joint space, for images of any size."""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Float32
+
+from labelgen.errors import ConfigError, ShapeError
+from labelgen.nets.dense_clip.blocks import read_block
+from labelgen.nets.dense_clip.dual_path import DUAL_PATHS
+from labelgen.nets.dense_clip.last_block import Layout, last_block
+from labelgen.nets.dense_clip.names import BETA, DEPTH, DUAL_PATH, GAMMA, METHODS, NEEDS_EXTERNAL, STD
+from labelgen.nets.dense_clip.tower import Vit, read_vit
+
+__all__ = ["image_embeddings", "patch_embeddings", "surgery_embeddings"]
+
+
+def patch_embeddings(
+    model: Any,
+    images: Float[torch.Tensor, "B 3 H W"],
+    *,
+    method: str = "naclip",
+    std: float = STD,
+    depth: int = DEPTH,
+    beta: float = BETA,
+    gamma: float = GAMMA,
+    external: Float[torch.Tensor, "B h w E"] | None = None,
+) -> Float32[torch.Tensor, "B gh gw D"]:
+    """One vector of the joint space per patch, comparable with text embeddings after normalisation.
+
+    The model is only read: nothing is patched, hooked or written, and calls do not depend on each other. Images are
+    padded to whole patches at the right and at the bottom, so that the grid is `ceil(H / P)` by `ceil(W / P)`.
+
+    Parameters
+    ----------
+    model
+        open_clip model in evaluation mode.
+    images
+        Normalised as the model wants them, on its device; any size.
+    method
+        One of `METHODS`; the table in `names` says what each does.
+    std
+        Of `naclip`, in patches.
+    depth
+        Last blocks that take part in `gem` and `surgery`; all of them when the tower has fewer.
+    beta, gamma
+        Of `proxy`.
+    external
+        Features of another backbone for the same images, for `proxy`. Its grid may differ from the tower's: values are
+        resized to it, mixed there, and resized back. Both grids are taken to cover the same area.
+
+    Returns
+    -------
+    torch.Tensor
+        Not normalised.
+
+    Raises
+    ------
+    ConfigError
+        For an unknown method, a number out of range, missing or superfluous `external`, a tower that is not understood,
+        or a model in training mode.
+    ShapeError
+        When images or `external` have a wrong shape.
+
+    References
+    ----------
+    .. [1] The papers of the methods are listed in `names`.
+    """
+    _check_numbers(method, std, depth, gamma, external)
+    vit = _open(model, images)
+    if external is not None and (external.ndim != 4 or len(external) != len(images)):
+        raise ShapeError(f"external must be (B, h, w, E) with B = {len(images)}, got {tuple(external.shape)}")
+    with torch.no_grad():
+        tokens, grid = vit.embed(images)
+        if method in DUAL_PATH:
+            tokens, _ = _dual_path(vit, tokens, method=method, depth=depth, original=False)
+        else:
+            layout = Layout(grid, vit.prefix, std=std, beta=beta, gamma=gamma, external=external)
+            tokens = vit.run(tokens, 0, len(vit.blocks) - 1)
+            tokens = last_block(read_block(vit.blocks[-1]), tokens, method=method, layout=layout)
+        return vit.finish(tokens[:, vit.prefix :]).float().unflatten(1, grid)
+
+
+def surgery_embeddings(
+    model: Any, images: Float[torch.Tensor, "B 3 H W"], *, depth: int = DEPTH
+) -> tuple[Float32[torch.Tensor, "B gh gw D"], Float32[torch.Tensor, "B D"]]:
+    """Patch embeddings of CLIP Surgery, and the image embedding of the original path, in one pass.
+
+    `feature_surgery` needs both. The image embedding is what the model gives for this image at this size.
+
+    Parameters
+    ----------
+    model, images, depth
+        As in `patch_embeddings`.
+
+    Raises
+    ------
+    ConfigError, ShapeError
+        As `patch_embeddings`.
+    """
+    _check_numbers("surgery", STD, depth, GAMMA, None)
+    vit = _open(model, images)
+    with torch.no_grad():
+        tokens, grid = vit.embed(images)
+        second, original = _dual_path(vit, tokens, method="surgery", depth=depth, original=True)
+        return vit.finish(second[:, vit.prefix :]).float().unflatten(1, grid), vit.pool(original).float()
+
+
+def image_embeddings(model: Any, images: Float[torch.Tensor, "B 3 H W"]) -> Float32[torch.Tensor, "B D"]:
+    """Plain `encode_image`, for images of the model's native size; works with every tower.
+
+    Returns
+    -------
+    torch.Tensor
+        Not normalised.
+
+    Raises
+    ------
+    ConfigError
+        When the model is in training mode.
+    ShapeError
+        When the images do not have the size the model was built for.
+    """
+    _check_images(model, images)
+    size = getattr(model.visual, "image_size", None)
+    expected = (size, size) if isinstance(size, int) else size
+    if expected is not None and tuple(images.shape[-2:]) != tuple(expected):
+        raise ShapeError(
+            f"encode_image needs images of {expected[0]} x {expected[1]} pixels, got {tuple(images.shape[-2:])}",
+            hint="resize them first, or use patch_embeddings, which takes any size",
+        )
+    with torch.no_grad():
+        embeddings = model.encode_image(images.to(next(model.visual.parameters()).dtype))
+        # With output_tokens, open_clip gives the tokens too.
+        return (embeddings[0] if isinstance(embeddings, tuple) else embeddings).float()
+
+
+def _dual_path(
+    vit: Vit, tokens: torch.Tensor, *, method: str, depth: int, original: bool
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """Tokens of the second path, and of the original one: after the last block if `original`, else before it."""
+    step, blocks = DUAL_PATHS[method], len(vit.blocks)
+    first = blocks - min(depth, blocks)
+    tokens = vit.run(tokens, 0, first)
+    second = tokens
+    for index in range(first, blocks):
+        second = second + step(read_block(vit.blocks[index]), tokens)
+        if original or index < blocks - 1:
+            tokens = vit.run(tokens, index, index + 1)
+    return second, tokens
+
+
+def _open(model: Any, images: torch.Tensor) -> Vit:
+    vit = read_vit(model)
+    _check_images(model, images)
+    return vit
+
+
+def _check_images(model: Any, images: torch.Tensor) -> None:
+    if model.visual.training:
+        raise ConfigError("the model must be in evaluation mode", hint="call model.eval() first")
+    if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape or not images.is_floating_point():
+        raise ShapeError(f"images must be normalised floats (B, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+
+
+def _check_numbers(method: str, std: float, depth: int, gamma: float, external: Any) -> None:
+    if method not in METHODS:
+        raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
+    if std <= 0 or gamma <= 0:
+        raise ConfigError(f"std and gamma must be > 0, got {std} and {gamma}")
+    if depth < 1:
+        raise ConfigError(f"depth must be >= 1 block, got {depth}")
+    if (external is not None) != (method in NEEDS_EXTERNAL):
+        problem = "needs" if external is None else "does not use"
+        raise ConfigError(f"method {method} {problem} the features of another backbone (external)")
