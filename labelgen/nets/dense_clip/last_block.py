@@ -7,7 +7,7 @@ with `A` the kernel of the method, and `rho` and `phi` 1 or 0. Layer scales of t
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Float
@@ -20,6 +20,7 @@ from labelgen.nets.dense_clip.names import BETA, GAMMA, STD
 __all__ = ["RULES", "Heads", "Layout", "Rule", "last_block"]
 
 
+@runtime_checkable
 class Heads(Protocol):
     """Whatever projects normed tokens to queries, keys and values, (B, T, C) to (B, heads, T, d)."""
 

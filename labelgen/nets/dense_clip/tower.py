@@ -1,15 +1,15 @@
 """Which image towers are understood, and the facts about them."""
 
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any
 
 import torch
 
 from labelgen.errors import ConfigError
 from labelgen.nets.dense_clip.blocks import TILES_HINT, read_block
 from labelgen.nets.dense_clip.names import METHODS
-from labelgen.nets.dense_clip.native_vit import read_native_vit
-from labelgen.nets.dense_clip.timm_vit import read_timm_vit
+from labelgen.nets.dense_clip.native_vit import NativeVit, read_native_vit
+from labelgen.nets.dense_clip.timm_vit import TimmVit, read_timm_vit
 
 __all__ = ["Tower", "Vit", "read_vit", "tower_of"]
 
@@ -56,27 +56,8 @@ class Tower:
     methods: tuple[str, ...]
 
 
-class Vit(Protocol):
-    """An image tower in three steps: tokens, blocks, joint space."""
-
-    @property
-    def kind(self) -> str: ...
-    @property
-    def patch(self) -> int: ...
-    @property
-    def width(self) -> int: ...
-    @property
-    def prefix(self) -> int: ...
-    @property
-    def native_grid(self) -> tuple[int, int]: ...
-    @property
-    def native_size(self) -> tuple[int, int]: ...
-    @property
-    def blocks(self) -> Any: ...
-    def embed(self, images: torch.Tensor) -> tuple[torch.Tensor, tuple[int, int]]: ...
-    def run(self, tokens: torch.Tensor, first: int, last: int) -> torch.Tensor: ...
-    def finish(self, tokens: torch.Tensor) -> torch.Tensor: ...
-    def pool(self, tokens: torch.Tensor) -> torch.Tensor: ...
+Vit = NativeVit | TimmVit
+"""An image tower in three steps: `embed` to tokens, `run` blocks, `finish` in the joint space."""
 
 
 def tower_of(model: Any) -> Tower:
