@@ -104,5 +104,5 @@ class Sample:
 Generate = Callable[[Sample, np.random.Generator], SoftMask]
 """A method after `make`: one sample in, class scores out; all randomness from the generator."""
 
-Refine = Callable[[UInt8[np.ndarray, "H W 3"], SoftMask], SoftMask]
-"""A refiner after `make`: image and scores in, repaired scores out."""
+Refine = Callable[[Sample, SoftMask], SoftMask]
+"""A refiner after its `make`: a sample without supervision (id, image) and scores in, repaired scores out."""

@@ -1,0 +1,29 @@
+"""The table of refiners. One import and one line per refiner."""
+
+from labelgen.refine.affinity import AFFINITY
+from labelgen.refine.refiner import (
+    Refiner,
+    RefineStep,
+    make_refiner,
+    models_of,
+    parse_refiners,
+    refined,
+    settle_refiners,
+)
+from labelgen.refine.regions import REGIONS
+
+__all__ = [
+    "REFINERS",
+    "RefineStep",
+    "Refiner",
+    "make_refiner",
+    "models_of",
+    "parse_refiners",
+    "refined",
+    "settle_refiners",
+]
+
+REFINERS: dict[str, Refiner] = {
+    "affinity": AFFINITY,
+    "regions": REGIONS,
+}

@@ -1,0 +1,79 @@
+"""Scores between pixels and the cells of a token grid: area averages one way, bilinear reading the other."""
+
+import numpy as np
+from jaxtyping import Bool, Float32
+
+from labelgen.nets.geometry import Geometry
+
+__all__ = ["cells_to_pixels", "has_vote", "pixels_to_cells"]
+
+
+def has_vote(scores: Float32[np.ndarray, "C H W"]) -> Bool[np.ndarray, "H W"]:
+    """Where a pixel does not abstain, that is where some class has a score."""
+    return scores.max(axis=0) > 0
+
+
+def pixels_to_cells(
+    scores: Float32[np.ndarray, "C H W"], geometry: Geometry
+) -> tuple[Float32[np.ndarray, "C h w"], Float32[np.ndarray, "h w"]]:
+    """Sum the scores of the pixels in each cell, in proportion to the area of the cell that a pixel covers.
+
+    Returns
+    -------
+    tuple
+        The sums, in shares of the area of a cell, and the share of each cell that pixels with a vote cover. The
+        first over the second is the average over the pixels that do not abstain.
+
+    Examples
+    --------
+    >>> geometry = Geometry(size=(1, 4), resized=(1, 4), pad=(0, 0), grid=(1, 2), stride=2)
+    >>> sums, votes = pixels_to_cells(np.array([[[1, 1, 1, 0]]], np.float32), geometry)
+    >>> sums[0].tolist(), votes.tolist()
+    ([[0.5, 0.25]], [[0.5, 0.25]])
+    """
+    rows, cols = _overlaps(geometry, 0), _overlaps(geometry, 1)
+    votes = has_vote(scores).astype(np.float32)
+    return rows @ scores @ cols.T, rows @ votes @ cols.T
+
+
+def cells_to_pixels(
+    sums: Float32[np.ndarray, "C h w"], votes: Float32[np.ndarray, "h w"], geometry: Geometry
+) -> Float32[np.ndarray, "C H W"]:
+    """Read cells bilinearly (align_corners False) at every pixel, over the cells that have a vote.
+
+    A pixel abstains where all cells around it do.
+
+    Examples
+    --------
+    >>> geometry = Geometry(size=(1, 4), resized=(1, 4), pad=(0, 0), grid=(1, 2), stride=2)
+    >>> cells_to_pixels(np.array([[[0, 1]]], np.float32), np.ones((1, 2), np.float32), geometry)[0].tolist()
+    [[0.0, 0.25, 0.75, 1.0]]
+    """
+    rows, cols = _interpolation(geometry, 0), _interpolation(geometry, 1)
+    weight = rows @ votes @ cols.T
+    read = rows @ sums @ cols.T
+    return np.divide(read, weight, out=np.zeros_like(read), where=weight > 0)
+
+
+def _overlaps(geometry: Geometry, axis: int) -> np.ndarray:
+    """Length of each pixel inside each cell, `(cells, pixels)`, in sides of a cell."""
+    scale = geometry.resized[axis] / geometry.size[axis]
+    edges = (np.arange(geometry.size[axis] + 1) * scale + geometry.pad[axis]) / geometry.stride
+    cells = np.arange(geometry.grid[axis])[:, None]
+    lengths = np.minimum(cells + 1, edges[1:]) - np.maximum(cells, edges[:-1])
+    return np.maximum(lengths, 0).astype(np.float32)
+
+
+def _interpolation(geometry: Geometry, axis: int) -> np.ndarray:
+    """Weight of each cell at each pixel, `(pixels, cells)`; rows sum to 1."""
+    pixels = np.arange(float(geometry.size[axis]))
+    other = np.zeros_like(pixels)
+    rows, cols = (pixels, other) if axis == 0 else (other, pixels)
+    last = geometry.grid[axis] - 1
+    places = np.clip(geometry.token_coordinates(rows, cols)[axis], 0, last)
+    lower = np.floor(places).astype(int)
+    share = (places - lower).astype(np.float32)
+    weights = np.zeros((len(pixels), last + 1), np.float32)
+    weights[np.arange(len(pixels)), lower] = 1 - share
+    weights[np.arange(len(pixels)), np.minimum(lower + 1, last)] += share
+    return weights
