@@ -1,0 +1,246 @@
+"""Train a ZeroSeg student: load the teacher, start the encoder, train, write the folder."""
+
+import hashlib
+import json
+import logging
+import time
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labelgen.data.dataset import Dataset
+from labelgen.errors import DataError, WeightsError
+from labelgen.nets.backbone_config import BackboneConfig
+from labelgen.nets.backbones import load_backbone
+from labelgen.nets.clip_config import ClipModelConfig
+from labelgen.nets.zeroseg.batches import StepBatches
+from labelgen.nets.zeroseg.config import Preset
+from labelgen.nets.zeroseg.student import Student, build_student
+from labelgen.nets.zeroseg.student_file import begin_training, config_json, finish_training
+from labelgen.nets.zeroseg.teacher import ImageTower, TeacherVectors
+from labelgen.nets.zeroseg.training import Progress, StepRecord, student_losses, train_student
+from labelgen.store.header import MODEL_PACKAGES, versions
+
+__all__ = ["Cost", "StudentReport", "estimate_cost", "fit_student", "start_encoder"]
+
+log = logging.getLogger(__name__)
+
+TIMED_IMAGES = 2  # that stand for all when the cost is estimated
+
+
+@dataclass(frozen=True)
+class StudentReport:
+    """What a training did.
+
+    Parameters
+    ----------
+    out
+        Folder of the student.
+    images
+        In the data set.
+    steps, first_step
+        Updates of the whole training, and those that an earlier, interrupted call had made.
+    first, last
+        Losses of the first and the last step of this call; None when nothing was left to do.
+    seconds
+        Of this call.
+    already
+        The training was complete before.
+    """
+
+    out: Path
+    images: int
+    steps: int
+    first_step: int
+    first: StepRecord | None
+    last: StepRecord | None
+    seconds: float
+    already: bool = False
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What a training would take.
+
+    Parameters
+    ----------
+    images, steps
+        In the data set, and updates.
+    parameters
+        Of the student.
+    tile_vectors
+        Vectors that the teacher computes once.
+    cache_bytes
+        What they take on disk.
+    teacher_seconds, student_seconds
+        On this machine: one image timed with the teacher and two with the student, times their number.
+    """
+
+    images: int
+    steps: int
+    parameters: int
+    tile_vectors: int
+    cache_bytes: int
+    teacher_seconds: float
+    student_seconds: float
+
+
+def fit_student(
+    dataset: Dataset,
+    tower: ImageTower,
+    *,
+    preset: Preset,
+    out: Path,
+    teacher: ClipModelConfig,
+    init_weights: str = "",
+    cache: Path | None = Path("cache"),
+    device: str = "auto",
+    bfloat16: bool = False,
+    checkpoint_every: int = 500,
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> StudentReport:
+    """Train a student into a folder; the same call again goes on where an earlier one stopped.
+
+    Parameters
+    ----------
+    dataset
+        Images; no label is read.
+    tower
+        The teacher's image tower, loaded.
+    preset
+        All settings.
+    teacher
+        How the teacher was loaded, for the command that will need its text tower.
+    init_weights
+        Checkpoint of the backbone `preset.init`; empty for its published or shipped weights.
+    cache
+        Folder below which the teacher's vectors are kept; None for none.
+    bfloat16
+        Matrix products in bfloat16.
+    overwrite
+        Replace what is in `out`.
+
+    Raises
+    ------
+    RunFolderError
+        When `out` holds a student of other settings, or something else.
+    DataError
+        When an image cannot be read.
+    WeightsError
+        When the weights of the encoder do not fit.
+    """
+    start = time.perf_counter()
+    where = _device(device)
+    preset = replace(preset, student=replace(preset.student, joint_dim=tower.embed_dim))
+    student = build_student(preset.student, seed=preset.training.seed)
+    init = start_encoder(student, preset.init, init_weights)
+    vectors = TeacherVectors(tower, preset.training.tiles, cache)
+    batches = StepBatches(dataset, vectors, preset.student, preset.training)
+    settings = _settings(dataset, preset, init, vectors, teacher, bfloat16=bfloat16)
+    if not dataset.ids:
+        raise DataError(f"the data set has no images: {dataset.spec}", hint="check --split, --ids and the path")
+    if begin_training(out, settings, overwrite=overwrite):
+        return StudentReport(out, len(dataset.ids), batches.num_steps, batches.num_steps, None, None, 0.0, True)
+    records = train_student(
+        student.to(where),
+        batches,
+        folder=out,
+        bfloat16=bfloat16,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+    )
+    seconds = time.perf_counter() - start
+    figures = {"steps": batches.num_steps, "losses": vars(records[-1]) if records else None}
+    finish_training(out, student, settings, figures=figures, versions=versions(MODEL_PACKAGES))
+    first, last = (records[0], records[-1]) if records else (None, None)
+    return StudentReport(
+        out, len(dataset.ids), batches.num_steps, batches.num_steps - len(records), first, last, seconds
+    )
+
+
+def start_encoder(student: Student, name: str, weights: str = "") -> dict[str, Any]:
+    """Copy the weights of a backbone into the encoder; returns where it starts, for the record.
+
+    Parameters
+    ----------
+    name
+        `demo-ssvt`, or a timm ViT of the same sizes such as `vit_base_patch16_224.mae`; empty leaves random weights.
+    weights
+        Checkpoint of that backbone instead of its published weights.
+
+    Raises
+    ------
+    WeightsError
+        When its tensors do not fit the encoder.
+    """
+    if not name and not weights:
+        return {"name": "random", "sha256": ""}
+    backbone = load_backbone(BackboneConfig(name, weights=weights, dtype="float32"))
+    try:
+        student.encoder.load_state_dict(backbone.model.state_dict(), strict=True)
+    except RuntimeError as error:
+        raise WeightsError(
+            f"the weights of {backbone.spec.name} do not fit the encoder of the student: {error}",
+            hint="--init takes a ViT with the sizes of the preset; empty begins with random weights",
+        ) from error
+    return {"name": backbone.spec.name, "sha256": backbone.spec.weights_sha256}
+
+
+def estimate_cost(dataset: Dataset, tower: ImageTower, *, preset: Preset, device: str = "auto") -> Cost:
+    """Time a little of the work and multiply; nothing is written."""
+    where = _device(device)
+    config = replace(preset.student, joint_dim=tower.embed_dim)
+    training = replace(preset.training, batch=TIMED_IMAGES, micro_batch=TIMED_IMAGES)
+    student = build_student(config).to(where)
+    batches = StepBatches(dataset, TeacherVectors(tower, training.tiles), config, training)
+    images, steps = len(dataset.ids), preset.training.num_steps(len(dataset.ids))
+    begin = time.perf_counter()
+    part = next(next(batches.steps(0)))
+    middle = time.perf_counter()
+    student_losses(student, part, training).total.backward()
+    end = time.perf_counter()
+    tiles = sum(r * r for r in training.tiles)
+    return Cost(
+        images=images,
+        steps=steps,
+        parameters=sum(parameter.numel() for parameter in student.parameters()),
+        tile_vectors=images * tiles,
+        cache_bytes=images * tiles * tower.embed_dim * 2,
+        teacher_seconds=(middle - begin) / TIMED_IMAGES * images,
+        student_seconds=(end - middle) / TIMED_IMAGES * steps * preset.training.batch,
+    )
+
+
+def _device(name: str) -> torch.device:
+    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
+
+
+def _settings(
+    dataset: Dataset,
+    preset: Preset,
+    init: dict[str, Any],
+    vectors: TeacherVectors,
+    teacher: ClipModelConfig,
+    *,
+    bfloat16: bool,
+) -> dict[str, Any]:
+    """What must be the same for a training to be taken up again."""
+    ids = "\n".join(dataset.ids).encode()
+    load = {key: value for key, value in teacher.to_json().items() if key not in ("device", "cache_dir")}
+    settings = {
+        "student": config_json(preset.student),
+        "training": config_json(preset.training),
+        "short_side": preset.short_side,
+        "precision": "bfloat16" if bfloat16 else "float32",
+        "init": init,
+        "teacher": {"load": load, **vectors.fingerprint()},
+        "data": {
+            **dataset.spec.to_json(),
+            "images": len(dataset.ids),
+            "ids_sha256": hashlib.sha256(ids).hexdigest(),
+        },
+    }
+    return json.loads(json.dumps(settings))
