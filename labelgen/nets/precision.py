@@ -8,7 +8,7 @@ import torch
 from labelgen.errors import ConfigError
 from labelgen.nets.architectures import Architecture
 
-__all__ = ["choose_dtype", "mean_cosine"]
+__all__ = ["BIG", "ENOUGH", "choose_dtype", "computes_bfloat16", "mean_cosine"]
 
 LOG = logging.getLogger(__name__)
 
@@ -37,7 +37,7 @@ def choose_dtype(name: str, architecture: Architecture, device: torch.device) ->
     if name != "auto":
         return getattr(torch, name)
     big = sum(parameter.numel() for parameter in architecture.model.parameters()) >= BIG
-    if not big or not _computes_bfloat16(device):
+    if not big or not computes_bfloat16(device):
         return torch.float32
     cosine = mean_cosine(architecture, torch.bfloat16)
     if cosine <= ENOUGH:
@@ -46,7 +46,8 @@ def choose_dtype(name: str, architecture: Architecture, device: torch.device) ->
     return torch.bfloat16
 
 
-def _computes_bfloat16(device: torch.device) -> bool:
+def computes_bfloat16(device: torch.device) -> bool:
+    """Whether the hardware multiplies bfloat16 itself instead of by way of float32."""
     if device.type == "cuda":
         return torch.cuda.is_bf16_supported(including_emulation=False)
     if device.type != "cpu":

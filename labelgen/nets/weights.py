@@ -4,7 +4,7 @@ import hashlib
 import json
 import os
 import pickle
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,18 @@ import torch
 from labelgen.errors import WeightsError
 from labelgen.nets.keymaps import State, recognise, to_timm, unwrap
 
-__all__ = ["Checkpoint", "fetch_published", "parameter_hash", "published_at_hand", "read_checkpoint"]
+__all__ = [
+    "Checkpoint",
+    "fetch_hub",
+    "fetch_published",
+    "fetch_url",
+    "need_network",
+    "parameter_hash",
+    "published_at_hand",
+    "read_checkpoint",
+    "read_safetensors",
+    "read_torch",
+]
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 HUB_TIMEOUT = 5.0  # seconds until a hub that does not answer is given up
@@ -63,7 +74,7 @@ def read_checkpoint(path: Path) -> Checkpoint:
     """
     if not path.is_file():
         raise WeightsError(f"the weights file must exist, got {path}", hint="give the path of a checkpoint")
-    raw, about = _read_safetensors(path) if path.suffix == ".safetensors" else (_read_torch(path), {})
+    raw, about = read_safetensors(path) if path.suffix == ".safetensors" else (read_torch(path), {})
     try:
         state = unwrap(raw)
         family = recognise(state)
@@ -76,7 +87,14 @@ def read_checkpoint(path: Path) -> Checkpoint:
     return Checkpoint(path, family, state, about.get("model", ""), dict(about.get("timm_kwargs", {})), mean, std)
 
 
-def _read_safetensors(path: Path) -> tuple[Mapping[str, object], dict[str, Any]]:
+def read_safetensors(path: Path) -> tuple[Mapping[str, object], dict[str, Any]]:
+    """Tensors of a safetensors file by name, and the JSON of its metadata entry `labelgen`, if any.
+
+    Raises
+    ------
+    WeightsError
+        When the file is damaged.
+    """
     from safetensors import SafetensorError, safe_open
 
     try:
@@ -87,7 +105,14 @@ def _read_safetensors(path: Path) -> tuple[Mapping[str, object], dict[str, Any]]
         raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
 
 
-def _read_torch(path: Path) -> Mapping[str, object]:
+def read_torch(path: Path) -> Mapping[str, object]:
+    """Content of a file written by `torch.save`, of which only tensors and plain containers are read.
+
+    Raises
+    ------
+    WeightsError
+        When the file is damaged, is no dict, or would run code when loaded.
+    """
     try:
         raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -138,8 +163,10 @@ def fetch_published(name: str) -> Path:
     try:
         from huggingface_hub.constants import ENDPOINT
 
-        _need_network(ENDPOINT if config.hf_hub_id else config.url)
-        return _fetch_hub(config) if config.hf_hub_id else _fetch_url(config.url)
+        need_network(ENDPOINT if config.hf_hub_id else config.url)
+        if config.hf_hub_id:
+            return fetch_hub(config.hf_hub_id, _hub_files(config))
+        return fetch_url(config.url, Path(torch.hub.get_dir()) / "checkpoints")
     except Exception as error:  # the hub's client raises a different type for each way to fail
         where = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
         raise WeightsError(
@@ -167,28 +194,55 @@ def _hub_files(config: Any) -> tuple[str, ...]:
     return (config.hf_hub_filename, *HUB_FILES) if config.hf_hub_filename else HUB_FILES
 
 
-def _fetch_hub(config: Any) -> Path:
+def fetch_hub(repository: str, files: Sequence[str], *, cache_dir: str | None = None) -> Path:
+    """Download the first of some files that a repository of the model hub has.
+
+    Raises
+    ------
+    OSError
+        When the hub does not answer, or has none of the files.
+    """
     from huggingface_hub import hf_hub_download
     from huggingface_hub.errors import EntryNotFoundError
 
-    for file in _hub_files(config):
+    for file in files:
         try:
-            return Path(hf_hub_download(config.hf_hub_id, file, etag_timeout=HUB_TIMEOUT))
+            return Path(hf_hub_download(repository, file, cache_dir=cache_dir, etag_timeout=HUB_TIMEOUT))
         except EntryNotFoundError as error:
             if type(error).__name__ == "LocalEntryNotFoundError":  # the hub did not answer: it is not about the file
                 raise
-    raise FileNotFoundError(config.hf_hub_id)
+    raise FileNotFoundError(repository)
 
 
-def _fetch_url(url: str) -> Path:
-    path = Path(torch.hub.get_dir()) / "checkpoints" / url.rsplit("/", 1)[-1]
-    path.parent.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(url, str(path), progress=False)
+def fetch_url(url: str, folder: Path, *, sha256: str | None = None) -> Path:
+    """Download a file into a folder, under its own name.
+
+    Parameters
+    ----------
+    sha256
+        What the digest of the file must begin with.
+
+    Raises
+    ------
+    OSError
+        When the server does not answer.
+    RuntimeError
+        When the digest is another.
+    """
+    path = folder / url.rsplit("/", 1)[-1]
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=False)
     return path
 
 
-def _need_network(url: str) -> None:
-    """Ask once whether the server is there: the clients would retry for half a minute."""
+def need_network(url: str) -> None:
+    """Ask once whether the server is there: the clients would retry for half a minute.
+
+    Raises
+    ------
+    OSError
+        When it does not answer in time, or downloads are switched off by `HF_HUB_OFFLINE`.
+    """
     if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
         raise ConnectionError("downloads are switched off by HF_HUB_OFFLINE")
     try:

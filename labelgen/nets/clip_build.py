@@ -1,0 +1,155 @@
+"""Build an image-text model from open_clip's config, and what can be read from the built modules."""
+
+import copy
+import logging
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import nn
+
+from labelgen.errors import ConfigError, WeightsError
+from labelgen.nets.clip_checkpoint import fit_state
+from labelgen.nets.clip_config import DEMO_CLIP
+from labelgen.nets.clip_source import ClipSource
+from labelgen.nets.open_clip_import import import_open_clip
+from labelgen.nets.precision import BIG, ENOUGH, computes_bfloat16
+
+__all__ = ["activation_of", "build_clip", "choose_clip_dtype"]
+
+LOG = logging.getLogger(__name__)
+
+ACTIVATIONS = {
+    "QuickGELU": "quick_gelu",
+    "GELU": "gelu",
+    "GELUTanh": "gelu_tanh",
+    "ReLU": "relu",
+    "SiLU": "silu",
+}
+"""Class names of the activations that open_clip, timm and torch build towers from."""
+
+
+def build_clip(source: ClipSource, *, pretrained: bool, seed: int) -> Any:
+    """Build the model of a source, in float32 on the CPU, and load its weights strictly.
+
+    Parameters
+    ----------
+    seed
+        Of what is random before weights are loaded; torch's global generator is left as it was.
+
+    Raises
+    ------
+    ConfigError
+        When the model is of a kind that labelgen has no use for.
+    WeightsError
+        When the weights do not fit, or a package that the model needs is missing.
+    """
+    if source.name == DEMO_CLIP:
+        return _build_demo(source, pretrained=pretrained, seed=seed)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = _build_open_clip(source.name, source.config)
+    if source.checkpoint:
+        fit_state(model, source.checkpoint.state, name=source.name, where=str(source.checkpoint.path))
+    return model
+
+
+def _build_demo(source: ClipSource, *, pretrained: bool, seed: int) -> Any:
+    from labelgen.nets.demo_clip import build_demo_clip
+
+    model: Any = build_demo_clip(pretrained=pretrained and source.checkpoint is None, seed=seed)
+    if source.checkpoint:
+        # word vectors of the demo model are a fixed table, which its files leave out
+        state = {"token_embedding.weight": model.token_embedding.weight, **source.checkpoint.state}
+        fit_state(model, state, name=source.name, where=str(source.checkpoint.path))
+    return model
+
+
+def _build_open_clip(name: str, config: Mapping[str, Any]) -> Any:
+    open_clip = import_open_clip()
+    if "multimodal_cfg" in config:
+        raise ConfigError(f"{name} is a captioning model (CoCa), which has no dense image tower", hint="try ViT-B-16")
+    options = copy.deepcopy(dict(config))
+    has_own_text = options.pop("custom_text", False) or "hf_model_name" in options["text_cfg"]
+    if "timm_model_name" in options["vision_cfg"]:
+        options["vision_cfg"]["timm_model_pretrained"] = False  # all weights come from the checkpoint
+    if "hf_model_name" in options["text_cfg"]:
+        options["text_cfg"]["hf_model_pretrained"] = False
+    kind = open_clip.CustomTextCLIP if has_own_text else open_clip.CLIP
+    try:
+        return kind(**options)
+    except (ImportError, OSError, RuntimeError, TypeError) as error:
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
+        raise WeightsError(
+            f"{name} cannot be built by open_clip {open_clip.__version__}: {reason}",
+            hint="its text tower is one of the package transformers: pip install transformers"
+            if "hf_model_name" in options["text_cfg"]
+            else "a newer open_clip_torch or timm may know it",
+        ) from error
+
+
+def activation_of(tower: nn.Module) -> str:
+    """Activations that the modules of a tower compute, whatever its config or name say; `none` without any.
+
+    Examples
+    --------
+    >>> activation_of(nn.Sequential(nn.Linear(2, 2), nn.GELU()))
+    'gelu'
+    >>> activation_of(nn.GELU(approximate="tanh"))
+    'gelu_tanh'
+    """
+    found = set()
+    for module in tower.modules():
+        name = ACTIVATIONS.get(type(module).__name__)
+        if name == "gelu" and getattr(module, "approximate", "none") == "tanh":
+            name = "gelu_tanh"
+        if name:
+            found.add(name)
+    return "+".join(sorted(found)) or "none"
+
+
+def choose_clip_dtype(name: str, visual: Any, device: torch.device, *, size: tuple[int, int]) -> torch.dtype:
+    """Resolve `auto`: bfloat16 for big image towers on hardware that computes in it and where vectors stay the same.
+
+    Parameters
+    ----------
+    visual
+        The image tower, in float32 on the CPU.
+    size
+        Native `(height, width)` in pixels.
+
+    Raises
+    ------
+    ConfigError
+        For float16 on a CPU, where it is slower than float32 and overflows.
+    """
+    if name == "float16" and device.type == "cpu":
+        raise ConfigError("dtype float16 needs a GPU", hint="use bfloat16 or float32 on a CPU")
+    if name != "auto":
+        return getattr(torch, name)
+    big = sum(parameter.numel() for parameter in visual.parameters()) >= BIG
+    if not big or not computes_bfloat16(device):
+        return torch.float32
+    cosine = _mean_cosine(visual, torch.bfloat16, size)
+    if cosine <= ENOUGH:
+        LOG.info("image vectors in bfloat16 have cosine %.4f to float32 ones: computing in float32", cosine)
+        return torch.float32
+    return torch.bfloat16
+
+
+def _mean_cosine(visual: Any, dtype: torch.dtype, size: tuple[int, int]) -> float:
+    """Smallest mean cosine, over image vectors and patch tokens, between `dtype` and float32 on smooth noise."""
+    coarse = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
+    batch = nn.functional.interpolate(coarse, size=size, mode="bicubic")
+    cheap = copy.deepcopy(visual).to(dtype)
+    with torch.inference_mode():
+        exact, rough = _read(visual, batch), _read(cheap, batch.to(dtype))
+    cosines = [nn.functional.cosine_similarity(a, b.float(), dim=1).mean() for a, b in zip(exact, rough, strict=True)]
+    return float(min(cosines))
+
+
+def _read(visual: Any, batch: torch.Tensor) -> list[torch.Tensor]:
+    if not hasattr(visual, "forward_intermediates"):
+        return [visual(batch)]
+    found = visual.forward_intermediates(batch, indices=1, normalize_intermediates=True)
+    return [found["image_features"], found["image_intermediates"][-1]]

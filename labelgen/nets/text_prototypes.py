@@ -1,0 +1,192 @@
+"""One unit vector a prompt, averaged over templates, and a cache of them on disk.
+
+A prompt w and templates T give e = normalise(encode_text(T(w))) and the prototype t = normalise(mean of e over T) [1]_.
+
+References
+----------
+.. [1] A. Radford et al., "Learning Transferable Visual Models From Natural Language Supervision", ICML 2021,
+   arXiv 2103.00020, section 3.1.4.
+"""
+
+import hashlib
+import io
+import json
+import logging
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
+
+import numpy as np
+import torch
+from jaxtyping import Float32
+
+from labelgen.errors import ConfigError
+from labelgen.masks import write_atomic
+from labelgen.nets.open_clip_import import import_open_clip
+from labelgen.nets.text_embeddings import read_text_embeddings, write_text_embeddings
+from labelgen.nets.user_cache import user_cache
+
+__all__ = [
+    "read_text_embeddings",
+    "similar_prompts",
+    "text_prototypes",
+    "write_text_embeddings",
+]
+
+LOG = logging.getLogger(__name__)
+
+SCHEMA = 1
+"""Raised when the code below changes the value of a prototype."""
+
+UNIT = 1e-4
+"""How far the norm of a cached prototype may be from 1."""
+
+
+@runtime_checkable
+class TextEncoder(Protocol):
+    """What prototypes need of a model; `ClipModel` has it."""
+
+    @property
+    def weights_sha256(self) -> str: ...
+
+    @property
+    def text_activation(self) -> str: ...
+
+    @property
+    def embed_dim(self) -> int: ...
+
+    @property
+    def tokenizer(self) -> Any: ...
+
+    def encode_text(self, texts: Sequence[str]) -> torch.Tensor:
+        """Unit vectors `(N, D)` of texts in float32."""
+        ...
+
+
+def text_prototypes(
+    clip: TextEncoder, prompts: Sequence[str], templates: Sequence[str], *, cache_dir: Path | str | None = None
+) -> Float32[np.ndarray, "P D"]:
+    """Unit vectors of prompts, from the cache or from the text tower.
+
+    A damaged cache entry is computed again; a cache that cannot be written is a warning in the log.
+
+    Parameters
+    ----------
+    prompts
+        Words, such as "potted plant".
+    templates
+        Sentences with one `{}` each; their order does not matter but for rounding.
+    cache_dir
+        Folder of the cache; None for `text-prototypes` in labelgen's cache folder (see `user_cache`).
+
+    Raises
+    ------
+    ConfigError
+        When there are no prompts or templates, or a sentence is longer than the text tower reads.
+    WeightsError
+        When the tokenizer is not at hand.
+    """
+    if not prompts or not templates:
+        raise ConfigError(f"there must be prompts and templates, got {len(prompts)} and {len(templates)}")
+    if empty := [prompt for prompt in prompts if not prompt.strip()]:
+        raise ConfigError(f"a prompt must not be empty, got {empty[0]!r}", hint="check the vocabulary's prompts")
+    about = _about(clip, prompts, templates)
+    folder = Path(cache_dir) if cache_dir is not None else user_cache("text-prototypes")
+    stem = folder / hashlib.sha256(_json(about)).hexdigest()
+    found = _read(stem, about, shape=(len(prompts), clip.embed_dim))
+    if found is not None:
+        return found
+    LOG.info("embedding %d prompts in %d templates", len(prompts), len(templates))
+    texts = [template.replace("{}", prompt) for prompt in prompts for template in templates]
+    vectors = clip.encode_text(texts).cpu().double().reshape(len(prompts), len(templates), -1)
+    prototypes = torch.nn.functional.normalize(vectors.mean(dim=1), dim=-1).float().numpy()
+    _write(stem, about, prototypes)
+    return prototypes
+
+
+def similar_prompts(
+    prototypes: Float32[np.ndarray, "P D"],
+    prompts: Sequence[str],
+    *,
+    class_of: Sequence[int] | None = None,
+    above: float = 0.95,
+) -> list[tuple[str, str, float]]:
+    """Pairs of prompts whose prototypes are so close that an image cannot tell them apart.
+
+    Parameters
+    ----------
+    class_of
+        Class of each prompt; synonyms within one class are left out. None takes each prompt for a class of its own.
+    above
+        Cosine from which a pair is listed.
+
+    Returns
+    -------
+    list of tuple
+        First prompt, second prompt, cosine; closest first.
+
+    Examples
+    --------
+    >>> vectors = np.array([[1, 0], [1, 0], [0, 1]], np.float32)
+    >>> similar_prompts(vectors, ("couch", "sofa", "dog"))
+    [('couch', 'sofa', 1.0)]
+    >>> similar_prompts(vectors, ("couch", "sofa", "dog"), class_of=(0, 0, 1))
+    []
+    """
+    classes = np.arange(len(prompts)) if class_of is None else np.asarray(class_of)
+    cosines = prototypes @ prototypes.T
+    first, second = np.nonzero(np.triu(cosines > above, k=1) & (classes[:, None] != classes[None, :]))
+    order = np.argsort(-cosines[first, second], kind="stable")
+    pairs = [(int(i), int(j)) for i, j in zip(first[order], second[order], strict=True)]
+    return [(prompts[i], prompts[j], float(cosines[i, j])) for i, j in pairs]
+
+
+def _about(clip: TextEncoder, prompts: Sequence[str], templates: Sequence[str]) -> dict[str, Any]:
+    """Everything that decides the value of prototypes."""
+    return {
+        "schema": SCHEMA,
+        "weights": clip.weights_sha256,
+        "activation": clip.text_activation,
+        "tokenizer": clip.tokenizer.identity,
+        "open_clip": import_open_clip().__version__,
+        "dtype": "float32",
+        "templates": list(templates),
+        "prompts": list(prompts),
+    }
+
+
+def _json(about: dict[str, Any]) -> bytes:
+    return json.dumps(about, sort_keys=True, ensure_ascii=False, indent=1).encode()
+
+
+def _write(stem: Path, about: dict[str, Any], prototypes: np.ndarray) -> None:
+    stream = io.BytesIO()
+    np.savez(stream, prototypes=prototypes)
+    content = stream.getvalue()
+    try:
+        write_atomic(stem.with_suffix(".npz"), content)
+        write_atomic(stem.with_suffix(".json"), _json({**about, "sha256": hashlib.sha256(content).hexdigest()}))
+    except OSError as error:
+        LOG.warning("text prototypes could not be kept in %s: %s", stem.parent, error)
+
+
+def _read(stem: Path, about: dict[str, Any], *, shape: tuple[int, int]) -> np.ndarray | None:
+    """Return a cache entry; None where there is none, or where it is not what was written."""
+    try:
+        content = stem.with_suffix(".npz").read_bytes()
+        kept = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+        if kept != {**about, "sha256": hashlib.sha256(content).hexdigest()}:
+            raise ValueError("its digest or its settings differ")
+        with np.load(io.BytesIO(content), allow_pickle=False) as file:
+            prototypes = file["prototypes"]
+        if prototypes.shape != shape or prototypes.dtype != np.float32:
+            raise ValueError(f"its shape is {prototypes.shape}")
+        if not np.all(np.abs(np.linalg.norm(prototypes, axis=1) - 1) < UNIT):
+            raise ValueError("its vectors are not of unit length")
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        LOG.warning("text prototypes in %s.npz are computed again: %s", stem, error)
+        return None
+    return prototypes
