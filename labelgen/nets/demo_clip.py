@@ -1,0 +1,151 @@
+"""demo-clip: the small image-text model whose weights ship with the package.
+
+An `open_clip.CLIP` made of open_clip's own classes: a vision transformer of six blocks for 128 pixels in patches of 8,
+a text tower of three blocks, and the tokenizer of all CLIP models; whatever takes a CLIP model takes this one. It knows
+the demo world alone. `examples/train_demo_clip.py` trained it on captioned demo scenes, never on masks, its image tower
+starting from demo-ssvt; the recipe and the words it has met are in the metadata of the weight file.
+
+The file stores the embeddings of the tokens that occur in those captions. All other tokens have the numbers of
+`fixed_embeddings`, as they had in training, where texts with such tokens were negatives of every image.
+"""
+
+import hashlib
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import safetensors.torch
+import torch
+from jaxtyping import Float32, Int64
+from safetensors import SafetensorError, safe_open
+
+from labelgen.errors import WeightsError
+from labelgen.nets.open_clip_import import import_open_clip
+
+if TYPE_CHECKING:
+    import open_clip
+    from open_clip.tokenizer import SimpleTokenizer
+
+__all__ = [
+    "DEMO_CLIP_CONFIG", "DEMO_CLIP_MEAN", "DEMO_CLIP_STD", "DEMO_CLIP_WEIGHTS",
+    "build_demo_clip", "demo_clip_metadata", "demo_clip_tokenizer", "fixed_embeddings", "save_demo_clip",
+]  # fmt: skip
+
+DEMO_CLIP_MEAN = (0.45, 0.45, 0.45)
+DEMO_CLIP_STD = (0.25, 0.25, 0.25)
+DEMO_CLIP_WEIGHTS = Path(__file__).resolve().parent.parent / "demo" / "demo_clip.safetensors"
+CONTEXT = 32  # tokens: the longest of the 80 ImageNet templates needs 12, a name and some air
+VOCABULARY = 49408  # of CLIP's byte pair encoding
+TEXT_WIDTH = 128
+DEMO_CLIP_CONFIG: dict[str, Any] = {
+    "embed_dim": 128,
+    "vision_cfg": {"image_size": 128, "layers": 6, "width": 160, "head_width": 32, "patch_size": 8},
+    "text_cfg": {"context_length": CONTEXT, "vocab_size": VOCABULARY, "width": TEXT_WIDTH, "heads": 4, "layers": 3},
+}
+TABLE = "token_embedding.weight"
+ROWS, ROW_IDS = "token_embedding.rows", "token_embedding.row_ids"  # stand for TABLE in the file
+FIXED_SEED = 2306
+FIXED_STD = 0.02  # as open_clip draws its token embeddings
+
+
+def build_demo_clip(*, pretrained: bool = True, seed: int = 0) -> "open_clip.CLIP":
+    """Build demo-clip.
+
+    Takes images of 128 x 128 pixels, RGB in [0, 1] normalised by `DEMO_CLIP_MEAN` and `DEMO_CLIP_STD`, and token ids
+    (B, 32) of `demo_clip_tokenizer`; both towers give vectors of 128 numbers.
+
+    Parameters
+    ----------
+    pretrained
+        Load the shipped weights; otherwise random ones.
+    seed
+        Of the random weights; torch's global generator is left as it was.
+
+    Returns
+    -------
+    open_clip.CLIP
+        In float32, in training mode.
+
+    Raises
+    ------
+    WeightsError
+        When the shipped file is missing or does not fit, or open_clip cannot be imported.
+    """
+    open_clip = import_open_clip()
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = open_clip.CLIP(**DEMO_CLIP_CONFIG)
+    with torch.no_grad():
+        model.token_embedding.weight.copy_(fixed_embeddings())
+    if pretrained:
+        _load(model, DEMO_CLIP_WEIGHTS)
+    return model
+
+
+def demo_clip_tokenizer() -> "SimpleTokenizer":
+    """Return open_clip's own tokenizer, for texts of up to 30 tokens; longer ones are cut."""
+    return import_open_clip().tokenizer.SimpleTokenizer(context_length=CONTEXT)
+
+
+def fixed_embeddings() -> Float32[torch.Tensor, "V D"]:
+    """Return the embeddings of all tokens before training: uniform numbers of standard deviation 0.02.
+
+    They come from the raw bytes of a PCG64 generator, which numpy promises never to change.
+
+    Examples
+    --------
+    >>> table = fixed_embeddings()
+    >>> tuple(table.shape), f"{table.std():.4f}", f"{table[0, 0]:.5f}"
+    ((49408, 128), '0.0200', '-0.00149')
+    """
+    words = np.random.PCG64(FIXED_SEED).random_raw(VOCABULARY * TEXT_WIDTH // 8)
+    steps = words.astype("<u8").view(np.int8).astype(np.float32) + 0.5
+    values = steps * np.float32(FIXED_STD * 3**0.5 / 128)
+    return torch.from_numpy(values.reshape(VOCABULARY, TEXT_WIDTH))
+
+
+def save_demo_clip(
+    model: "open_clip.CLIP", path: Path, *, row_ids: Int64[torch.Tensor, "R"], about: dict[str, Any]
+) -> None:
+    """Write the weights in float16, with `about` as JSON in the metadata.
+
+    Parameters
+    ----------
+    model
+        A model built by `build_demo_clip`.
+    path
+        The file to write.
+    row_ids
+        The tokens whose embeddings were trained; only those are written.
+    about
+        Recipe and figures.
+    """
+    state = dict(model.state_dict())
+    state[ROWS] = state.pop(TABLE)[row_ids]
+    half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in state.items()}
+    metadata = {"labelgen": json.dumps(about, sort_keys=True)}
+    safetensors.torch.save_file({**half, ROW_IDS: row_ids.to(torch.int32)}, path, metadata=metadata)
+
+
+def demo_clip_metadata(path: Path = DEMO_CLIP_WEIGHTS) -> dict[str, Any]:
+    """Return recipe and figures of a weight file, and the sha256 of the file itself."""
+    with safe_open(path, framework="pt") as file:
+        about = json.loads((file.metadata() or {}).get("labelgen", "{}"))
+    return {**about, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+
+
+def _load(model: "open_clip.CLIP", path: Path) -> None:
+    """Load every tensor, in float32; nothing may be missing or left over."""
+    hint = "reinstall labelgen: the file is part of the package"
+    if not path.is_file():
+        raise WeightsError(f"the weights of demo-clip must lie at {path}, but there is no such file", hint=hint)
+    try:
+        stored = safetensors.torch.load_file(path)
+        row_ids, rows = stored.pop(ROW_IDS).long(), stored.pop(ROWS).float()
+        table = fixed_embeddings()
+        table[row_ids] = rows
+        state = {name: tensor.float() for name, tensor in stored.items()} | {TABLE: table}
+        model.load_state_dict(state, strict=True)
+    except (SafetensorError, RuntimeError, KeyError, IndexError) as error:
+        raise WeightsError(f"the weights of demo-clip in {path} do not fit: {error}", hint=hint) from error
