@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from labelgen.nets.dense_clip.dense import image_embeddings, patch_embeddings, surgery_embeddings
-    from labelgen.nets.dense_clip.feature_surgery import feature_surgery, feature_surgery_alone
+    from labelgen.nets.dense_clip.redundancy import feature_surgery, feature_surgery_alone
     from labelgen.nets.dense_clip.tower import Tower, tower_of
 
 __all__ = [
@@ -26,8 +26,8 @@ HOME = {
     "patch_embeddings": "dense",
     "surgery_embeddings": "dense",
     "image_embeddings": "dense",
-    "feature_surgery": "feature_surgery",
-    "feature_surgery_alone": "feature_surgery",
+    "feature_surgery": "redundancy",
+    "feature_surgery_alone": "redundancy",
 }
 
 

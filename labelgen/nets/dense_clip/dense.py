@@ -6,11 +6,12 @@ import torch
 from jaxtyping import Float, Float32
 
 from labelgen.errors import ConfigError, ShapeError
-from labelgen.nets.dense_clip.blocks import read_block
+from labelgen.nets.dense_clip.blocks import TILES_HINT, read_block
+from labelgen.nets.dense_clip.clip_resnet import ClipResNet
 from labelgen.nets.dense_clip.dual_path import DUAL_PATHS
 from labelgen.nets.dense_clip.last_block import Layout, last_block
 from labelgen.nets.dense_clip.names import BETA, DEPTH, DUAL_PATH, GAMMA, METHODS, NEEDS_EXTERNAL, STD
-from labelgen.nets.dense_clip.tower import Vit, read_vit
+from labelgen.nets.dense_clip.tower import Vit, read_tower
 
 __all__ = ["image_embeddings", "patch_embeddings", "surgery_embeddings"]
 
@@ -24,7 +25,7 @@ def patch_embeddings(
     depth: int = DEPTH,
     beta: float = BETA,
     gamma: float = GAMMA,
-    external: Float[torch.Tensor, "B h w E"] | None = None,
+    external: Float[torch.Tensor, "_ h w E"] | None = None,
 ) -> Float32[torch.Tensor, "B gh gw D"]:
     """One vector of the joint space per patch, comparable with text embeddings after normalisation.
 
@@ -67,18 +68,23 @@ def patch_embeddings(
     .. [1] The papers of the methods are listed in `names`.
     """
     _check_numbers(method, std, depth, gamma, external)
-    vit = _open(model, images)
+    tower = _open(model, images, method)
     if external is not None and (external.ndim != 4 or len(external) != len(images)):
         raise ShapeError(f"external must be (B, h, w, E) with B = {len(images)}, got {tuple(external.shape)}")
     with torch.no_grad():
-        tokens, grid = vit.embed(images)
+        if isinstance(tower, ClipResNet):
+            features = tower.features(images)
+            grid = (features.shape[2], features.shape[3])
+            layout = Layout(grid, tower.prefix, std=std, beta=beta, gamma=gamma, external=external)
+            return tower.pooled(features, method=method, layout=layout)[:, 1:].float().unflatten(1, grid)
+        tokens, grid = tower.embed(images)
         if method in DUAL_PATH:
-            tokens, _ = _dual_path(vit, tokens, method=method, depth=depth, original=False)
+            tokens, _ = _dual_path(tower, tokens, method=method, depth=depth, original=False)
         else:
-            layout = Layout(grid, vit.prefix, std=std, beta=beta, gamma=gamma, external=external)
-            tokens = vit.run(tokens, 0, len(vit.blocks) - 1)
-            tokens = last_block(read_block(vit.blocks[-1]), tokens, method=method, layout=layout)
-        return vit.finish(tokens[:, vit.prefix :]).float().unflatten(1, grid)
+            layout = Layout(grid, tower.prefix, std=std, beta=beta, gamma=gamma, external=external)
+            tokens = tower.run(tokens, 0, len(tower.blocks) - 1)
+            tokens = last_block(read_block(tower.blocks[-1]), tokens, method=method, layout=layout)
+        return tower.finish(tokens[:, tower.prefix :]).float().unflatten(1, grid)
 
 
 def surgery_embeddings(
@@ -99,7 +105,8 @@ def surgery_embeddings(
         As `patch_embeddings`.
     """
     _check_numbers("surgery", STD, depth, GAMMA, None)
-    vit = _open(model, images)
+    vit = _open(model, images, "surgery")
+    assert not isinstance(vit, ClipResNet)  # it has no such method
     with torch.no_grad():
         tokens, grid = vit.embed(images)
         second, original = _dual_path(vit, tokens, method="surgery", depth=depth, original=True)
@@ -150,10 +157,12 @@ def _dual_path(
     return second, tokens
 
 
-def _open(model: Any, images: torch.Tensor) -> Vit:
-    vit = read_vit(model)
+def _open(model: Any, images: torch.Tensor, method: str) -> Vit | ClipResNet:
+    tower = read_tower(model)
+    if isinstance(tower, ClipResNet) and method not in tower.methods:
+        raise ConfigError(f"a ResNet tower takes the methods {', '.join(tower.methods)}, got {method}", hint=TILES_HINT)
     _check_images(model, images)
-    return vit
+    return tower
 
 
 def _check_images(model: Any, images: torch.Tensor) -> None:

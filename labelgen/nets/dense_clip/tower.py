@@ -7,12 +7,14 @@ import torch
 
 from labelgen.errors import ConfigError
 from labelgen.nets.dense_clip.blocks import TILES_HINT, read_block
+from labelgen.nets.dense_clip.clip_resnet import ClipResNet
 from labelgen.nets.dense_clip.names import METHODS
 from labelgen.nets.dense_clip.native_vit import NativeVit, read_native_vit
 from labelgen.nets.dense_clip.timm_vit import TimmVit, read_timm_vit
 
-__all__ = ["Tower", "Vit", "read_vit", "tower_of"]
+__all__ = ["Tower", "Vit", "read_tower", "tower_of"]
 
+RESNET_PARTS = ("stem", "layer1", "layer4", "attnpool")
 NATIVE_PARTS = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post", "proj")
 
 
@@ -23,15 +25,16 @@ class Tower:
     Parameters
     ----------
     kind
-        `native` (open_clip's own ViT), or `timm-token`, `timm-avg`, `timm-map` (SigLIP) by the pooling of a timm ViT.
+        `native` (open_clip's own ViT); `timm-token`, `timm-avg`, `timm-map` (SigLIP) by the pooling of a timm ViT;
+        `resnet` (open_clip's own).
     patch
-        Side of a patch in pixels.
+        Side of a patch in pixels; the stride of a ResNet.
     width
         Channels of a token inside the tower.
     depth
-        Blocks.
+        Blocks; 1, the attention pooling, for a ResNet.
     heads
-        Heads of the last block.
+        Heads of the last attention.
     prefix
         Class and register tokens.
     native_grid
@@ -73,26 +76,30 @@ def tower_of(model: Any) -> Tower:
     ConfigError
         When the tower is not understood; says why and what works instead.
     """
-    vit = read_vit(model)
-    last = read_block(vit.blocks[-1])
-    with torch.no_grad():
-        embed_dim = vit.finish(last.weight.new_zeros(1, 1, vit.width)).shape[-1]
+    tower = read_tower(model)
+    if isinstance(tower, ClipResNet):
+        depth, heads, embed_dim, methods = tower.depth, tower.heads, tower.embed_dim, tower.methods
+    else:
+        last = read_block(tower.blocks[-1])
+        depth, heads, methods = len(tower.blocks), last.num_heads, METHODS
+        with torch.no_grad():
+            embed_dim = tower.finish(last.weight.new_zeros(1, 1, tower.width)).shape[-1]
     return Tower(
-        kind=vit.kind,
-        patch=vit.patch,
-        width=vit.width,
-        depth=len(vit.blocks),
-        heads=last.num_heads,
-        prefix=vit.prefix,
-        native_grid=vit.native_grid,
-        native_size=vit.native_size,
+        kind=tower.kind,
+        patch=tower.patch,
+        width=tower.width,
+        depth=depth,
+        heads=heads,
+        prefix=tower.prefix,
+        native_grid=tower.native_grid,
+        native_size=tower.native_size,
         embed_dim=embed_dim,
-        methods=METHODS,
+        methods=methods,
     )
 
 
-def read_vit(model: Any) -> Vit:
-    """View the image tower as a ViT, having checked its last block.
+def read_tower(model: Any) -> Vit | ClipResNet:
+    """View the image tower in steps, having checked its last block.
 
     Raises
     ------
@@ -102,6 +109,8 @@ def read_vit(model: Any) -> Vit:
     visual = getattr(model, "visual", None)
     if visual is None:
         raise ConfigError(f"the model must be an open_clip model with an image tower, got {type(model).__name__}")
+    if all(hasattr(visual, part) for part in RESNET_PARTS):
+        return ClipResNet(visual)
     if all(hasattr(visual, part) for part in NATIVE_PARTS):
         vit = read_native_vit(visual)
     elif hasattr(visual, "trunk"):
