@@ -12,7 +12,7 @@ from labelgen.errors import ShapeError
 from labelgen.nets.architectures import Architecture
 from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
 from labelgen.nets.construction import build_architecture
-from labelgen.nets.geometry import Geometry, fitted_size, geometry_for
+from labelgen.nets.geometry import Geometry, fitted_size, geometry_for, resize_image
 from labelgen.nets.precision import choose_dtype
 from labelgen.nets.weights import parameter_hash
 
@@ -152,7 +152,7 @@ class Backbone:
         return self._picture(image, geometry), geometry
 
     def _picture(self, image: np.ndarray, geometry: Geometry) -> torch.Tensor:
-        pixels = _resized(image, geometry.resized)
+        pixels = resize_image(image, geometry.resized)
         pixels = pixels[:, ::-1] if geometry.flip else pixels
         mean, std = (np.array(values, np.float32) for values in (self.spec.mean, self.spec.std))
         normal = (pixels.astype(np.float32) / np.float32(255) - mean) / std
@@ -274,13 +274,3 @@ def _resolve(config: BackboneConfig, architecture: Architecture, dtype: torch.dt
         max_size=limit,
         dtype=arithmetic,
     )
-
-
-def _resized(image: np.ndarray, size: tuple[int, int]) -> np.ndarray:
-    """Resize by Pillow's antialiased bicubic filter, with which these models were trained and evaluated."""
-    if image.shape[:2] == size:
-        return image
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BICUBIC))
