@@ -1,10 +1,12 @@
 """The table of labelling methods. One import and one line per method."""
 
 from labelgen.methods.box import BOX
+from labelgen.methods.clip import CLIP
 from labelgen.methods.corrupt import CORRUPT
 from labelgen.methods.method import Method
 from labelgen.methods.point import POINT
 from labelgen.methods.scribble import SCRIBBLE
+from labelgen.methods.zeroseg import ZEROSEG
 
 __all__ = ["METHODS", "Method"]
 
@@ -13,4 +15,6 @@ METHODS: dict[str, Method] = {
     "point": POINT,
     "box": BOX,
     "corrupt": CORRUPT,
+    "clip": CLIP,
+    "zeroseg": ZEROSEG,
 }

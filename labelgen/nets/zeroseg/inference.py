@@ -9,18 +9,17 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from jaxtyping import Bool, Float, Float32, Int64, UInt8
+from jaxtyping import Float, Float32, Int64, UInt8
 from torch import Tensor
 from torch.nn import functional as F
 
 from labelgen.masks import SoftMask
-from labelgen.nets.geometry import fitted_size
+from labelgen.nets.geometry import fitted_size, resize_image
 from labelgen.nets.zeroseg.batches import normalise_crops
 from labelgen.nets.zeroseg.student import Student
-from labelgen.nets.zeroseg.tiles import resized
 from labelgen.nets.zeroshot.windows import window_boxes
 
-__all__ = ["ClassRule", "group_map", "group_scores", "label_image"]
+__all__ = ["ClassRule", "group_map", "group_scores", "label_image", "with_background"]
 
 
 @dataclass(frozen=True)
@@ -32,14 +31,14 @@ class ClassRule:
     prototypes
         `(P, D)` unit vectors of the prompts.
     class_of
-        Class id of each prompt; a class is as near as its nearest prompt.
+        Class id of each prompt, the background's perhaps among them; a class is as near as its nearest prompt.
     scale
         Factor on cosines before a softmax.
     top_k
         Only so many classes may appear in a window, those nearest to its global vector; 0 for all.
     threshold
         A group whose best score is lower is background; never more than the best score of the window, so that
-        something is always found. 0 finds foreground everywhere.
+        something is always found. 0 for none.
     background
         Id of the background class; None where every pixel is of some class, and no threshold applies.
     """
@@ -55,6 +54,11 @@ class ClassRule:
     def class_ids(self) -> tuple[int, ...]:
         """The classes that prompts speak of, rising."""
         return tuple(sorted(set(self.class_of)))
+
+    @property
+    def all_ids(self) -> tuple[int, ...]:
+        """The same with the background."""
+        return tuple(sorted({*self.class_of, *(() if self.background is None else (self.background,))}))
 
 
 @torch.inference_mode()
@@ -80,33 +84,31 @@ def label_image(
     Returns
     -------
     SoftMask
-        For each class that some group could be, the score of that group at its pixels; the background has 1 where a
-        window found nothing, and 0 elsewhere.
+        For each class that some group could be, the score of that group at its pixels; the background has 1 where no
+        score reached the threshold, and elsewhere that of its own prompts, 0 without any.
     """
     size = image.shape[0], image.shape[1]
     policy = "keep" if short_side else "native"
-    picture = resized(image, fitted_size(size, policy=policy, side=short_side, max_side=0))
+    picture = resize_image(image, fitted_size(size, policy=policy, side=short_side, max_side=0))
     height, width = picture.shape[:2]
     boxes = window_boxes((height, width), crop=crop, stride=stride) if crop else [(0, 0, height, width)]
     found = [(box, *_label_window(student, picture[box[0] : box[2], box[1] : box[3]], rule)) for box in boxes]
     kept = torch.stack([scores.amax(dim=0) for _, _, scores in found]).amax(dim=0) > 0
-    class_ids = [class_id for class_id, keep in zip(rule.class_ids, kept.tolist(), strict=True) if keep]
-    planes = torch.zeros(len(class_ids) + 1, height, width)
-    covered = torch.zeros(height, width)
+    planes, covered = torch.zeros(int(kept.sum()), height, width), torch.zeros(height, width)
     for (top, left, bottom, right), groups, scores in found:
-        window = torch.cat([_nothing_found(scores, rule)[:, None].float(), scores[:, kept]], dim=1)
-        planes[:, top:bottom, left:right] += window.T[:, groups]
+        planes[:, top:bottom, left:right] += scores.T[kept][:, groups]
         covered[top:bottom, left:right] += 1
     planes /= covered
     if (height, width) != size:
         planes = F.interpolate(planes[None], size=size, mode="bilinear", align_corners=False)[0]
-    return _soft_mask(planes.clamp(min=0).numpy(), class_ids, rule.background)
+    class_ids = tuple(class_id for class_id, keep in zip(rule.all_ids, kept.tolist(), strict=True) if keep)
+    return SoftMask(planes.clamp(min=0).numpy(), class_ids)
 
 
 def _label_window(
     student: Student, picture: UInt8[np.ndarray, "h w 3"], rule: ClassRule
 ) -> tuple[Int64[Tensor, "h w"], Float32[Tensor, "G C"]]:
-    """The group of each pixel and the scores of the groups."""
+    """The group of each pixel, and the scores of the groups for `rule.all_ids`."""
     patch, (height, width) = student.config.patch, picture.shape[:2]
     rows, cols = -(-height // patch), -(-width // patch)
     # what is missing to whole patches repeats the last row and column: colours that belong there
@@ -116,7 +118,7 @@ def _label_window(
     assignment = segments.of_patches()[0].unflatten(-1, (rows, cols)).float().cpu()
     groups = group_map(assignment, patch=patch)[:height, :width]
     vectors, overall = segments.vectors[0].float().cpu(), segments.image[0].float().cpu()
-    return groups, group_scores(vectors, overall, rule)
+    return groups, with_background(group_scores(vectors, overall, rule), rule)
 
 
 def group_map(assignment: Float[Tensor, "G rows cols"], *, patch: int) -> Int64[Tensor, "height width"]:
@@ -166,18 +168,22 @@ def class_similarity(similarity: Float[Tensor, "N P"], class_of: Sequence[int]) 
     return torch.stack([similarity[:, owner == class_id].amax(dim=1) for class_id in sorted(set(class_of))], dim=1)
 
 
-def _nothing_found(scores: Float[Tensor, "G C"], rule: ClassRule) -> Bool[Tensor, "G"]:
-    """Groups that are background."""
-    best = scores.amax(dim=1)
+def with_background(scores: Float32[Tensor, "G C"], rule: ClassRule) -> Float32[Tensor, "G all"]:
+    """Scores for `rule.all_ids`: groups that reach no threshold have 1 for the background and 0 for the rest.
+
+    Examples
+    --------
+    >>> rule = ClassRule(torch.eye(2), (1, 2), scale=1.0, top_k=0, threshold=0.5, background=0)
+    >>> with_background(torch.tensor([[0.7, 0.3], [0.4, 0.2]]), rule)
+    tensor([[0.0000, 0.7000, 0.3000],
+            [1.0000, 0.0000, 0.0000]])
+    """
     if rule.background is None:
-        return torch.zeros_like(best, dtype=torch.bool)
-    return best < min(rule.threshold, float(best.max()))
-
-
-def _soft_mask(planes: Float32[np.ndarray, "C H W"], class_ids: list[int], background: int | None) -> SoftMask:
-    """Put the plane of the background, the first one, where its id belongs."""
-    if background is None:
-        return SoftMask(np.ascontiguousarray(planes[1:]), tuple(class_ids))
-    ids = [background, *class_ids]
-    order = sorted(range(len(ids)), key=ids.__getitem__)
-    return SoftMask(np.ascontiguousarray(planes[order]), tuple(ids[i] for i in order))
+        return scores
+    best = scores.amax(dim=1)
+    nothing = best < min(rule.threshold, float(best.max()))
+    whole = scores.new_zeros(len(scores), len(rule.all_ids))
+    whole[:, [rule.all_ids.index(class_id) for class_id in rule.class_ids]] = scores
+    whole[nothing] = 0
+    whole[nothing, rule.all_ids.index(rule.background)] = 1
+    return whole

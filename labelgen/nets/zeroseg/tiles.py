@@ -6,9 +6,9 @@ from itertools import pairwise
 import numpy as np
 from jaxtyping import Int64, UInt8
 
-from labelgen.nets.geometry import fitted_size
+from labelgen.nets.geometry import fitted_size, resize_image
 
-__all__ = ["centre_crop", "resized", "tile_boxes", "tiles_of"]
+__all__ = ["centre_crop", "tile_boxes", "tiles_of"]
 
 
 def centre_crop(image: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, "side side 3"]:
@@ -19,7 +19,7 @@ def centre_crop(image: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarra
     >>> centre_crop(np.zeros((10, 30, 3), np.uint8), 20).shape
     (20, 20, 3)
     """
-    image = resized(image, fitted_size((image.shape[0], image.shape[1]), policy="keep", side=side, max_side=0))
+    image = resize_image(image, fitted_size((image.shape[0], image.shape[1]), policy="keep", side=side, max_side=0))
     top, left = (image.shape[0] - side) // 2, (image.shape[1] - side) // 2
     return image[top : top + side, left : left + side]
 
@@ -54,16 +54,6 @@ def tile_boxes(size: tuple[int, int], grids: Sequence[int]) -> Int64[np.ndarray,
 def tiles_of(
     image: UInt8[np.ndarray, "H W 3"], grids: Sequence[int], *, size: tuple[int, int]
 ) -> UInt8[np.ndarray, "T height width 3"]:
-    """The tiles of an image, each resized to `size` as a CLIP model takes it."""
+    """The tiles of an image, each resized to `size` as a CLIP model takes it, by an antialiased bicubic filter."""
     boxes = tile_boxes((image.shape[0], image.shape[1]), grids)
-    return np.stack([resized(image[top:bottom, left:right], size) for top, left, bottom, right in boxes])
-
-
-def resized(image: UInt8[np.ndarray, "H W 3"], size: tuple[int, int]) -> UInt8[np.ndarray, "height width 3"]:
-    """Resize by Pillow's antialiased bicubic filter, with which CLIP models are trained."""
-    if image.shape[:2] == size:
-        return image
-    from PIL import Image
-
-    picture = Image.fromarray(np.ascontiguousarray(image))
-    return np.asarray(picture.resize((size[1], size[0]), Image.Resampling.BICUBIC))
+    return np.stack([resize_image(image[top:bottom, left:right], size) for top, left, bottom, right in boxes])

@@ -78,3 +78,18 @@ class Pictures:
 
     def truth(self, sample_id):
         raise AssertionError("training must not look at labels")
+
+
+def small_student(folder):
+    """A student of the demo preset after one update on two demo scenes, taught by demo-clip."""
+    from labelgen.data.open import open_data
+    from labelgen.nets.clip_config import ClipModelConfig
+    from labelgen.nets.clip_model import load_clip
+    from labelgen.nets.zeroseg.config import preset
+    from labelgen.nets.zeroseg.fit import fit_student
+
+    tower = load_clip(ClipModelConfig(device="cpu"))
+    settings = preset("demo", batch=2, epochs=1, tiles=(1, 2))
+    data = open_data("demo", limit=2)
+    fit_student(data, tower, preset=settings, out=folder, teacher=tower.config, cache=None, device="cpu")
+    return folder

@@ -1,0 +1,175 @@
+"""`labelgen fit-zeroseg` and `labelgen zeroseg`: from images to labels, and what is refused on the way."""
+
+import json
+
+import numpy as np
+import pytest
+import safetensors.torch
+
+from labelgen.cli import main
+from labelgen.data.open import open_data
+from labelgen.errors import ConfigError, WeightsError
+from labelgen.masks import harden
+from labelgen.methods.zeroseg import ZeroSegConfig, make_zeroseg, prepare_zeroseg
+from labelgen.nets.text_embeddings import write_text_embeddings
+from labelgen.prompts import prompt_table
+from labelgen.vocab import Vocabulary, load_vocabulary
+
+SMALL = ["--limit", "4", "--epochs", "2", "--batch", "2", "--tiles", "1", "2", "--stages", "6", "3"]
+VOC = load_vocabulary("voc")
+
+
+@pytest.fixture(scope="module")
+def student(tmp_path_factory):
+    """A student of four demo scenes, made by the command."""
+    out = tmp_path_factory.mktemp("zeroseg") / "student"
+    assert fit(out) == 0
+    return out
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    monkeypatch.setenv("LABELGEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
+
+
+def fit(out, *more):
+    cache = out.parent / "vectors"
+    return main(["fit-zeroseg", "--out", str(out), "--cache", str(cache), "--device", "cpu", *SMALL, *more])
+
+
+def config_of(student, **options):
+    return ZeroSegConfig(**{"weights": str(student), "templates": "simple", "device": "cpu"} | options)
+
+
+def label(*flags):
+    return main(["zeroseg", "--split", "val", "--limit", "2", "--templates", "simple", "--device", "cpu", *flags])
+
+
+def test_the_command_writes_a_run_that_says_what_made_it(student, tmp_path, capsys):
+    assert label("--weights", str(student), "--out", str(tmp_path / "run"), "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["done"] == 2 and report["supervision"] == []
+    header = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert header["config"]["short_side"] == 0 and header["config"]["background_threshold"] == 0.95
+    assert header["models"]["zeroseg"]["init"]["name"] == "demo-ssvt"
+    assert header["models"]["zeroseg"]["teacher"]["teacher"]["model"] == "demo-clip"
+    assert "aeroplane" in header["facts"]["prompts"]
+
+
+def test_training_again_does_nothing_and_says_so(student, capsys):
+    before = (student / "weights.safetensors").read_bytes()
+    assert fit(student) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert (student / "weights.safetensors").read_bytes() == before
+    assert fit(student, "--mask", "0.5") == 1
+    assert "training.mask is 0.6 there, 0.5 now" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing(tmp_path, capsys):
+    assert fit(tmp_path / "student", "--dry-run", "--json") == 0
+    cost = json.loads(capsys.readouterr().out)
+    assert (cost["images"], cost["steps"], cost["tile_vectors"]) == (4, 4, 20) and cost["student_seconds"] > 0
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_without_a_student_two_lines_say_what_to_do(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert label() == 1
+    assert capsys.readouterr().err.splitlines() == [
+        "error: no ZeroSeg student at runs/zeroseg-student",
+        "hint: labelgen fit-zeroseg trains one",
+    ]
+    assert not (tmp_path / "runs").exists()
+
+
+def test_the_settled_settings_make_the_same_labels_in_a_worker(student):
+    dataset = open_data("demo", split="val", limit=1)
+    prepared = prepare_zeroseg(config_of(student), VOC, dataset)
+    assert prepare_zeroseg(prepared.config, VOC, dataset).config == prepared.config
+    sample, rng = dataset.load(dataset.ids[0], {"image"}), np.random.default_rng(0)
+    one, other = (make_zeroseg(config, VOC)(sample, rng) for config in (config_of(student), prepared.config))
+    assert one.class_ids == other.class_ids and one.scores.tobytes() == other.scores.tobytes()
+    assert (harden(one) != 255).all()
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "options", "wanted"),
+    [
+        ("voc", {}, ("threshold", 0.95)),
+        ("voc", {"background_threshold": 0.5}, ("threshold", 0.5)),
+        ("voc", {"background": "words"}, ("words", None)),
+        ("voc", {"background": "words+threshold"}, ("words+threshold", 0.95)),
+        ("coco-object", {}, ("threshold", 0.35)),
+        ("context60", {}, ("threshold", 0.05)),
+        ("voc20", {}, ("none", None)),
+        ("camvid", {}, ("none", None)),
+    ],
+)
+def test_background_is_what_the_vocabulary_asks_for(student, vocabulary, options, wanted):
+    config = prepare_zeroseg(config_of(student, **options), load_vocabulary(vocabulary), None).config
+    assert (config.background, config.background_threshold) == wanted
+
+
+def test_an_own_vocabulary_with_background_takes_words():
+    own = Vocabulary("farm", ("background", "cow", "sheep"), 0)
+    from labelgen.methods.zeroseg_build import _background
+
+    assert _background(ZeroSegConfig(), own) == ("words", None)
+
+
+@pytest.mark.parametrize(
+    ("vocabulary", "options", "message"),
+    [
+        ("voc20", {"background": "words"}, "needs a background class"),
+        ("voc20", {"background_threshold": 0.5}, "has no say"),
+        ("voc", {"background": "none", "background_threshold": 0.5}, "has no say"),
+    ],
+)
+def test_settings_that_contradict_the_vocabulary_are_refused(student, vocabulary, options, message):
+    with pytest.raises(ConfigError, match=message):
+        prepare_zeroseg(config_of(student, **options), load_vocabulary(vocabulary), None)
+
+
+@pytest.mark.parametrize(
+    "options", [{"scale": 0.0}, {"top_k": -1}, {"background_threshold": 1.5}, {"crop": 0, "stride": 8}]
+)
+def test_settings_out_of_range_are_refused(options):
+    with pytest.raises(ConfigError):
+        ZeroSegConfig(**options)
+
+
+def test_words_of_another_model_are_refused(student, tmp_path):
+    from labelgen.nets.demo_clip import build_demo_clip
+
+    other = build_demo_clip(pretrained=False, seed=1).half().state_dict()
+    safetensors.torch.save_file(other, tmp_path / "other.safetensors")
+    with pytest.raises(WeightsError, match="was taught by weights of sha256"):
+        prepare_zeroseg(config_of(student, clip_weights=str(tmp_path / "other.safetensors")), VOC, None)
+
+
+def test_vectors_of_words_from_a_file_need_no_text_tower(student, tmp_path, monkeypatch):
+    table = prompt_table(VOC)
+    vectors = np.random.default_rng(0).normal(size=(len(table.prompts), 128)).astype(np.float32)
+    write_text_embeddings(tmp_path / "words.npz", table.prompts, vectors)
+    monkeypatch.setattr("labelgen.methods.zeroseg_build.loaded_clip", lambda config: pytest.fail("no model is needed"))
+    dataset = open_data("demo", split="val", limit=1)
+    generate = make_zeroseg(config_of(student, text_embeddings=str(tmp_path / "words.npz")), VOC)
+    mask = generate(dataset.load(dataset.ids[0], {"image"}), np.random.default_rng(0))
+    assert mask.size == (128, 160)
+
+
+def test_windows_and_sizes_are_obeyed(student):
+    dataset = open_data("demo", split="val", limit=1)
+    sample = dataset.load(dataset.ids[0], {"image"})
+    plain = make_zeroseg(config_of(student), VOC)(sample, np.random.default_rng(0))
+    windows = make_zeroseg(config_of(student, short_side=160, crop=96), VOC)(sample, np.random.default_rng(0))
+    assert windows.size == plain.size == (128, 160)
+    assert windows.scores.tobytes() != plain.scores.tobytes()
+
+
+def test_own_classes_replace_those_of_the_data(student, tmp_path):
+    flags = ["--classes", "background=grass; road, cow, bus=bus; coach", "--background", "words"]
+    assert label("--weights", str(student), "--out", str(tmp_path / "run"), *flags) == 0
+    header = json.loads((tmp_path / "run" / "run.json").read_text())
+    assert header["vocabulary"]["classes"] == ["background", "cow", "bus"]
+    assert header["facts"]["prompts"] == {"background": ["grass", "road"], "cow": ["cow"], "bus": ["bus", "coach"]}
