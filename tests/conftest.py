@@ -11,8 +11,8 @@ ROOT = Path(__file__).resolve().parent.parent
 
 
 @pytest.fixture(autouse=True)
-def no_network(monkeypatch):
-    """Refuse every connection except to this machine, so that no test downloads anything."""
+def no_network(monkeypatch, tmp_path_factory):
+    """Refuse every connection except to this machine, so that no test downloads anything; keep out of your cache."""
     connect = socket.socket.connect
 
     def guarded(self, address):
@@ -23,6 +23,7 @@ def no_network(monkeypatch):
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    monkeypatch.setenv("LABELGEN_CACHE", str(tmp_path_factory.getbasetemp() / "cache"))
 
 
 @pytest.fixture(scope="session")

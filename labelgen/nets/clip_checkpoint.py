@@ -21,6 +21,9 @@ State = dict[str, torch.Tensor]
 WRAPPERS = ("state_dict", "model_state_dict", "model")
 """Where training scripts keep the weights in their checkpoints."""
 
+COMPUTED = ("attn_mask", "text.attn_mask", "text.transformer.embeddings.position_ids")
+"""Tensors that models make themselves, which some files hold nevertheless: traced ones, old ones of transformers."""
+
 OPENAI_BUFFERS = ("input_resolution", "context_length", "vocab_size")
 """Numbers that OpenAI's own files hold beside the weights, and no others do."""
 
@@ -154,8 +157,7 @@ def _adapted(model: nn.Module, state: State) -> State:
     for key in ("logit_scale", "logit_bias"):  # a number, or a vector of one
         if key in state and key in own and state[key].numel() == 1:
             state[key] = state[key].reshape(own[key].shape)
-    state.pop("text.transformer.embeddings.position_ids", None)  # transformers stopped keeping it
-    return state
+    return {key: value for key, value in state.items() if key in own or key not in COMPUTED}
 
 
 def _example(keys: list[str]) -> str:

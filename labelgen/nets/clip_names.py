@@ -21,6 +21,7 @@ __all__ = [
     "published_as",
     "quick_name",
     "shared_preprocess",
+    "with_activation",
 ]
 
 QUICK = "-quickgelu"
@@ -145,6 +146,21 @@ def quick_name(name: str) -> str:
     """Name of the same architecture with QuickGELU, or the name itself where open_clip has no such variant."""
     quick = base_name(name) + QUICK
     return quick if quick in import_open_clip().list_models() else name
+
+
+def with_activation(name: str, model: Mapping[str, Any], *, quick: bool) -> tuple[str, dict[str, Any]]:
+    """Config of a model with the activation that its weights were trained with, and its name then.
+
+    Parameters
+    ----------
+    model
+        open_clip's config of `name`.
+    quick
+        Whether the weights were trained with QuickGELU. A config that asks for it by itself keeps it.
+    """
+    if not quick or model.get("quick_gelu"):
+        return name, dict(model)
+    return quick_name(name), {**model, "quick_gelu": True}
 
 
 def shared_preprocess(name: str) -> tuple[Preprocess, bool]:

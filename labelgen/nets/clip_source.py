@@ -21,6 +21,7 @@ from labelgen.nets.clip_names import (
     published_as,
     quick_name,
     shared_preprocess,
+    with_activation,
 )
 
 __all__ = ["ClipSource", "find_clip"]
@@ -122,9 +123,7 @@ def _from_hub(config: ClipModelConfig) -> ClipSource:
     path = clip_weights_at_hand(name, tag, cache_dir=config.cache_dir) or fetch_clip_weights(
         name, tag, cache_dir=config.cache_dir
     )
-    if entry.get("quick_gelu") and not model.get("quick_gelu"):
-        model["quick_gelu"] = True
-        name = quick_name(name)
+    name, model = with_activation(name, model, quick=entry.get("quick_gelu", False))
     licence = licence_of(tag, entry)
     seen, checkpoint = preprocess_of(entry), read_clip_checkpoint(path)
     return ClipSource(name, model, seen, pretrained=tag, checkpoint=checkpoint, licence=licence, tokenizer=name)
@@ -142,10 +141,7 @@ def _from_file(config: ClipModelConfig) -> ClipSource:
     entry: Mapping[str, Any] = known[2] if known else {}
     beside = _config_beside(path)
     own = (beside or ({}, {}))[0]
-    quick = _is_quick(name, model, checkpoint, {**own, **entry})
-    if quick and not model.get("quick_gelu"):
-        model["quick_gelu"] = True
-        name = quick_name(name)
+    name, model = with_activation(name, model, quick=_is_quick(name, model, checkpoint, {**own, **entry}))
     seen = _seen_by(name, path, entry or (beside or ({}, {}))[1])
     return ClipSource(name, model, seen, checkpoint=checkpoint, weights_from=origin, tokenizer=name)
 

@@ -20,10 +20,12 @@ def native_view(
 
     Examples
     --------
-    >>> image = np.zeros((40, 80, 3), np.uint8)
-    >>> image[:, 40:] = 200
-    >>> native_view(image, (4, 4), Preprocess(interpolation="bilinear", resize_mode="squash"))[0, :, 0].tolist()
-    [0, 0, 200, 200]
+    >>> stripes = np.zeros((4, 8, 3), np.uint8)
+    >>> stripes[:, 2:6] = 200
+    >>> native_view(stripes, (4, 4), Preprocess())[0, :, 0].tolist()
+    [200, 200, 200, 200]
+    >>> native_view(stripes, (4, 4), Preprocess(resize_mode="squash")).shape
+    (4, 4, 3)
     """
     from PIL import Image
 

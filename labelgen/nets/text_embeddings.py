@@ -83,13 +83,15 @@ def read_text_embeddings(path: Path | str, prompts: Sequence[str], *, dim: int) 
 
 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
+    if not path.is_file():
+        raise DataError(f"there is no file of text vectors at {path}", hint=HINT)
+    if not zipfile.is_zipfile(path):
+        raise DataError(f"{path} holds no text vectors", hint=HINT)
     try:
         with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile) or not {"embeddings", "prompts"} <= set(file.files):
+            if not {"embeddings", "prompts"} <= set(file.files):
                 raise DataError(f"{path} holds no text vectors", hint=HINT)
             embeddings, names = file["embeddings"], file["prompts"]
-    except FileNotFoundError as error:
-        raise DataError(f"there is no file of text vectors at {path}", hint=HINT) from error
     except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
         if isinstance(error, DataError):
             raise
