@@ -39,6 +39,7 @@ __all__ = ["build", "prepare"]
 log = logging.getLogger(__name__)
 
 ALIKE = 0.95  # cosine from which two prompts of different classes are reported
+SHOWN_PAIRS = 3
 LARGE_WIDTH = 1024  # channels of the image tower of ViT-L and larger
 
 
@@ -55,8 +56,8 @@ class Words:
         """Sentences."""
         if not self.alike:
             return self.table.warnings
-        shown = ", ".join(f"{one} and {other} ({cosine:.3f})" for one, other, cosine in self.alike[:5])
-        more = f" and {len(self.alike) - 5} more pairs" if len(self.alike) > 5 else ""
+        shown = ", ".join(f"{one} and {other} ({cosine:.3f})" for one, other, cosine in self.alike[:SHOWN_PAIRS])
+        more = f" and {len(self.alike) - SHOWN_PAIRS} more pairs" if len(self.alike) > SHOWN_PAIRS else ""
         return (*self.table.warnings, f"the model hardly tells apart {shown}{more}")
 
 
