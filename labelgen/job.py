@@ -14,6 +14,7 @@ import numpy as np
 from labelgen.data.dataset import Dataset
 from labelgen.data.sample import SUPERVISION, Generate
 from labelgen.errors import ConfigError
+from labelgen.refine import RefineStep, make_refiner, models_of, parse_refiners, refined, settle_refiners
 from labelgen.vocab import Vocabulary
 
 __all__ = ["Job", "RunOptions", "RunReport", "config_to_json", "method_job", "refined_job", "rng_for"]
@@ -205,30 +206,32 @@ def method_job(
         models=prepared.models,
         facts=prepared.facts,
     )
-    return refined_job(job, refine) if refine else job
+    return refined_job(job, refine, dataset=dataset) if refine else job
 
 
-def refined_job(job: Job, refine: Sequence[str]) -> Job:
+def refined_job(job: Job, refine: Sequence[str], *, dataset: Dataset | None = None) -> Job:
     """The same job with every mask repaired by these refiners, one after the other.
+
+    Parameters
+    ----------
+    dataset
+        What will be labelled, for refiners whose network follows from it.
 
     Raises
     ------
     ConfigError
         When there is no such refiner or it has no such setting.
     """
-    from labelgen.refine import models_of, parse_refiners
-
     refiners = parse_refiners(*refine)
+    refiners = refiners if dataset is None else settle_refiners(refiners, dataset.spec)
     return dataclasses.replace(
         job,
-        make=functools.partial(_make_refined, job.make, tuple(refine)),
+        make=functools.partial(_make_refined, job.make, refiners),
         reads_image=True,
         models={**job.models, **models_of(refiners)},
         facts={**job.facts, "refine": [{"refiner": r.name, **config_to_json(r.config)} for r in refiners]},
     )
 
 
-def _make_refined(make: Callable[[], Generate], refine: tuple[str, ...]) -> Generate:
-    from labelgen.refine import make_refiner, parse_refiners, refined
-
-    return refined(make(), [make_refiner(refiner) for refiner in parse_refiners(*refine)])
+def _make_refined(make: Callable[[], Generate], refiners: tuple[RefineStep, ...]) -> Generate:
+    return refined(make(), [make_refiner(refiner) for refiner in refiners])

@@ -158,7 +158,7 @@ def read_regions(folder: Path, sample_id: str) -> Regions:
     if png.is_file():
         return read_mask(png)
     try:
-        with np.load(npz, allow_pickle=False) as arrays:
+        with npz.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
             names = list(arrays)
             if len(names) != 1:
                 raise DataError(f"a region map must be one array, got {len(names)} in {npz}")

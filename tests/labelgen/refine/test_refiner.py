@@ -1,0 +1,79 @@
+import dataclasses
+import pickle
+
+import numpy as np
+import pytest
+
+from labelgen.data.sample import Sample
+from labelgen.errors import ConfigError
+from labelgen.job import config_to_json
+from labelgen.masks import SoftMask
+from labelgen.refine import REFINERS, make_refiner, models_of, parse_refiners, refined
+
+
+def test_refiners_as_typed():
+    first, second = parse_refiners(
+        "affinity:demo-ssvt, variant=dinoiser,centre=no,gamma=3", "regions:maps,vote=majority,min-size=9"
+    )
+    assert (first.name, first.config.backbone, first.config.variant) == ("affinity", "demo-ssvt", "dinoiser")
+    assert (first.config.centre, first.config.gamma) == (False, 3.0)
+    assert (second.config.source, second.config.vote, second.config.min_size) == ("maps", "majority", 9)
+    assert parse_refiners() == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "error", "hint"),
+    [
+        ("blur", "unknown refiner 'blur'", "refiners: affinity, regions"),
+        ("", "unknown refiner ''", "refiners: affinity, regions"),
+        ("affinity:", "'affinity:' ends before the backbone", "write affinity:BACKBONE"),
+        ("regions,colour=1", "refiner regions has no setting 'colour'", "its settings: source, vote, zero, segments"),
+        ("regions,slic", "a setting must be written NAME=VALUE, got 'slic'", ""),
+        ("affinity,steps=2.5", "steps of refiner affinity must be a whole number, got '2.5'", ""),
+        ("affinity,variant=crf", "variant of refiner affinity must be proxy or dinoiser, got 'crf'", ""),
+        ("regions,vote=max", "vote of refiner regions must be mean or majority, got 'max'", ""),
+        ("affinity,steps=0", "steps and tokens must be >= 1, got 0", ""),
+    ],
+)
+def test_mistyped_refiners_are_refused(text, error, hint):
+    with pytest.raises(ConfigError) as caught:
+        parse_refiners(text)
+    assert error in caught.value.message and hint in caught.value.hint
+
+
+@pytest.mark.parametrize("name", REFINERS)
+def test_settings_are_json_and_steps_cross_processes(name):
+    (step,) = parse_refiners(name)
+    assert type(step.config)(**config_to_json(step.config)) == step.config
+    assert pickle.loads(pickle.dumps(step)) == step
+
+
+def test_refiners_follow_in_their_order_and_see_no_supervision():
+    seen = []
+
+    def generate(sample, rng):
+        return SoftMask(np.full((1, 1, 1), sample.need_truth()[0, 0], np.float32), (0,), warnings=("w",))
+
+    def double(sample, mask):
+        seen.append(sample)
+        return dataclasses.replace(mask, scores=mask.scores * 2)
+
+    def add_one(sample, mask):
+        return dataclasses.replace(mask, scores=mask.scores + 1)
+
+    truth = np.full((1, 1), 3, np.uint8)
+    sample = Sample("a", (1, 1), image=np.zeros((1, 1, 3), np.uint8), truth=truth, tags=frozenset({3}))
+    mask = refined(generate, [double, add_one])(sample, np.random.default_rng(0))
+    assert mask.scores.item() == 7 and mask.warnings == ("w",)
+    assert seen[0].id == "a" and seen[0].image is not None and seen[0].truth is None and seen[0].tags is None
+
+
+def test_refiners_without_a_network_have_no_models():
+    assert models_of(parse_refiners("regions:slic")) == {}
+
+
+def test_every_refiner_is_made_by_its_name():
+    sample = Sample("a", (16, 24), image=np.zeros((16, 24, 3), np.uint8))
+    mask = SoftMask(np.full((2, 16, 24), 0.5, np.float32), (1, 4))
+    for step in parse_refiners("affinity:demo-ssvt,tokens=2", "regions:slic,segments=4"):
+        assert make_refiner(step)(sample, mask).scores == pytest.approx(mask.scores)
