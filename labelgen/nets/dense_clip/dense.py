@@ -13,7 +13,7 @@ from labelgen.nets.dense_clip.last_block import Layout, last_block
 from labelgen.nets.dense_clip.names import BETA, DEPTH, DUAL_PATH, GAMMA, METHODS, NEEDS_EXTERNAL, STD
 from labelgen.nets.dense_clip.tower import Vit, read_tower
 
-__all__ = ["image_embeddings", "patch_embeddings", "surgery_embeddings"]
+__all__ = ["image_embeddings", "patch_embeddings"]
 
 
 def patch_embeddings(
@@ -79,38 +79,12 @@ def patch_embeddings(
             return tower.pooled(features, method=method, layout=layout)[:, 1:].float().unflatten(1, grid)
         tokens, grid = tower.embed(images)
         if method in DUAL_PATH:
-            tokens, _ = _dual_path(tower, tokens, method=method, depth=depth, original=False)
+            tokens = _second_path(tower, tokens, method=method, depth=depth)
         else:
             layout = Layout(grid, tower.prefix, std=std, beta=beta, gamma=gamma, external=external)
             tokens = tower.run(tokens, 0, len(tower.blocks) - 1)
             tokens = last_block(read_block(tower.blocks[-1]), tokens, method=method, layout=layout)
         return tower.finish(tokens[:, tower.prefix :]).float().unflatten(1, grid)
-
-
-def surgery_embeddings(
-    model: Any, images: Float[torch.Tensor, "B 3 H W"], *, depth: int = DEPTH
-) -> tuple[Float32[torch.Tensor, "B gh gw D"], Float32[torch.Tensor, "B D"]]:
-    """Patch embeddings of CLIP Surgery, and the image embedding of the original path, in one pass.
-
-    `feature_surgery` needs both. The image embedding is what the model gives for this image at this size.
-
-    Parameters
-    ----------
-    model, images, depth
-        As in `patch_embeddings`.
-
-    Raises
-    ------
-    ConfigError, ShapeError
-        As `patch_embeddings`.
-    """
-    _check_numbers("surgery", STD, depth, GAMMA, None)
-    vit = _open(model, images, "surgery")
-    assert not isinstance(vit, ClipResNet)  # it has no such method
-    with torch.no_grad():
-        tokens, grid = vit.embed(images)
-        second, original = _dual_path(vit, tokens, method="surgery", depth=depth, original=True)
-        return vit.finish(second[:, vit.prefix :]).float().unflatten(1, grid), vit.pool(original).float()
 
 
 def image_embeddings(model: Any, images: Float[torch.Tensor, "B 3 H W"]) -> Float32[torch.Tensor, "B D"]:
@@ -142,19 +116,16 @@ def image_embeddings(model: Any, images: Float[torch.Tensor, "B 3 H W"]) -> Floa
         return (embeddings[0] if isinstance(embeddings, tuple) else embeddings).float()
 
 
-def _dual_path(
-    vit: Vit, tokens: torch.Tensor, *, method: str, depth: int, original: bool
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """Tokens of the second path, and of the original one: after the last block if `original`, else before it."""
+def _second_path(vit: Vit, tokens: torch.Tensor, *, method: str, depth: int) -> torch.Tensor:
     step, blocks = DUAL_PATHS[method], len(vit.blocks)
     first = blocks - min(depth, blocks)
     tokens = vit.run(tokens, 0, first)
     second = tokens
     for index in range(first, blocks):
         second = second + step(read_block(vit.blocks[index]), tokens)
-        if original or index < blocks - 1:
+        if index < blocks - 1:  # nothing needs the original path after the last block
             tokens = vit.run(tokens, index, index + 1)
-    return second, tokens
+    return second
 
 
 def _open(model: Any, images: torch.Tensor, method: str) -> Vit | ClipResNet:

@@ -72,12 +72,6 @@ class NativeVit:
         normed = self.visual.ln_post(tokens)
         return normed if self.visual.proj is None else normed @ self.visual.proj
 
-    def pool(self, tokens: Float[torch.Tensor, "B T C"]) -> Float[torch.Tensor, "B D"]:
-        """The embedding of the image, from tokens after the last block."""
-        if self.visual.pool_type == "tok":
-            return self.finish(tokens[:, 0])
-        return self.finish(tokens[:, 1:]).mean(dim=1)
-
 
 def read_native_vit(visual: Any) -> NativeVit:
     """Check that the pooling of an open_clip ViT says how a single token reaches the joint space.

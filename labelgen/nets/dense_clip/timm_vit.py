@@ -98,11 +98,6 @@ class TimmVit:
             tokens = map_head_alone(trunk.attn_pool, tokens)
         return self.visual.head(trunk.head(trunk.fc_norm(tokens)))
 
-    def pool(self, tokens: Float[torch.Tensor, "B T C"]) -> Float[torch.Tensor, "B D"]:
-        """The embedding of the image, from tokens after the last block."""
-        trunk = self.visual.trunk
-        return self.visual.head(trunk.forward_head(trunk.norm(tokens)))
-
 
 def map_head_alone(head: Any, tokens: Float[torch.Tensor, "B T C"]) -> Float[torch.Tensor, "B T C"]:
     """Every token alone through timm's `AttentionPoolLatent`.

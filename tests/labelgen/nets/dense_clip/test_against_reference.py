@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from labelgen.nets.dense_clip import image_embeddings, patch_embeddings, surgery_embeddings, tower_of
+from labelgen.nets.dense_clip import image_embeddings, patch_embeddings, tower_of
+from labelgen.nets.dense_clip.blocks import read_block
+from labelgen.nets.dense_clip.last_block import Layout, last_block
 from labelgen.nets.dense_clip.names import DUAL_PATH, LAST_BLOCK
 from labelgen.nets.dense_clip.tower import read_tower
 from tests.labelgen.nets.dense_clip.reference_dense import reference_dual, reference_patches
@@ -37,13 +39,22 @@ def test_clip_gives_the_tokens_of_open_clip(variant):
     torch.testing.assert_close(as_float(patch_embeddings(model, images, method="clip")), expected, atol=1e-5, rtol=0)
 
 
-@pytest.mark.parametrize("variant", VARIANTS)
-def test_original_path_gives_the_image_embedding_of_open_clip(variant):
+def tokens_as_trained(model, images):
+    """All tokens, class token too, with the untouched rule for the last block."""
+    tower = read_tower(model)
+    tokens, grid = tower.embed(images)
+    tokens = tower.run(tokens, 0, len(tower.blocks) - 1)
+    return last_block(read_block(tower.blocks[-1]), tokens, method="clip", layout=Layout(grid, tower.prefix))
+
+
+@pytest.mark.parametrize("variant", [name for name in VARIANTS if name != "average"])
+def test_class_token_gives_the_image_embedding_of_open_clip(variant):
     model = tiny_clip(**VARIANTS[variant])
     images = noise(2, 3, *tower_of(model).native_size)
     expected = model.encode_image(images)
-    torch.testing.assert_close(surgery_embeddings(model, images)[1], expected, atol=1e-5, rtol=0)
-    torch.testing.assert_close(image_embeddings(model, images), expected, atol=0, rtol=0)
+    found = read_tower(model).finish(tokens_as_trained(model, images)[:, :1])[:, 0]
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
+    assert torch.equal(image_embeddings(model, images), expected)
 
 
 @pytest.mark.parametrize("method", LAST_BLOCK)
@@ -70,15 +81,7 @@ def test_second_path_is_the_plain_rule(method, depth):
     torch.testing.assert_close(found[1].double(), expected, atol=3e-5, rtol=0)
 
 
-def test_surgery_embeddings_are_those_of_the_method():
-    model = tiny_clip()
-    images = noise(1, 3, 40, 70)
-    patches, _ = surgery_embeddings(model, images, depth=2)
-    assert torch.equal(patches, patch_embeddings(model, images, method="surgery", depth=2))
-
-
 def test_gem_with_equal_projections_is_one_attention():
-    from labelgen.nets.dense_clip.blocks import read_block
     from labelgen.nets.dense_clip.dual_path import gem_step, grounding_attention
 
     block = tiny_clip().visual.transformer.resblocks[-1]
@@ -112,7 +115,8 @@ def test_timm_towers_give_their_own_tokens_and_images(name):
     expected = [one_token_alone(model.visual, tokens[:, i : i + 1]) for i in range(trunk.num_prefix_tokens, 12)]
     found = as_float(patch_embeddings(model, images, method="clip"))[:, : len(expected)]
     torch.testing.assert_close(found, torch.stack(expected, dim=1), atol=1e-5, rtol=0)
-    torch.testing.assert_close(surgery_embeddings(model, images)[1], model.encode_image(images), atol=1e-5, rtol=0)
+    pooled = model.visual.head(trunk.forward_head(trunk.norm(tokens_as_trained(model, images))))
+    torch.testing.assert_close(pooled, model.encode_image(images), atol=1e-5, rtol=0)
 
 
 def one_token_alone(visual, token):
@@ -170,8 +174,6 @@ def test_map_head_on_equal_tokens_is_the_head_on_one():
 
 
 def test_resnet_pooling_as_trained_starts_with_the_image_embedding():
-    from labelgen.nets.dense_clip.last_block import Layout
-
     model = tiny_resnet()
     images = noise(2, 3, 64, 64)
     tower = read_tower(model)
@@ -208,8 +210,12 @@ def test_real_architectures_agree_with_their_own_forward(name):
         torch.manual_seed(0)
         model = kind(config["embed_dim"], config["vision_cfg"], text, quick_gelu=config.get("quick_gelu", False)).eval()
     images = noise(1, 3, 224, 224)
-    patches, image = surgery_embeddings(model, images)
-    expected = model.encode_image(images).detach()
-    torch.testing.assert_close(image, expected, atol=1e-5, rtol=0)
-    assert patches.shape[1:3] == tower_of(model).native_grid
+    with torch.no_grad():
+        tokens, expected = tokens_as_trained(model, images), model.encode_image(images)
+        if kind is CLIP:
+            found = read_tower(model).finish(tokens[:, :1])[:, 0]
+        else:
+            trunk = model.visual.trunk
+            found = model.visual.head(trunk.forward_head(trunk.norm(tokens)))
+    torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
     assert patch_embeddings(model, noise(1, 3, 100, 260)).isfinite().all()

@@ -120,9 +120,9 @@ def test_attention_twice_as_strong_does_not_show_without_residual():
 @pytest.mark.parametrize("method", METHODS)
 def test_bfloat16_agrees_where_the_margin_is_clear(method):
     model = tiny_clip()
-    images, text = noise(2, 3, 40, 64), torch.nn.functional.normalize(noise(5, 64, seed=4), dim=-1)
+    images, text = noise(2, 3, 40, 60), torch.nn.functional.normalize(noise(5, 64, seed=4), dim=-1)
     exact = torch.nn.functional.normalize(embed(model, images, method), dim=-1) @ text.T
-    rough = embed(model.bfloat16(), images, method)
+    rough = embed(model.bfloat16(), images.bfloat16(), method)
     assert rough.dtype == torch.float32
     rough = torch.nn.functional.normalize(rough, dim=-1) @ text.T
     best = exact.topk(2, dim=-1).values
