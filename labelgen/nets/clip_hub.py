@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from labelgen.errors import WeightsError
+from labelgen.nets.clip_catalogue import megabytes_of
 from labelgen.nets.clip_config import DEMO_CLIP
-from labelgen.nets.clip_names import published, quick_name
+from labelgen.nets.clip_names import base_name, published, quick_name
 from labelgen.nets.weights import fetch_hub, fetch_url, need_network
 
 __all__ = ["HUB_FILES", "UNKNOWN_LICENCE", "clip_weights_at_hand", "fetch_clip_weights", "licence_of"]
@@ -131,6 +132,8 @@ def _missing(
     else:
         where, bring, folder = url, f"on a machine with a network: curl -LO {url}, then copy the file", ""
         folder = str(_download_folder(cache_dir))
+    megabytes = megabytes_of(base_name(name), tag)
+    where += f", {megabytes} MB," if megabytes else ""
     model = quick_name(name) if published(name, tag).get("quick_gelu") else name
     return WeightsError(
         f"the weights of {name} ({tag}) are not in {folder} and {where} could not be fetched ({_reason(error)})",
