@@ -55,13 +55,12 @@ def build_clip(source: ClipSource, *, pretrained: bool, seed: int) -> Any:
 
 
 def _build_demo(source: ClipSource, *, pretrained: bool, seed: int) -> Any:
-    from labelgen.nets.demo_clip import build_demo_clip
+    from labelgen.nets.demo_clip import build_demo_clip, whole_state
 
     model: Any = build_demo_clip(pretrained=pretrained and source.checkpoint is None, seed=seed)
     if source.checkpoint:
-        # word vectors of the demo model are a fixed table, which its files leave out
-        state = {"token_embedding.weight": model.token_embedding.weight, **source.checkpoint.state}
-        fit_state(model, state, name=source.name, where=str(source.checkpoint.path))
+        # files of the demo model hold only the word vectors that were trained
+        fit_state(model, whole_state(source.checkpoint.state), name=source.name, where=str(source.checkpoint.path))
     return model
 
 

@@ -11,6 +11,7 @@ The file stores the embeddings of the tokens that occur in those captions. All o
 
 import hashlib
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = [
     "DEMO_CLIP_CONFIG", "DEMO_CLIP_MEAN", "DEMO_CLIP_STD", "DEMO_CLIP_WEIGHTS",
     "build_demo_clip", "demo_clip_metadata", "demo_clip_tokenizer", "fixed_embeddings", "save_demo_clip",
+    "whole_state",
 ]  # fmt: skip
 
 DEMO_CLIP_MEAN = (0.45, 0.45, 0.45)
@@ -97,7 +99,7 @@ def fixed_embeddings() -> Float32[torch.Tensor, "V D"]:
     --------
     >>> table = fixed_embeddings()
     >>> tuple(table.shape), f"{table.std():.4f}", f"{table[0, 0]:.5f}"
-    ((49408, 128), '0.0200', '-0.00149')
+    ((49408, 128), '0.0200', '0.02990')
     """
     words = np.random.PCG64(FIXED_SEED).random_raw(VOCABULARY * TEXT_WIDTH // 8)
     steps = words.astype("<u8").view(np.int8).astype(np.float32) + 0.5
@@ -135,17 +137,37 @@ def demo_clip_metadata(path: Path = DEMO_CLIP_WEIGHTS) -> dict[str, Any]:
     return {**about, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 
+def whole_state(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
+    """Fill the token table of a state dict: the fixed numbers, with the rows that the file holds in their places.
+
+    A state dict that has a whole table is returned as it is.
+
+    Raises
+    ------
+    WeightsError
+        When the rows and their ids do not fit together.
+    """
+    state = dict(stored)
+    if TABLE in state:
+        return state
+    table = fixed_embeddings()
+    if ROWS in state or ROW_IDS in state:
+        rows, row_ids = state.pop(ROWS, None), state.pop(ROW_IDS, None)
+        if rows is None or row_ids is None or rows.shape != (len(row_ids), TEXT_WIDTH):
+            raise WeightsError(f"{ROWS} and {ROW_IDS} must come together, one row of {TEXT_WIDTH} numbers for each id")
+        if len(row_ids) and not (row_ids.min() >= 0 and row_ids.max() < VOCABULARY):
+            raise WeightsError(f"{ROW_IDS} must lie in [0, {VOCABULARY})")
+        table[row_ids.long()] = rows.float()
+    return state | {TABLE: table}
+
+
 def _load(model: "open_clip.CLIP", path: Path) -> None:
     """Load every tensor, in float32; nothing may be missing or left over."""
     hint = "reinstall labelgen: the file is part of the package"
     if not path.is_file():
         raise WeightsError(f"the weights of demo-clip must lie at {path}, but there is no such file", hint=hint)
     try:
-        stored = safetensors.torch.load_file(path)
-        row_ids, rows = stored.pop(ROW_IDS).long(), stored.pop(ROWS).float()
-        table = fixed_embeddings()
-        table[row_ids] = rows
-        state = {name: tensor.float() for name, tensor in stored.items()} | {TABLE: table}
-        model.load_state_dict(state, strict=True)
-    except (SafetensorError, RuntimeError, KeyError, IndexError) as error:
+        state = whole_state(safetensors.torch.load_file(path))
+        model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
+    except (SafetensorError, RuntimeError, WeightsError) as error:
         raise WeightsError(f"the weights of demo-clip in {path} do not fit: {error}", hint=hint) from error
