@@ -9,7 +9,7 @@ from jaxtyping import Float32
 
 from labelgen.errors import ConfigError
 from labelgen.geometry.components import label_components
-from labelgen.masks import SoftMask
+from labelgen.masks import IGNORE, WIDE_IGNORE, SoftMask
 from labelgen.prompts import UNLABELLED
 
 __all__ = ["Rules", "decide"]
@@ -131,7 +131,9 @@ def _remove_small_classes(scores: np.ndarray, ids: list[int], rules: Rules) -> l
 def _remove_small_components(scores: np.ndarray, ids: list[int], rules: Rules) -> int:
     removed = 0
     winners = _winners(scores, ids)
-    numbers, facts = label_components(winners.astype(np.int32), ignore=UNLABELLED)
+    ignore = IGNORE if max(ids) < IGNORE else WIDE_IGNORE
+    labels = np.where(winners == UNLABELLED, ignore, winners).astype(np.uint8 if ignore == IGNORE else np.uint16)
+    numbers, facts = label_components(labels, ignore=ignore)
     for k in _foreground(ids, rules):
         small = np.flatnonzero((facts[:, 0] == ids[k]) & (facts[:, 5] < rules.min_component))
         if len(small):

@@ -14,8 +14,6 @@ import torch
 from jaxtyping import Float32, Float64, UInt8
 from torch.nn import functional as F
 
-from labelgen.errors import ShapeError
-
 __all__ = [
     "Encode",
     "ScoreMaps",
@@ -49,12 +47,6 @@ class Term:
     rows: Float32[torch.Tensor, "H a"]
     scores: Float32[torch.Tensor, "K a b"]
     columns: Float32[torch.Tensor, "W b"]
-
-    def __post_init__(self) -> None:
-        if self.scores.shape[1:] != (self.rows.shape[1], self.columns.shape[1]):
-            raise ShapeError(
-                f"scores must be (K, {self.rows.shape[1]}, {self.columns.shape[1]}), got {tuple(self.scores.shape)}"
-            )
 
     def mirrored(self) -> "Term":
         """The same maps, left and right exchanged."""
