@@ -65,6 +65,10 @@ class RecipeFlags:
         Weight of the distillation into the image vector.
     match
         Weight of the matching of segments and tiles.
+    locate
+        Weight of a term that is not in the paper: each tile should be the mean of the segments in it. 0 leaves it out.
+    centre
+        Group patches by what sets them apart from the mean of their image; not in the paper.
     short_side
         Short side at which the student will label images by default; 0 for their own.
     """
@@ -86,6 +90,8 @@ class RecipeFlags:
     reconstruct: float | None = None
     distill: float | None = None
     match: float | None = None
+    locate: float | None = None
+    centre: bool | None = None
     short_side: int | None = None
 
     def changes(self) -> dict[str, Any]:
@@ -243,7 +249,7 @@ def _show_report(report: Any, *, as_json: bool) -> None:
 
 
 def _losses(record: Any) -> str:
-    terms = ("reconstruct", "distill", "match")
+    terms = ("reconstruct", "distill", "match", "locate")
     return f"{record.total:.4g}: " + ", ".join(f"{term} {getattr(record, term):.4g}" for term in terms)
 
 

@@ -32,6 +32,9 @@ class StudentConfig:
         Transformer layers before each grouping.
     final_depth
         Transformer layers on the final segments.
+    centre
+        Compare group tokens with what sets a token apart from the mean of its image. Not in the paper: it spares a
+        small student with few images from learning what all tokens share, which else lets one group take them all.
     joint_dim
         Width of the teacher's joint space of images and text.
     mean, std
@@ -61,6 +64,7 @@ class StudentConfig:
     stages: tuple[int, ...] = (32, 8)
     stage_depth: int = 2
     final_depth: int = 1
+    centre: bool = False
     joint_dim: int = 768
     mean: tuple[float, float, float] = (0.485, 0.456, 0.406)
     std: tuple[float, float, float] = (0.229, 0.224, 0.225)
@@ -99,6 +103,8 @@ class LossConfig:
         Reconstruct the pixels of each patch normalised by its own mean and variance, as MAE does.
     reconstruct, distill, match
         Weights of the three terms; not given, so 1.
+    locate
+        Weight of a fourth term that ties a segment's vector to the place of its patches. Not in the paper.
     """
 
     reduction: Literal["sum", "mean"] = "sum"
@@ -107,9 +113,10 @@ class LossConfig:
     reconstruct: float = 1.0
     distill: float = 1.0
     match: float = 1.0
+    locate: float = 0.0
 
     def __post_init__(self) -> None:
-        if min(self.reconstruct, self.distill, self.match) < 0:
+        if min(self.reconstruct, self.distill, self.match, self.locate) < 0:
             raise ConfigError("weights of losses must be >= 0")
 
 
@@ -229,6 +236,7 @@ PRESETS: dict[str, Preset] = {
             decoder_width=96,
             decoder_depth=2,
             decoder_heads=3,
+            centre=True,
             mean=(0.45, 0.45, 0.45),
             std=(0.25, 0.25, 0.25),
         ),

@@ -16,6 +16,7 @@ __all__ = ["CrossAttention", "GroupingBlock", "Mlp", "TokenMixing", "assign", "g
 
 EPSILON = 1.0  # GroupViT: a segment that hardly owns a token keeps to its query instead of dividing by nearly nothing
 TEMPERATURE = 1.0  # of the Gumbel softmax, as GroupViT's
+QUERY_GAIN = 2.0  # logits begin larger than the noise (1.28), so that like tokens stay together from the start
 MLP_RATIO = 4  # hidden width of an MLP over its width, as in every ViT
 
 
@@ -121,6 +122,13 @@ class GroupingBlock(nn.Module):
         Of the cross-attention; the assignment itself has one.
     groups
         Number of group tokens, and of segments.
+    centre
+        Take the mean over the tokens of an image from their keys: a group wins by what sets a token apart.
+
+    Notes
+    -----
+    The papers do not say how weights begin. Here W_q = W_k is orthogonal, so that a segment query begins by taking
+    tokens that are like it.
 
     References
     ----------
@@ -128,13 +136,16 @@ class GroupingBlock(nn.Module):
        section 3.1.
     """
 
-    def __init__(self, width: int, heads: int, groups: int) -> None:
+    def __init__(self, width: int, heads: int, groups: int, *, centre: bool = False) -> None:
         super().__init__()
+        self.centre = centre
         self.mix = TokenMixing(width, groups, groups)
         self.norm_tokens = nn.LayerNorm(width)
         self.read = CrossAttention(width, heads)
         self.norm_queries = nn.LayerNorm(width)
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
+        nn.init.orthogonal_(self.query.weight, gain=QUERY_GAIN)
+        self.key.load_state_dict(self.query.state_dict())
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = Mlp(width, MLP_RATIO * width, width)
@@ -145,7 +156,7 @@ class GroupingBlock(nn.Module):
         tokens: Float[Tensor, "B N C"],
         *,
         generator: torch.Generator | None = None,
-    ) -> tuple[Float[Tensor, "B G C"], Float[Tensor, "B G N"]]:
+    ) -> tuple[Float[Tensor, "B G C"], Float[Tensor, "B G N"], Float[Tensor, "B G N"]]:
         """Group the tokens.
 
         Parameters
@@ -156,13 +167,15 @@ class GroupingBlock(nn.Module):
         Returns
         -------
         tuple
-            The segments, and the soft assignment of each token without noise.
+            The segments, the assignment of each token that made them, and the soft one without noise.
         """
         tokens = self.norm_tokens(tokens)
         queries = self.read(self.mix(groups), tokens)
         query, key = self.query(self.norm_queries(queries)), self.key(tokens)
+        if self.centre:
+            key = key - key.mean(dim=1, keepdim=True)
         logits = (query @ key.transpose(1, 2)).float() * query.shape[-1] ** -0.5
         noise = None if generator is None else gumbel_like(logits, generator=generator)
         hard = assign(logits, noise=noise)
         segments = queries + self.out(pool(hard, self.value(tokens).float()).to(queries.dtype))
-        return segments + self.mlp(self.norm_mlp(segments)), assign(logits, hard=False)
+        return segments + self.mlp(self.norm_mlp(segments)), hard, assign(logits, hard=False)

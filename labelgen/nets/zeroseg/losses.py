@@ -1,8 +1,15 @@
-"""The three losses of ZeroSeg as plain functions: global distillation, segment matching, pixel reconstruction.
+"""The losses of ZeroSeg as plain functions: global distillation, segment matching, pixel reconstruction; and one more.
 
 With the teacher's vectors v_1 (whole image) ... v_T (tiles), the global vector z and the segments g_i of the student,
 
     L_distill = sum_t |z - v_t|_1,     L_match = sum_i min_{t >= 2} |g_i - v_t|_1,     L_rec = MSE on hidden patches.
+
+The fourth is not in the paper and off in its preset. With a_in the share that segment i has of the visible patch n,
+
+    L_locate = sum_{t >= 2} |u_t - v_t|_1,     u_t = sum_i sum_{n in tile t} a_in g_i, scaled to unit length,
+
+ties the vector of a segment to the place of its patches, which the other terms leave to chance: to match, all segments
+may take the vector of the one tile that is easiest to tell.
 
 All are means over the images of a batch. The teacher's vectors are constants: no gradient reaches them.
 """
@@ -16,19 +23,20 @@ from torch.nn import functional as F
 
 from labelgen.nets.zeroseg.config import LossConfig
 
-__all__ = ["Losses", "distill_loss", "match_loss", "patches_of", "reconstruction_loss", "total_loss"]
+__all__ = ["Losses", "distill_loss", "locate_loss", "match_loss", "patches_of", "reconstruction_loss", "total_loss"]
 
 VARIANCE_FLOOR = 1e-6  # of a patch without any contrast, as MAE's
 
 
 @dataclass(frozen=True)
 class Losses:
-    """The three terms, unweighted, and their weighted sum."""
+    """The terms, unweighted, and their weighted sum."""
 
     total: Float[Tensor, ""]
     reconstruct: Float[Tensor, ""]
     distill: Float[Tensor, ""]
     match: Float[Tensor, ""]
+    locate: Float[Tensor, ""]
 
 
 def distill_loss(
@@ -81,6 +89,44 @@ def match_loss(
     return _reduced(distances.amin(dim=-1), width=teacher.shape[-1], reduction=reduction)
 
 
+def locate_loss(
+    segments: Float[Tensor, "B G D"],
+    taken: Float[Tensor, "B G K"],
+    inside: Bool[Tensor, "B T K"],
+    teacher: Float[Tensor, "B T D"],
+    *,
+    reduction: str = "sum",
+    normalise: bool = True,
+) -> Float[Tensor, ""]:
+    """L1 distance of each tile to the mean of its segments, weighted by the patches that they have in it.
+
+    Parameters
+    ----------
+    taken
+        Share that each segment has of each visible patch.
+    inside
+        Which visible patches lie in which tile. The whole image, which comes first, and tiles without any visible
+        patch are left out.
+
+    Examples
+    --------
+    >>> g, taken = torch.eye(2)[None], torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
+    >>> inside = torch.tensor([[[True, True, True], [True, True, False], [False, False, True], [False, False, False]]])
+    >>> v = torch.tensor([[[0.6, 0.8], [1.0, 0.0], [1.0, 0.0], [0.0, 1.0]]])
+    >>> float(locate_loss(g, taken, inside, v))
+    2.0
+    """
+    segments, teacher = _prepared(segments, teacher, normalise)
+    weights = inside[:, 1:].float() @ taken.float().transpose(1, 2)
+    seen = inside[:, 1:].any(dim=-1)
+    mixed = weights @ segments / weights.sum(dim=-1, keepdim=True).clamp(min=1e-6)
+    mixed = F.normalize(mixed, dim=-1) if normalise else mixed
+    distances = (mixed - teacher[:, 1:]).abs().sum(dim=-1) * seen
+    if reduction == "mean":
+        return distances.sum() / seen.sum().clamp(min=1) / teacher.shape[-1]
+    return distances.sum(dim=-1).mean()
+
+
 def reconstruction_loss(
     predicted: Float[Tensor, "B N pixels"],
     images: Float[Tensor, "B 3 H W"],
@@ -127,6 +173,8 @@ def total_loss(
     reconstruct: Float[Tensor, ""],
     image_vectors: Float[Tensor, "B D"],
     segments: Float[Tensor, "B G D"],
+    taken: Float[Tensor, "B G K"],
+    inside: Bool[Tensor, "B T K"],
     teacher: Float[Tensor, "B T D"],
     config: LossConfig,
 ) -> Losses:
@@ -134,8 +182,9 @@ def total_loss(
     options = {"reduction": config.reduction, "normalise": config.normalise}
     distill = distill_loss(image_vectors, teacher, **options)
     match = match_loss(segments, teacher, **options)
-    total = config.reconstruct * reconstruct + config.distill * distill + config.match * match
-    return Losses(total, reconstruct, distill, match)
+    locate = locate_loss(segments, taken, inside, teacher, **options)
+    total = config.reconstruct * reconstruct + config.distill * distill + config.match * match + config.locate * locate
+    return Losses(total, reconstruct, distill, match, locate)
 
 
 def _prepared(ours: Tensor, teacher: Tensor, normalise: bool) -> tuple[Tensor, Tensor]:

@@ -33,18 +33,29 @@ class Segments:
         `(B, D)`, one for each image.
     assignments
         Soft assignment of each stage, `(B, groups, tokens)`: of patches to the first segments, and so on.
+    taken
+        The hard ones that made the segments, with noise in training.
     """
 
     vectors: Float[Tensor, "B G D"]
     image: Float[Tensor, "B D"]
     assignments: tuple[Float[Tensor, "B _ _"], ...]
+    taken: tuple[Float[Tensor, "B _ _"], ...]
 
     def of_patches(self) -> Float[Tensor, "B G N"]:
         """Soft assignment of patches to the final segments: the product of the stages."""
-        product = self.assignments[0]
-        for later in self.assignments[1:]:
-            product = later @ product
-        return product
+        return _product(self.assignments)
+
+    def hard_of_patches(self) -> Float[Tensor, "B G N"]:
+        """The same of the hard assignments; one-hot, with the gradient of soft ones."""
+        return _product(self.taken)
+
+
+def _product(stages: tuple[Tensor, ...]) -> Tensor:
+    product = stages[0]
+    for later in stages[1:]:
+        product = later @ product
+    return product
 
 
 @dataclass(frozen=True)
@@ -91,11 +102,14 @@ class SegmentationHead(nn.Module):
             return nn.Sequential(*(Block(config.width, config.heads, qkv_bias=True) for _ in range(count)))
 
         sizes = config.stages
-        self.group_tokens = nn.ParameterList(TOKEN_STD * torch.randn(1, size, config.width) for size in sizes)
+        # as large as normalised tokens: much smaller ones are all alike once layers have added to them
+        self.group_tokens = nn.ParameterList(torch.randn(1, size, config.width) for size in sizes)
         # what a stage's group tokens take over from those of the stage before
         self.carry = nn.ModuleList(TokenMixing(config.width, a, b) for a, b in itertools.pairwise(sizes))
         self.stages = nn.ModuleList(layers(config.stage_depth) for _ in sizes)
-        self.grouping = nn.ModuleList(GroupingBlock(config.width, config.heads, size) for size in sizes)
+        self.grouping = nn.ModuleList(
+            GroupingBlock(config.width, config.heads, size, centre=config.centre) for size in sizes
+        )
         self.final = layers(config.final_depth)
         self.norm = nn.LayerNorm(config.width)
         self.to_joint = Mlp(config.width, config.width, config.joint_dim)
@@ -104,17 +118,19 @@ class SegmentationHead(nn.Module):
 
     def forward(self, tokens: Float[Tensor, "B N C"], *, generator: torch.Generator | None = None) -> Segments:
         assignments: list[Tensor] = []
+        taken: list[Tensor] = []
         groups = None
         for number, own in enumerate(self.group_tokens):
             fresh = own.expand(len(tokens), -1, -1)
             groups = fresh if groups is None else fresh + self.carry[number - 1](groups)
             both = self.stages[number](torch.cat([tokens, groups.to(tokens.dtype)], dim=1))
             tokens, groups = both[:, : tokens.shape[1]], both[:, tokens.shape[1] :]
-            tokens, soft = self.grouping[number](groups, tokens, generator=generator)
+            tokens, hard, soft = self.grouping[number](groups, tokens, generator=generator)
             assignments.append(soft)
+            taken.append(hard)
         segments = self.norm(self.final(tokens))
         image = self.image_to_joint(self.summary(segments).mean(dim=1))
-        return Segments(self.to_joint(segments), image, tuple(assignments))
+        return Segments(self.to_joint(segments), image, tuple(assignments), tuple(taken))
 
 
 class Student(nn.Module):

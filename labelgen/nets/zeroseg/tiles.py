@@ -4,11 +4,11 @@ from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
-from jaxtyping import Int64, UInt8
+from jaxtyping import Bool, Int64, UInt8
 
 from labelgen.nets.geometry import fitted_size, resize_image
 
-__all__ = ["centre_crop", "tile_boxes", "tiles_of"]
+__all__ = ["centre_crop", "tile_boxes", "tile_members", "tiles_of"]
 
 
 def centre_crop(image: UInt8[np.ndarray, "H W 3"], side: int) -> UInt8[np.ndarray, "side side 3"]:
@@ -49,6 +49,27 @@ def tile_boxes(size: tuple[int, int], grids: Sequence[int]) -> Int64[np.ndarray,
         rows, cols = ([(length * i) // parts for i in range(parts + 1)] for length in size)
         boxes += [(top, left, bottom, right) for top, bottom in pairwise(rows) for left, right in pairwise(cols)]
     return np.array(boxes, np.int64)
+
+
+def tile_members(grid: int, patch: int, grids: Sequence[int]) -> Bool[np.ndarray, "T N"]:
+    """Which patches of a square image have their centre in which tile.
+
+    Parameters
+    ----------
+    grid
+        Patches along a side.
+    patch
+        Side of a patch in pixels.
+
+    Examples
+    --------
+    >>> tile_members(2, 8, (1, 2)).astype(int).tolist()
+    [[1, 1, 1, 1], [1, 0, 0, 0], [0, 1, 0, 0], [0, 0, 1, 0], [0, 0, 0, 1]]
+    """
+    boxes = tile_boxes((grid * patch, grid * patch), grids)
+    centres = (np.arange(grid) + 0.5) * patch
+    rows, cols = ((centres >= boxes[:, [first]]) & (centres < boxes[:, [last]]) for first, last in ((0, 2), (1, 3)))
+    return (rows[:, :, None] & cols[:, None, :]).reshape(len(boxes), -1)
 
 
 def tiles_of(

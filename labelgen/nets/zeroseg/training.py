@@ -17,6 +17,7 @@ from labelgen.nets.zeroseg.config import TrainingConfig
 from labelgen.nets.zeroseg.losses import Losses, reconstruction_loss, total_loss
 from labelgen.nets.zeroseg.masking import hidden_patches
 from labelgen.nets.zeroseg.student import Student
+from labelgen.nets.zeroseg.tiles import tile_members
 
 __all__ = ["CHECKPOINT", "METRICS", "Progress", "StepRecord", "learning_rate", "student_losses", "train_student"]
 
@@ -40,6 +41,7 @@ class StepRecord:
     reconstruct: float
     distill: float
     match: float
+    locate: float
 
 
 def train_student(
@@ -80,12 +82,12 @@ def train_student(
         for group in optimiser.param_groups:
             group["lr"] = rate
         optimiser.zero_grad(set_to_none=True)
-        sums = torch.zeros(4)
+        sums = torch.zeros(5)
         for part in parts:
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 losses = student_losses(student, part, config)
             (losses.total * part.share).backward()
-            terms = losses.total, losses.reconstruct, losses.distill, losses.match
+            terms = losses.total, losses.reconstruct, losses.distill, losses.match, losses.locate
             sums += part.share * torch.stack([term.detach() for term in terms]).float().cpu()
         optimiser.step()
         records.append(StepRecord(step + 1, rate, *sums.tolist()))
@@ -108,7 +110,10 @@ def student_losses(student: Student, part: MicroBatch, config: TrainingConfig) -
         norm_pixels=config.losses.norm_pixels,
     )
     segments = output.segments
-    return total_loss(reconstruct, segments.image, segments.vectors, part.teacher.to(device), config.losses)
+    members = torch.from_numpy(tile_members(student.config.grid, student.config.patch, config.tiles)).to(device)
+    inside = members[:, visible].transpose(0, 1)
+    teacher, taken = part.teacher.to(device), segments.hard_of_patches()
+    return total_loss(reconstruct, segments.image, segments.vectors, taken, inside, teacher, config.losses)
 
 
 def learning_rate(step: int, steps: int, *, peak: float, warmup: float) -> float:

@@ -64,9 +64,11 @@ def test_assignments_of_the_block_sum_to_one_over_the_groups(noisy):
         torch.manual_seed(0)
         block = GroupingBlock(8, 2, 3)
     generator = torch.Generator().manual_seed(0) if noisy else None
-    segments, soft = block(random(2, 3, 8), random(2, 11, 8, seed=1), generator=generator)
+    segments, hard, soft = block(random(2, 3, 8), random(2, 11, 8, seed=1), generator=generator)
     assert segments.shape == (2, 3, 8) and soft.shape == (2, 3, 11)
     assert torch.allclose(soft.sum(dim=1), torch.ones(2, 11))
+    assert torch.equal(hard.detach().amax(dim=1), torch.ones(2, 11))
+    assert torch.equal(hard.argmax(dim=1), soft.argmax(dim=1)) is not noisy
     assert torch.isfinite(segments).all()
     segments.sum().backward()
     assert block.query.weight.grad is not None and float(block.query.weight.grad.abs().sum()) > 0
@@ -87,10 +89,23 @@ def test_the_block_by_hand():
         block.value.weight.copy_(torch.eye(2))
         block.out.weight.copy_(torch.eye(2))
     tokens = torch.tensor([[[2.0, 0.0], [0.0, 4.0], [9.0, 1.0]]])  # the norm makes (1, -1), (-1, 1), (1, -1) of them
-    segments, soft = block(torch.zeros(1, 2, 2), tokens)
-    assert torch.allclose(soft, torch.full((1, 2, 3), 0.5))  # keys are 0: all tokens tie, the first group takes them
+    segments, hard, soft = block(torch.zeros(1, 2, 2), tokens)
+    assert torch.allclose(soft, torch.full((1, 2, 3), 0.5))  # keys are 0: all tokens tie
+    assert hard[0].tolist() == [[1, 1, 1], [0, 0, 0]]  # and the first group takes them
     wanted = torch.tensor([[[5 + 1 / 4, 5 - 1 / 4], [7.0, 7.0]]])
     assert torch.allclose(segments, wanted, atol=1e-4)
+
+
+def test_what_all_tokens_share_has_no_say_when_keys_are_centred():
+    def share_of_the_largest_group(centre):
+        with torch.random.fork_rng():
+            torch.manual_seed(0)
+            block = GroupingBlock(16, 2, 4, centre=centre)
+        tokens = random(1, 60, 16, seed=1) + 5 * random(1, 1, 16, seed=2)
+        return block(random(1, 4, 16), tokens)[1].sum(dim=2).max().item() / 60
+
+    assert share_of_the_largest_group(False) > 0.9
+    assert share_of_the_largest_group(True) < 0.6
 
 
 def test_token_order_does_not_matter_to_segments():
@@ -98,8 +113,8 @@ def test_token_order_does_not_matter_to_segments():
         torch.manual_seed(3)
         block = GroupingBlock(8, 2, 3)
     groups, tokens, order = random(1, 3, 8), random(1, 6, 8, seed=1), torch.tensor([4, 0, 5, 2, 1, 3])
-    segments, soft = block(groups, tokens)
-    again, moved = block(groups, tokens[:, order])
+    segments, _, soft = block(groups, tokens)
+    again, _, moved = block(groups, tokens[:, order])
     assert torch.allclose(segments, again, atol=1e-5) and torch.allclose(soft[:, :, order], moved, atol=1e-6)
 
 

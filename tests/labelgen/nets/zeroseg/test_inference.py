@@ -29,7 +29,7 @@ class ColourStudent(Student):
         group = torch.where(centres.amax(0) > 0.3, centres.argmax(0), 3).flatten()
         first = torch.nn.functional.one_hot(group, 4).T.float()[None]
         second = torch.eye(4)[None]
-        return Segments(AXES[None], AXES[group].mean(0)[None], (first, second))
+        return Segments(AXES[None], AXES[group].mean(0)[None], (first, second), (first, second))
 
 
 def rule(prototypes=AXES[:3], class_of=(3, 8, 15), **options):

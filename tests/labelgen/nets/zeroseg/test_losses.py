@@ -5,7 +5,14 @@ import pytest
 import torch
 
 from labelgen.nets.zeroseg.config import LossConfig
-from labelgen.nets.zeroseg.losses import distill_loss, match_loss, patches_of, reconstruction_loss, total_loss
+from labelgen.nets.zeroseg.losses import (
+    distill_loss,
+    locate_loss,
+    match_loss,
+    patches_of,
+    reconstruction_loss,
+    total_loss,
+)
 
 # unit vectors: the whole image, then three tiles
 TEACHER = torch.tensor([[[1.0, 0.0], [0.6, 0.8], [0.0, 1.0], [-1.0, 0.0]]])
@@ -78,13 +85,35 @@ def test_reconstruction_of_normalised_patches():
     assert float(flat) == pytest.approx(0, abs=1e-6)
 
 
+# patches 0 and 1 belong to segment 0, patch 2 to segment 1; tiles hold all, {0, 1}, {1, 2}, none of them
+TAKEN = torch.tensor([[[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]]])
+INSIDE = torch.tensor([[[True, True, True], [True, True, False], [False, True, True], [False, False, False]]])
+
+
+@pytest.mark.parametrize(("reduction", "wanted"), [("sum", 2.2), ("mean", 2.2 / 4)])
+def test_locating_by_hand(reduction, wanted):
+    # the second tile holds segment 0 alone, (1, 0), and should be (0.6, 0.8): 0.4 + 0.8; the third holds both in equal
+    # parts, (r, r) with r = 1 / sqrt(2), and should be (0, 1): r + 1 - r; the fourth holds no visible patch
+    loss = locate_loss(torch.eye(2)[None], TAKEN, INSIDE, TEACHER, reduction=reduction)
+    assert float(loss) == pytest.approx(wanted)
+
+
+def test_locating_teaches_vectors_and_places():
+    segments, taken = torch.eye(2)[None].requires_grad_(), TAKEN.clone().requires_grad_()
+    locate_loss(segments, taken, INSIDE, TEACHER).backward()
+    assert float(segments.grad.abs().sum()) > 0 and float(taken.grad.abs().sum()) > 0
+
+
 def test_total_has_its_weights_and_no_gradient_reaches_the_teacher():
     z, g = torch.tensor([[0.0, 1.0]], requires_grad=True), torch.tensor([[[1.0, 0.0]]], requires_grad=True)
     teacher = TEACHER.clone().requires_grad_()
     rec = torch.tensor(0.25, requires_grad=True)
-    losses = total_loss(rec, z, g, teacher, LossConfig(reconstruct=4.0, distill=0.5, match=2.0))
+    taken, inside = torch.ones(1, 1, 1), torch.tensor([[[True], [True], [False], [False]]])
+    weights = LossConfig(reconstruct=4.0, distill=0.5, match=2.0, locate=3.0)
+    losses = total_loss(rec, z, g, taken, inside, teacher, weights)
     assert losses.distill.item() == pytest.approx(4.8) and losses.match.item() == pytest.approx(1.2)
-    assert losses.total.item() == pytest.approx(4 * 0.25 + 0.5 * 4.8 + 2 * 1.2)
+    assert losses.locate.item() == pytest.approx(1.2)  # one tile is seen, (0.6, 0.8), and the segment is (1, 0)
+    assert losses.total.item() == pytest.approx(4 * 0.25 + 0.5 * 4.8 + 2 * 1.2 + 3 * 1.2)
     losses.total.backward()
     assert teacher.grad is None
     assert all(float(leaf.grad.abs().sum()) > 0 for leaf in (z, g, rec))

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from labelgen.nets.zeroseg.masking import hidden_patches, take, visible_patches
-from labelgen.nets.zeroseg.tiles import centre_crop, tile_boxes, tiles_of
+from labelgen.nets.zeroseg.tiles import centre_crop, tile_boxes, tile_members, tiles_of
 
 
 def generator(seed=0):
@@ -53,6 +53,17 @@ def test_tiles_of_each_scale_cover_the_image_once(size):
         assert (counts == 1).all()
         assert (np.ptp(sides, axis=0) <= 1).all(), "equal but for rounding"
         first += parts**2
+
+
+def test_patches_belong_to_the_tile_that_holds_their_centre():
+    """Tiles of 24 pixels and patches of 8: a third of the image is 8 pixels, a quarter 6."""
+    members = tile_members(3, 8, (1, 2, 3, 4)).reshape(30, 9)
+    assert members[0].all()
+    assert (members[5:14] == np.eye(9, dtype=bool)).all()
+    assert (members[:5].sum(axis=0) == 2).all() and (members[14:].sum(axis=0) == 1).all()
+    centres = [(4 + 8 * row, 4 + 8 * col) for row in range(3) for col in range(3)]
+    for (top, left, bottom, right), held in zip(tile_boxes((24, 24), (1, 2, 3, 4)), members, strict=True):
+        assert [top <= row < bottom and left <= col < right for row, col in centres] == held.tolist()
 
 
 def test_tiles_are_read_row_by_row_and_resized():
