@@ -52,7 +52,7 @@ class ClipSource:
     licence
         Of the weights where it is known.
     tokenizer
-        What `open_clip.get_tokenizer` takes.
+        `local-dir:` with the folder of model and tokenizer; for other models their name.
     """
 
     name: str

@@ -16,6 +16,12 @@ __all__ = ["ClipTokenizer"]
 
 LOG = logging.getLogger(__name__)
 
+TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
+"""Any of them in a folder of the cache shows that a tokenizer was downloaded there."""
+
+TOKENIZER_PATTERNS = ("*.json", "*.txt", "*.model")
+"""Files of a repository that a tokenizer may consist of, weights left out."""
+
 CLIPS_SPECIAL = 3  # begin, end and class token, which open_clip's mode `clips` adds itself
 
 
@@ -27,7 +33,7 @@ class ClipTokenizer:
     model
         Name of the model, for messages and for the demo model.
     source
-        What `open_clip.get_tokenizer` takes: a model name or `local-dir:` with a folder.
+        `local-dir:` with the folder of model and tokenizer; for other models their name.
     text_config
         open_clip's `text_cfg` of the model.
     context_length
@@ -111,48 +117,55 @@ class ClipTokenizer:
             from labelgen.nets.demo_clip import demo_clip_tokenizer
 
             return demo_clip_tokenizer()
-        open_clip = import_open_clip()
-        name = self._text_config.get("hf_tokenizer_name") or ""
-        options: dict[str, Any] = {"context_length": self.context_length}
-        if not name:
-            return open_clip.get_tokenizer(self.source, **options)
-        if not self.source.startswith(LOCAL_DIR):
-            self._bring(name)
-            options |= {"cache_dir": self._cache_dir or None, "local_files_only": True}
+        import_open_clip()
+        from open_clip.tokenizer import HFTokenizer, SimpleTokenizer
+
+        options = {"context_length": self.context_length, **(self._text_config.get("tokenizer_kwargs") or {})}
+        repository = self._text_config.get("hf_tokenizer_name") or ""
+        if not repository:
+            return SimpleTokenizer(**options)
+        if mode := self._text_config.get("tokenizer_mode"):
+            options["tokenizer_mode"] = mode
+        folder = self._folder(repository)
         try:
-            return open_clip.get_tokenizer(self.source, **options)
+            return HFTokenizer(str(folder), **options)  # a folder, because a name would be asked for on the hub
         except ImportError as error:
             raise WeightsError(
                 f"the tokenizer of {self.model} needs the package transformers ({error})",
                 hint="pip install transformers sentencepiece, or give vectors: --text-embeddings FILE",
             ) from error
         except Exception as error:  # transformers raises a different type for each way to fail
-            raise self._missing(name, type(error).__name__) from error
+            raise self._missing(repository, f"in {folder}", type(error).__name__) from error
 
-    def _bring(self, repository: str) -> None:
-        """See that the tokenizer's files are in the cache, because transformers would retry for minutes."""
+    def _folder(self, repository: str) -> Path:
+        """Where the tokenizer's files are, brought into the cache if need be."""
         from huggingface_hub import snapshot_download, try_to_load_from_cache
         from huggingface_hub.constants import ENDPOINT
 
         from labelgen.nets.weights import need_network
 
+        if self.source.startswith(LOCAL_DIR):
+            return Path(self.source.removeprefix(LOCAL_DIR))
         cache = self._cache_dir or None
-        files = ("tokenizer.json", "tokenizer_config.json", "vocab.txt")
-        if any(isinstance(try_to_load_from_cache(repository, file, cache_dir=cache), str) for file in files):
-            return
+        for file in TOKENIZER_FILES:
+            found = try_to_load_from_cache(repository, file, cache_dir=cache)
+            if isinstance(found, str):
+                return Path(found).parent
         try:
             need_network(ENDPOINT)
             LOG.info("downloading the tokenizer %s", repository)
-            snapshot_download(repository, cache_dir=cache, allow_patterns=["*.json", "*.txt", "*.model"])
+            return Path(snapshot_download(repository, cache_dir=cache, allow_patterns=list(TOKENIZER_PATTERNS)))
         except Exception as error:  # the hub's client raises a different type for each way to fail
-            raise self._missing(repository, type(error).__name__) from error
+            raise self._missing(repository, "on this machine", type(error).__name__) from error
 
-    def _missing(self, repository: str, why: str) -> WeightsError:
-        where = Path(self.source.removeprefix(LOCAL_DIR)) if self.source.startswith(LOCAL_DIR) else "this machine"
+    def _missing(self, repository: str, where: str, why: str) -> WeightsError:
+        from huggingface_hub.constants import HF_HUB_CACHE
+
+        folder = f"models--{repository.replace('/', '--')}"
+        bring = f"on a machine with a network: hf download {repository} {' '.join(TOKENIZER_FILES[:2])}, then copy "
         return WeightsError(
-            f"the tokenizer of {self.model} ({repository}) is not on {where} and could not be fetched ({why})",
-            hint=f"copy a folder with weights and tokenizer here: hf download {repository} --local-dir FOLDER, "
-            f"--weights {LOCAL_DIR}FOLDER; or give vectors: --text-embeddings FILE",
+            f"the tokenizer of {self.model} ({repository}) is not {where} and could not be fetched ({why})",
+            hint=f"{bring}{folder} into {self._cache_dir or HF_HUB_CACHE}; or give vectors: --text-embeddings FILE",
         )
 
 

@@ -3,6 +3,7 @@
 import importlib.abc
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import open_clip
@@ -257,16 +258,15 @@ def test_a_tokenizer_of_another_vocabulary_is_refused(monkeypatch):
 
 
 class Words:
-    """A tokenizer in the manner of transformers: one number a word, with marks around."""
+    """A tokenizer in the manner of transformers: one number a word, its length, and a mark at the end."""
 
     vocab_size = 100
-    bos_token_id, eos_token_id, pad_token_id, cls_token_id = 1, 2, 0, 3
 
-    def __call__(self, texts, add_special_tokens=True, **options):
-        class Found:
-            input_ids = [len(word) for word in texts.split()] + [2] * add_special_tokens
-
-        return Found
+    def __call__(self, texts, add_special_tokens=True, max_length=0, **options):
+        if isinstance(texts, str):
+            return SimpleNamespace(input_ids=[len(word) for word in texts.split()] + [2] * add_special_tokens)
+        rows = [self(text).input_ids for text in texts]
+        return SimpleNamespace(input_ids=torch.tensor([(row + [0] * max_length)[:max_length] for row in rows]))
 
 
 def tokenizer_of(inner, mode="", **settings):
@@ -305,22 +305,46 @@ def test_a_tokenizer_that_is_not_at_hand_is_explained(monkeypatch, tmp_path):
     clip = load_clip(ClipModelConfig("tiny-sig", cache_dir=str(tmp_path)), pretrained=False)
     with pytest.raises(WeightsError, match=r"the tokenizer of tiny-sig \(org/words\) is not on this machine") as caught:
         clip.encode_text(["a dog"])
-    for part in ("hf download org/words", "local-dir:", "--text-embeddings FILE"):
+    for part in ("hf download org/words", f"models--org--words into {tmp_path}", "--text-embeddings FILE"):
         assert part in caught.value.hint
 
 
-def test_a_missing_transformers_package_is_explained(monkeypatch):
+def tokenizer_files(folder, name="org/words"):
+    """Lay the files of a tokenizer where the hub's client keeps them."""
+    root = folder / f"models--{name.replace('/', '--')}"
+    for part in ("refs", "snapshots/abc"):
+        (root / part).mkdir(parents=True)
+    (root / "refs" / "main").write_text("abc")
+    (root / "snapshots" / "abc" / "tokenizer_config.json").write_text("{}")
+    return root / "snapshots" / "abc"
+
+
+def test_a_missing_transformers_package_is_explained(monkeypatch, tmp_path):
     register(monkeypatch)
-
-    def get_tokenizer(*args, **options):
-        raise ImportError("No module named 'transformers'")
-
-    monkeypatch.setattr(open_clip, "get_tokenizer", get_tokenizer)
-    monkeypatch.setattr(ClipTokenizer, "_bring", lambda self, repository: None)
-    clip = load_clip(ClipModelConfig("tiny-sig"), pretrained=False)
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    tokenizer_files(tmp_path)
+    clip = load_clip(ClipModelConfig("tiny-sig", cache_dir=str(tmp_path)), pretrained=False)
     with pytest.raises(WeightsError, match="needs the package transformers") as caught:
         clip.encode_text(["a dog"])
     assert "pip install transformers" in caught.value.hint
+
+
+def test_tokenizers_of_the_hub_are_read_from_the_cache_with_their_options(monkeypatch, tmp_path):
+    register(monkeypatch)
+    asked = []
+
+    class AutoTokenizer:
+        @staticmethod
+        def from_pretrained(folder, **options):
+            asked.append(folder)
+            return Words()
+
+    monkeypatch.setitem(sys.modules, "transformers", SimpleNamespace(AutoTokenizer=AutoTokenizer))
+    folder = tokenizer_files(tmp_path)
+    clip = load_clip(ClipModelConfig("tiny-sig", cache_dir=str(tmp_path)), pretrained=False)
+    assert torch.equal(clip.encode_text(["A hot-dog!  "]), clip.encode_text(["a hotdog"]))
+    assert not torch.equal(clip.encode_text(["a hotdog"]), clip.encode_text(["a hot dog"]))
+    assert asked == [str(folder)]
 
 
 def test_the_identity_of_a_tokenizer_tells_what_decides_its_numbers(monkeypatch, tiny):
