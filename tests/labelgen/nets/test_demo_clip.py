@@ -110,6 +110,15 @@ def test_vectors_are_finite_and_the_same_twice(model, tokenizer):
     assert torch.equal(image, again[0]) and torch.equal(text, again[1])
 
 
+def test_shipped_weights_give_the_stored_vectors(model, tokenizer):
+    """Golden values: the first numbers of a text, and of the left square of the first val scene."""
+    with torch.no_grad():
+        text = model.encode_text(tokenizer(["a photo of a cow."]), normalize=True)
+        image = model.encode_image(pixels_of([draw_scene("val", 0).image[:, :128]]), normalize=True)
+    assert torch.allclose(text[0, :6], torch.tensor([0.084, -0.014, -0.051, -0.126, -0.037, -0.097]), atol=2e-3)
+    assert torch.allclose(image[0, :6], torch.tensor([-0.088, -0.084, 0.034, 0.025, 0.010, -0.069]), atol=2e-3)
+
+
 def test_it_names_what_val_scenes_show(model, tokenizer):
     """The best of the twenty VOC names is in the picture, and a name that is never drawn is never the best."""
     vectors, shown = scene_vectors(model, 20)
