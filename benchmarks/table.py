@@ -61,6 +61,35 @@ def demo_ssvt() -> str:
     return markdown(["features", "val mIoU", "without background"], rows) + "\n\n" + source(result)
 
 
+def demo_clip() -> str:
+    """Dense methods on demo-clip, and how well it names whole scenes."""
+    result = load("demo_clip")
+
+    def both(score: dict) -> str:
+        return f"{score['mean']:.3f} ± {score['std']:.3f}"
+
+    rows = [
+        [
+            f"`{row['method']}`",
+            both(row["miou"]),
+            f"{row['gain']:+.3f}",
+            both(row["drawn"]),
+            f"{row['untrained_miou']['mean']:.3f}",
+        ]
+        for row in result["rows"]
+    ]
+    whole = result["whole_scenes"]
+    names = (
+        f"Whole scenes: the best of the twenty names is in the picture for "
+        f"{percent(whole['best_name_in_picture']['mean'])} (untrained "
+        f"{percent(whole['untrained_best_name_in_picture']['mean'])}), mean average precision "
+        f"{whole['mean_average_precision']['mean']:.3f} (untrained "
+        f"{whole['untrained_mean_average_precision']['mean']:.3f})."
+    )
+    header = ["method", "val mIoU", "over `clip`", "ten drawn classes", "untrained"]
+    return "\n\n".join([markdown(header, rows), names, source(result)])
+
+
 def probe_voc_animals() -> str:
     """Label sources on real photographs."""
     result = load("probe_voc_animals")
@@ -139,6 +168,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "map": code_map,
     "demo": demo,
     "demo_ssvt": demo_ssvt,
+    "demo_clip": demo_clip,
     "probe_voc_animals": probe_voc_animals,
     "speed": speed,
 }
