@@ -12,6 +12,7 @@ HELP = "Make imperfect segmentation labels, measure how good they are, and repai
 
 COMMANDS = {  # name: (module and function, one line of help)
     "fit-zeroseg": ("labelgen.commands.fit_zeroseg:fit_zeroseg", "Train a ZeroSeg student from images and CLIP."),
+    "preview": ("labelgen.commands.preview:preview", "Label one picture and look at what came out."),
     "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),
     "verify": ("labelgen.commands.verify:verify", "Check that a run folder is still what was written."),
     "vocabs": ("labelgen.commands.vocabs:vocabs", "List the vocabularies."),
