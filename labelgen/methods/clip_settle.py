@@ -167,7 +167,7 @@ def _idle(config: ClipConfig) -> dict[str, str]:
         "fuse": (alone and config.fuse == "feature", f"feature has no say with the method {method}"),
         "synonyms": (
             config.activation == "sigmoid" and config.synonyms == "compat",
-            "compat is a softmax over prompts",
+            "compat, a softmax over all prompts, does not go with sigmoid",
         ),
         "background_words": ("words" not in background, "needs a background of words"),
         "background_threshold": ("threshold" not in background, "needs a background of threshold or words+threshold"),

@@ -17,6 +17,7 @@ from labelgen.data.sample import SUPERVISION, Sample
 from labelgen.errors import DataError
 from labelgen.masks import harden
 from labelgen.methods import METHODS
+from labelgen.methods.clip import ClipConfig
 from labelgen.methods.zeroseg import ZeroSegConfig
 from labelgen.run import config_to_json, method_job, rng_for
 from labelgen.vocab import load_vocabulary
@@ -29,7 +30,7 @@ def zeroseg_settings(folder):
     return ZeroSegConfig(weights=str(small_student(folder / "student")), templates="simple")
 
 
-CONFIGS = {"zeroseg": zeroseg_settings}
+CONFIGS = {"zeroseg": zeroseg_settings, "clip": lambda folder: ClipConfig(templates="simple")}
 """Settings of methods that do not run with their defaults alone: `f(folder) -> config`, by name of the method."""
 
 

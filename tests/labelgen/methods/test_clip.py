@@ -1,0 +1,377 @@
+"""Zero-shot labels with demo-clip: every setting has an effect, every image comes out at its size."""
+
+import dataclasses
+import json
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from labelgen.cli import main
+from labelgen.data.open import open_data
+from labelgen.data.sample import Sample
+from labelgen.errors import ConfigError, DataError
+from labelgen.masks import harden, read_image, read_mask
+from labelgen.methods import clip_build
+from labelgen.methods.clip import CLIP, ClipConfig
+from labelgen.nets.text_embeddings import write_text_embeddings
+from labelgen.run import RunOptions, config_to_json, method_job, rng_for, run_job
+from labelgen.store import read_header
+from labelgen.vocab import Vocabulary, load_vocabulary
+
+CLASSES = Vocabulary(
+    "toy",
+    ("background", "cat", "sheep", "bus", "car", "person", "boat"),
+    0,
+    {"car": ("car", "automobile"), "person": ("person", "man", "woman")},
+    background_words=("sky", "grass", "road", "water", "wall", "building"),
+)
+SMALL = {"model": "demo-clip", "templates": "simple", "short_side": 64, "crop": 0, "device": "cpu"}
+
+
+@pytest.fixture(scope="module")
+def data():
+    return open_data("demo", limit=6)
+
+
+@pytest.fixture
+def label():
+    """Label one image: settings in, mask out."""
+
+    def label(image, vocabulary=CLASSES, *, tags=None, sample_id="a", **settings):
+        config = ClipConfig(**{**SMALL, **settings})
+        generate = CLIP.make(CLIP.prepare(config, vocabulary, None).config, vocabulary)
+        return generate(Sample(sample_id, image.shape[:2], image=image, tags=tags), rng_for(0, sample_id))
+
+    return label
+
+
+@pytest.fixture(scope="module")
+def image():
+    return two_things()
+
+
+def two_things():
+    """A car above and a person below, side by side, cut out of two scenes."""
+    data = open_data("demo", split="val", limit=5)
+    return np.concatenate([data.image("val_0000"), data.image("val_0004")[:, :160]])[::2, ::2].copy()
+
+
+def plain(config, dataset, vocabulary=CLASSES):
+    return CLIP.prepare(config, vocabulary, dataset)
+
+
+METHODS = ["clip", "maskclip", "maskclip-v", "sclip", "clearclip", "naclip", "gem", "surgery", "tiles"]
+
+
+@pytest.mark.parametrize("method", METHODS)
+def test_every_method_labels(label, image, method):
+    mask = label(image, method=method, **({"short_side": 32} if method == "tiles" else {}))
+    assert mask.size == image.shape[:2] and mask.scores.max() > 0
+    assert len(mask.class_ids) > 1, "the labels vary over the image"
+    assert set(mask.class_ids) <= set(range(7))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["proxy", "zeroseg-lite"])
+def test_methods_with_another_backbone(label, image, method):
+    mask = label(image, method=method, proxy_backbone="demo-ssvt")
+    assert mask.size == image.shape[:2] and mask.scores.max() > 0
+
+
+def test_kernels_differ(label, image):
+    found = {method: label(image, method=method).scores.tobytes() for method in METHODS[:-1]}
+    assert len(set(found.values())) == len(found)
+
+
+CHANGES = [
+    {"short_side": 96},
+    {"crop": 48},
+    {"crop": 48, "stride": 16},
+    {"crop": 48, "fuse": "prob"},
+    {"crop": 48, "fuse": "feature"},
+    {"flip": True},
+    {"scale": 10.0},
+    {"synonyms": "compat"},
+    {"synonyms": "mean-embedding"},
+    {"synonyms": "logsumexp"},
+    {"templates": "none"},
+    {"background": "none"},
+    {"background": "word"},
+    {"background": "words", "background_words": "sky; mud"},
+    {"background_threshold": 0.6},
+    {"ignore_threshold": 0.6},
+    {"ignore_thresholds": ("cat=0.9", "bus=0.9", "car=0.9", "background=0.9")},
+    {"negative": "shadow; reflection", "negative_to": "unlabelled"},
+    {"negative": "shadow; reflection"},
+    {"area": 0.4},
+    {"min_component": 500},
+    {"gate": "top-k", "top_k": 1},
+    {"gate": "similarity", "image_similarity": 0.9},
+    {"std": 1.0},
+]
+
+
+@pytest.mark.parametrize("change", CHANGES, ids=lambda change: ",".join(map(str, change)))
+def test_every_setting_does_something(label, image, change):
+    before, after = label(image), label(image, **change)
+    assert (before.class_ids, before.scores.tobytes()) != (after.class_ids, after.scores.tobytes())
+
+
+@pytest.mark.parametrize(
+    ("method", "one", "other"),
+    [("gem", {"depth": 1}, {"depth": 2}), ("surgery", {"depth": 1}, {"depth": 2})],
+)
+def test_settings_of_methods(label, image, method, one, other):
+    first, second = label(image, method=method, **one), label(image, method=method, **other)
+    assert first.scores.tobytes() != second.scores.tobytes()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("change", [{"beta": 0.2}, {"gamma": 30.0}])
+def test_settings_of_proxy(label, image, change):
+    before = label(image, method="proxy", proxy_backbone="demo-ssvt")
+    after = label(image, method="proxy", proxy_backbone="demo-ssvt", **change)
+    assert before.scores.tobytes() != after.scores.tobytes()
+
+
+@pytest.mark.slow
+def test_segments_of_zeroseg_lite(label, image):
+    few = label(image, method="zeroseg-lite", proxy_backbone="demo-ssvt", segments=2)
+    many = label(image, method="zeroseg-lite", proxy_backbone="demo-ssvt", segments=16)
+    assert few.scores.tobytes() != many.scores.tobytes()
+
+
+@pytest.mark.parametrize("size", [(37, 53), (1, 1), (16, 300), (3, 2)])
+def test_masks_have_the_size_of_their_image(label, size):
+    pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
+    for settings in ({}, {"crop": 40, "flip": True}):
+        assert label(pixels, **settings).size == size
+    if max(size) < 100:  # a long image has a thousand tiles
+        assert label(pixels, method="tiles", short_side=16).size == size
+
+
+def test_pictures_of_every_kind_are_read(label, tmp_path):
+    rgb = np.random.default_rng(0).integers(0, 256, (24, 40, 3), np.uint8)
+    pictures = {
+        "grey": Image.fromarray(rgb[..., 0]),
+        "alpha": Image.fromarray(np.dstack([rgb, rgb[..., 0]])),
+        "palette": Image.fromarray(rgb).convert("P"),
+    }
+    for name, picture in pictures.items():
+        picture.save(tmp_path / f"{name}.png")
+        assert label(read_image(tmp_path / f"{name}.png")).size == (24, 40)
+    turned = Image.fromarray(rgb)
+    exif = turned.getexif()
+    exif[0x0112] = 6  # lies on its side
+    turned.save(tmp_path / "turned.png", exif=exif)
+    assert label(read_image(tmp_path / "turned.png")).size == (40, 24)
+
+
+def test_mirrored_images_get_mirrored_labels_with_flip(label, image):
+    one = label(image, flip=True)
+    other = label(np.ascontiguousarray(image[:, ::-1]), flip=True)
+    assert one.class_ids == other.class_ids
+    np.testing.assert_allclose(other.scores, one.scores[:, :, ::-1], atol=1e-4)
+
+
+def test_batches_change_nothing(label, image):
+    one, other = label(image, crop=48, batch=1), label(image, crop=48, batch=64)
+    assert one.class_ids == other.class_ids
+    np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+
+
+def test_a_class_that_is_not_tagged_never_appears(label, image):
+    free, tagged = label(image), label(image, gate="tags", tags=frozenset({2}))
+    assert set(free.class_ids) - {0, 2}
+    assert set(tagged.class_ids) <= {0, 2} and tagged.details["classes_allowed"] == [2]
+    none = label(image, gate="tags", tags=frozenset())
+    assert none.class_ids == (0,)
+    nothing = label(image, Vocabulary("toy", ("cat", "dog")), gate="tags", tags=frozenset())
+    assert nothing.class_ids == ()
+    with pytest.raises(DataError, match="needs image-level tags"):
+        label(image, gate="tags")
+
+
+def test_the_gate_lets_the_best_classes_pass(label, image):
+    for count in (1, 2, 3):
+        mask = label(image, gate="top-k", top_k=count)
+        assert len(mask.details["classes_allowed"]) == count
+        assert set(mask.class_ids) <= {0, *mask.details["classes_allowed"]}
+
+
+def test_one_class_of_surgery(label, image):
+    lonely = Vocabulary("lonely", ("cat",))
+    mask = label(image, lonely, method="surgery")
+    assert mask.class_ids == (0,)
+
+
+def test_saliency_maps_make_background(label, image, tmp_path):
+    saliency = np.zeros(image.shape[:2], np.uint8)
+    saliency[:, 48:] = 255
+    Image.fromarray(saliency).save(tmp_path / "a.png")
+    mask = label(image, background="saliency", saliency=str(tmp_path), certainty=1.0)
+    labels = harden(mask)
+    assert (labels[:, :48] == 0).all() and (labels[:, 48:] != 0).all()
+    with pytest.raises(DataError, match="no saliency map for 'b'"):
+        label(image, background="saliency", saliency=str(tmp_path), sample_id="b")
+
+
+def test_vectors_from_a_file_are_those_of_the_text_tower(label, image, tmp_path):
+    clip = clip_build.loaded_clip(clip_build.model_of(ClipConfig(model="demo-clip", device="cpu"), demo=False))
+    table = clip_build.prompt_table(CLASSES, background="none")
+    vectors = clip.encode_text([f"a photo of a {prompt}." for prompt in table.prompts]).numpy()
+    write_text_embeddings(tmp_path / "words.npz", table.prompts, vectors)
+    from_file = label(image, background="none", templates="", text_embeddings=str(tmp_path / "words.npz"))
+    np.testing.assert_allclose(from_file.scores, label(image, background="none").scores, atol=1e-4)
+
+
+def test_what_is_settled_is_recorded(data):
+    config = ClipConfig(**SMALL)
+    prepared = plain(config, data)
+    assert prepared.models["clip"]["sha256"] and prepared.models["clip"]["weights_from"].startswith("shipped")
+    facts = prepared.facts
+    assert facts["prompts"]["car"] == ["car", "automobile"] and "sky" in facts["prompts"]["background"]
+    assert facts["templates"] == ["a photo of a {}."] and facts["vocabulary_sha256"] == CLASSES.digest()
+    assert facts["learned_scale"] > 0 and facts["activation"] == "gelu"
+    json.dumps({"facts": facts, "models": prepared.models, "config": config_to_json(prepared.config)}, allow_nan=False)
+    assert prepared.config.device == "cpu" and prepared.config.background_threshold == 0.1
+    assert plain(prepared.config, data).config == prepared.config
+
+
+def test_the_model_is_loaded_once_in_a_process(data, monkeypatch):
+    monkeypatch.setattr(clip_build, "_last_clip", None)
+    calls = []
+    load = clip_build.load_clip
+    monkeypatch.setattr(clip_build, "load_clip", lambda config: calls.append(config) or load(config))
+    prepared = plain(ClipConfig(**SMALL), data)
+    CLIP.make(prepared.config, CLASSES)
+    assert len(calls) == 1
+
+
+def test_words_that_the_model_takes_for_the_same_are_reported(data, caplog):
+    twins = Vocabulary("twins", ("cat", "dog"), prompts={"cat": ("a",), "dog": ("A .",)})
+    monotone = ClipConfig(**{**SMALL, "templates": "none"})
+    facts = plain(monotone, data, twins).facts
+    random_model_pairs = facts["alike"]
+    assert all(cosine > 0.95 for _, _, cosine in random_model_pairs)
+    assert bool(random_model_pairs) == any("hardly tells apart" in sentence for sentence in facts["warnings"])
+    clash = Vocabulary("clash", ("background", "sky", "cat"), 0)
+    plain(ClipConfig(**SMALL), data, clash)
+    assert "background words that are classes were left out: sky" in caplog.text
+
+
+def test_quantiles_are_found_once_for_all_shards(data):
+    config = ClipConfig(**SMALL, ignore_quantile=0.3, calibration_images=4)
+    prepared = plain(config, data)
+    assert prepared.config.ignore_thresholds and prepared.config.ignore_quantile == 0
+    assert prepared.facts["calibration"]["images"] == 4 and prepared.facts["calibration"]["ignore_quantile"] == 0.3
+    assert plain(config, data).config == prepared.config
+    every = plain(dataclasses.replace(config, calibration_images=0), data)
+    free, cut = (
+        CLIP.make(dataclasses.replace(every.config, ignore_thresholds=limits), CLASSES)
+        for limits in ((), every.config.ignore_thresholds)
+    )
+    before = after = 0
+    for sample_id in data.ids:
+        sample = data.load(sample_id, {"image"})
+        one, other = harden(free(sample, rng_for(0, "a"))), harden(cut(sample, rng_for(0, "a")))
+        assert (other[other != 255] == one[other != 255]).all()
+        before, after = before + (one != 255).sum(), after + (other != 255).sum()
+    assert 0.69 < after / before < 0.8  # each class keeps at least 70 %, and little more
+
+
+def test_a_background_threshold_is_found_without_truth(data):
+    config = ClipConfig(**SMALL, background="threshold", background_threshold="auto")
+    prepared = plain(config, data)
+    assert 0 < prepared.config.background_threshold < 1
+    assert prepared.facts["calibration"]["background_threshold"] == prepared.config.background_threshold
+    with pytest.raises(ConfigError, match="only be found on a data set"):
+        plain(config, None)
+
+
+def test_sigmoid_needs_a_model_for_it(data):
+    with pytest.raises(ConfigError, match="needs a model trained with it"):
+        plain(ClipConfig(**SMALL, activation="sigmoid"), data)
+
+
+@pytest.mark.parametrize("entry", ["cat", "unicorn=0.3", "cat=high"])
+def test_thresholds_by_class_are_checked(entry):
+    config = ClipConfig(**SMALL, ignore_thresholds=(entry,))
+    with pytest.raises(ConfigError, match="must be CLASS=PROBABILITY"):
+        CLIP.make(plain(config, None).config, CLASSES)
+
+
+def test_own_classes(data):
+    config = ClipConfig(**SMALL, classes="background=sky; grass, animal=cow; cat; sheep")
+    job = method_job("clip", config, load_vocabulary("voc"), dataset=data)
+    assert job.vocabulary.classes == ("background", "animal") and job.needs == frozenset()
+    assert job.facts["prompts"] == {"background": ["sky", "grass"], "animal": ["cow", "cat", "sheep"]}
+    mask = job.make()(data.load("train_0000", {"image"}), rng_for(0, "a"))
+    assert set(mask.class_ids) <= {0, 1}
+
+
+@pytest.mark.slow
+def test_a_run_of_twenty_scenes(tmp_path):
+    data = open_data("demo", split="val", limit=20)
+    job = method_job("clip", ClipConfig(templates="simple"), data.vocabulary, dataset=data)
+    assert run_job(data, job, tmp_path / "one").complete
+    again = method_job("clip", ClipConfig(templates="simple"), data.vocabulary, dataset=data)
+    run_job(data, again, tmp_path / "two")
+    for file in ("run.json", "manifest.jsonl"):
+        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
+    for sample_id in data.ids:
+        name = f"labels/{sample_id}.png"
+        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
+    assert read_header(tmp_path / "one")["supervision"] == []
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_is_finished_to_the_same_bytes(tmp_path):
+    data = open_data("demo", split="val", limit=6)
+    job = method_job("clip", ClipConfig(templates="simple", ignore_quantile=0.2), data.vocabulary, dataset=data)
+    run_job(data, job, tmp_path / "whole")
+
+    def killed(done, total, note):
+        if done == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        run_job(data, job, tmp_path / "parts", progress=killed)
+    report = run_job(data, job, tmp_path / "parts")
+    assert report.complete and report.skipped >= 3
+    for sample_id in data.ids:
+        name = f"labels/{sample_id}.png"
+        assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
+    assert (tmp_path / "whole" / "run.json").read_bytes() == (tmp_path / "parts" / "run.json").read_bytes()
+
+
+@pytest.mark.slow
+def test_quality_of_a_run_is_that_of_an_independent_count(tmp_path, capsys):
+    out = tmp_path / "run"
+    assert main(["clip", "--split", "val", "--limit", "8", "--templates", "simple", "--out", str(out), "--json"]) == 0
+    capsys.readouterr()
+    assert main(["quality", str(out), "--json"]) == 0
+    reported = json.loads(capsys.readouterr().out)[0]
+    data = open_data("demo", split="val", limit=8)
+    hits, unions = np.zeros(21), np.zeros(21)
+    for sample_id in data.ids:
+        truth, found = data.truth(sample_id), read_mask(out / "labels" / f"{sample_id}.png")
+        for class_id in range(21):
+            one, other = truth == class_id, found == class_id
+            hits[class_id] += (one & other).sum()
+            unions[class_id] += (one | other).sum()
+    seen = unions > 0
+    assert reported["miou"] == pytest.approx((hits[seen] / unions[seen]).mean(), abs=1e-9)
+    assert reported["num_classes"] == seen.sum()
+
+
+@pytest.mark.slow
+def test_two_workers_make_the_same_labels(tmp_path):
+    data = open_data("demo", split="val", limit=4)
+    job = method_job("clip", ClipConfig(templates="simple"), data.vocabulary, dataset=data)
+    run_job(data, job, tmp_path / "one")
+    run_job(data, job, tmp_path / "two", RunOptions(workers=2))
+    for sample_id in data.ids:
+        one, two = (read_mask(tmp_path / run / "labels" / f"{sample_id}.png") for run in ("one", "two"))
+        assert (one == two).mean() > 0.999  # the last bits depend on the threads per process
