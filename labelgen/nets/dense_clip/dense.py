@@ -6,7 +6,7 @@ import torch
 from jaxtyping import Float, Float32
 
 from labelgen.errors import ConfigError, ShapeError
-from labelgen.nets.dense_clip.blocks import TILES_HINT, read_block
+from labelgen.nets.dense_clip.blocks import TILES_HINT, read_block, run_blocks
 from labelgen.nets.dense_clip.clip_resnet import ClipResNet
 from labelgen.nets.dense_clip.dual_path import DUAL_PATHS
 from labelgen.nets.dense_clip.last_block import Layout, last_block
@@ -82,7 +82,7 @@ def patch_embeddings(
             tokens = _second_path(tower, tokens, method=method, depth=depth)
         else:
             layout = Layout(grid, tower.prefix, std=std, beta=beta, gamma=gamma, external=external)
-            tokens = tower.run(tokens, 0, len(tower.blocks) - 1)
+            tokens = run_blocks(tower.blocks[:-1], tokens)
             tokens = last_block(read_block(tower.blocks[-1]), tokens, method=method, layout=layout)
         return tower.finish(tokens[:, tower.prefix :]).float().unflatten(1, grid)
 
@@ -119,12 +119,13 @@ def image_embeddings(model: Any, images: Float[torch.Tensor, "B 3 H W"]) -> Floa
 def _second_path(vit: Vit, tokens: torch.Tensor, *, method: str, depth: int) -> torch.Tensor:
     step, blocks = DUAL_PATHS[method], len(vit.blocks)
     first = blocks - min(depth, blocks)
-    tokens = vit.run(tokens, 0, first)
+    tokens = run_blocks(vit.blocks[:first], tokens)
     second = tokens
     for index in range(first, blocks):
-        second = second + step(read_block(vit.blocks[index]), tokens)
+        block = read_block(vit.blocks[index])
+        second = second + step(block, tokens)
         if index < blocks - 1:  # nothing needs the original path after the last block
-            tokens = vit.run(tokens, index, index + 1)
+            tokens = block(tokens)
     return second
 
 

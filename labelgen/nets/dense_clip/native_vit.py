@@ -44,8 +44,8 @@ class NativeVit:
         return tuple(self.visual.image_size)
 
     @property
-    def blocks(self) -> Any:
-        return self.visual.transformer.resblocks
+    def blocks(self) -> tuple[Any, ...]:
+        return tuple(self.visual.transformer.resblocks)
 
     def embed(self, images: Float[torch.Tensor, "B 3 H W"]) -> tuple[torch.Tensor, tuple[int, int]]:
         """Tokens (B, 1 + h w, C) before the first block, and the grid (h, w)."""
@@ -56,16 +56,6 @@ class NativeVit:
         first = visual.class_embedding.to(patches.dtype).expand(len(patches), 1, -1)
         positions = resample_positions(visual.positional_embedding, self.native_grid, grid, prefix=1)
         return visual.ln_pre(torch.cat([first, patches], dim=1) + positions.to(patches.dtype)), grid
-
-    def run(self, tokens: Float[torch.Tensor, "B T C"], first: int, last: int) -> Float[torch.Tensor, "B T C"]:
-        """Run the model's own blocks `first` to `last - 1`, in the layout they were built for."""
-        if first >= last:
-            return tokens
-        batch_first = getattr(self.blocks[0].attn, "batch_first", True)  # open_clip's own Attention has no such switch
-        tokens = tokens if batch_first else tokens.transpose(0, 1).contiguous()
-        for block in self.blocks[first:last]:
-            tokens = block(tokens)
-        return tokens if batch_first else tokens.transpose(0, 1)
 
     def finish(self, tokens: Float[torch.Tensor, "*any C"]) -> Float[torch.Tensor, "*any D"]:
         """Every token to the joint space, as the class token goes."""

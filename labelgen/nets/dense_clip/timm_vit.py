@@ -65,8 +65,8 @@ class TimmVit:
         return tuple(self.visual.trunk.patch_embed.img_size)
 
     @property
-    def blocks(self) -> Any:
-        return self.visual.trunk.blocks
+    def blocks(self) -> tuple[Any, ...]:
+        return tuple(self.visual.trunk.blocks)
 
     def embed(self, images: Float[torch.Tensor, "B 3 H W"]) -> tuple[torch.Tensor, tuple[int, int]]:
         """Tokens (B, prefix + h w, C) before the first block, and the grid (h, w)."""
@@ -83,12 +83,6 @@ class TimmVit:
         else:
             tokens = torch.cat([*before, patches], dim=1) + positions
         return trunk.norm_pre(tokens), grid
-
-    def run(self, tokens: Float[torch.Tensor, "B T C"], first: int, last: int) -> Float[torch.Tensor, "B T C"]:
-        """Run the model's own blocks `first` to `last - 1`."""
-        for block in self.blocks[first:last]:
-            tokens = block(tokens)
-        return tokens
 
     def finish(self, tokens: Float[torch.Tensor, "B T C"]) -> Float[torch.Tensor, "B T D"]:
         """Every token alone through the pooling and the heads."""

@@ -60,7 +60,7 @@ class Tower:
 
 
 Vit = NativeVit | TimmVit
-"""An image tower in three steps: `embed` to tokens, `run` blocks, `finish` in the joint space."""
+"""An image tower in three steps: `embed` to tokens, its `blocks`, and `finish` in the joint space."""
 
 
 def tower_of(model: Any) -> Tower:
@@ -99,7 +99,7 @@ def tower_of(model: Any) -> Tower:
 
 
 def read_tower(model: Any) -> Vit | ClipResNet:
-    """View the image tower in steps, having checked its last block.
+    """View the image tower in steps, having checked its blocks.
 
     Raises
     ------
@@ -119,5 +119,6 @@ def read_tower(model: Any) -> Vit | ClipResNet:
         raise ConfigError(
             f"dense embeddings need a plain ViT, but the image tower is {type(visual).__name__}", hint=TILES_HINT
         )
-    read_block(vit.blocks[-1])
+    for block in vit.blocks:
+        read_block(block)
     return vit

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from labelgen.nets.dense_clip import image_embeddings, patch_embeddings, tower_of
-from labelgen.nets.dense_clip.blocks import read_block
+from labelgen.nets.dense_clip.blocks import read_block, run_blocks
 from labelgen.nets.dense_clip.last_block import Layout, last_block
 from labelgen.nets.dense_clip.names import DUAL_PATH, LAST_BLOCK
 from labelgen.nets.dense_clip.tower import read_tower
@@ -43,7 +43,7 @@ def tokens_as_trained(model, images):
     """All tokens, class token too, with the untouched rule for the last block."""
     tower = read_tower(model)
     tokens, grid = tower.embed(images)
-    tokens = tower.run(tokens, 0, len(tower.blocks) - 1)
+    tokens = run_blocks(tower.blocks[:-1], tokens)
     return last_block(read_block(tower.blocks[-1]), tokens, method="clip", layout=Layout(grid, tower.prefix))
 
 

@@ -70,7 +70,7 @@ def test_native_towers_without_a_rule_are_refused(vision, message):
 def test_a_block_with_unknown_parts_is_refused():
     model = tiny_clip()
     model.visual.transformer.resblocks[-1].extra = torch.nn.Linear(1, 1)
-    with pytest.raises(ConfigError, match=r"ResidualAttentionBlock has the parts .*extra"):
+    with pytest.raises(ConfigError, match=r"ResidualAttentionBlock has the parts attn, extra"):
         tower_of(model)
 
 
@@ -90,6 +90,15 @@ def test_gated_attention_is_refused():
     model = siglip_like()
     model.visual.trunk.blocks[-1].attn.gate = torch.nn.Linear(96, 96)
     with pytest.raises(ConfigError, match="gates its attention"):
+        tower_of(model)
+
+
+def test_post_norm_blocks_are_refused_though_they_have_the_same_parts():
+    from timm.models.vision_transformer import ResPostBlock
+
+    model = siglip_like()
+    model.visual.trunk.blocks[1] = ResPostBlock(96, 3)
+    with pytest.raises(ConfigError, match="plain pre-norm ones, but ResPostBlock has the parts attn, drop_path1"):
         tower_of(model)
 
 
