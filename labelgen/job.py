@@ -193,7 +193,7 @@ def method_job(
 
     if name not in METHODS:
         raise ConfigError(f"unknown method {name!r}", hint=f"methods: {', '.join(METHODS)}")
-    method = METHODS[name]
+    method, refiners = METHODS[name], parse_refiners(*refine)
     vocabulary = method.label_vocabulary(config, vocabulary)
     prepared = method.settle(config, vocabulary, dataset)
     job = Job(
@@ -206,24 +206,18 @@ def method_job(
         models=prepared.models,
         facts=prepared.facts,
     )
-    return refined_job(job, refine, dataset=dataset) if refine else job
+    return refined_job(job, refiners, dataset=dataset) if refiners else job
 
 
-def refined_job(job: Job, refine: Sequence[str], *, dataset: Dataset | None = None) -> Job:
+def refined_job(job: Job, refiners: Sequence[RefineStep], *, dataset: Dataset | None = None) -> Job:
     """The same job with every mask repaired by these refiners, one after the other.
 
     Parameters
     ----------
     dataset
         What will be labelled, for refiners whose network follows from it.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such refiner or it has no such setting.
     """
-    refiners = parse_refiners(*refine)
-    refiners = refiners if dataset is None else settle_refiners(refiners, dataset.spec)
+    refiners = tuple(refiners) if dataset is None else settle_refiners(refiners, dataset.spec)
     return dataclasses.replace(
         job,
         make=functools.partial(_make_refined, job.make, refiners),

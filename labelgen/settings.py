@@ -1,6 +1,7 @@
 """Settings typed as text, `name=value`, turned into the frozen dataclass that they are for."""
 
 import dataclasses
+import difflib
 import types
 import typing
 from collections.abc import Mapping
@@ -63,7 +64,9 @@ def settings_from_text(config: type[Config], values: Mapping[str, str], *, of: s
     names = [field.name for field in dataclasses.fields(config) if field.init]  # type: ignore[arg-type]
     unknown = [name for name in values if name not in names]
     if unknown:
-        raise ConfigError(f"{of} has no setting {unknown[0]!r}", hint=f"its settings: {', '.join(names)}")
+        nearest = difflib.get_close_matches(unknown[0], names, n=1)
+        advice = f"did you mean {nearest[0]}? " if nearest else ""
+        raise ConfigError(f"{of} has no setting {unknown[0]!r}", hint=f"{advice}its settings: {', '.join(names)}")
     return config(**{name: _value(text, hints[name], f"{name} of {of}") for name, text in values.items()})
 
 

@@ -124,6 +124,8 @@ def _open_picture(name: str, vocab: str) -> "Dataset":
     path = Path(name).expanduser().resolve()
     if path.is_dir():
         raise DataError(f"{name} is a folder, not a picture", hint=f"labelgen clip {name} labels all pictures in it")
+    if not path.is_file():
+        raise DataError(f"picture not found: {path}", hint="give an image file, or demo for a demo scene")
     files = FileTable(path.parent, {path.stem: path.name}, "image", path.name)
     spec = DataSpec("images", str(path.parent), limit=1)
     return DiskDataset(spec, load_vocabulary(vocab or VOCABULARY), (path.stem,), files, None)

@@ -28,9 +28,9 @@ __all__ = ["AFFINITY", "AffinityConfig", "affinity_scores", "make_affinity"]
 class AffinityConfig:
     """Average scores over patches whose frozen features are alike, as if the label model had attended by them.
 
-    The published forms: `variant=proxy,centre=false,radius=0,beta=1.2,gamma=3` is the attention of ProxyCLIP [1]_,
-    applied to scores instead of values; `variant=dinoiser,centre=false,radius=0,threshold=0.2` is the pooling of
-    CLIP-DINOiser [2]_. Features of which all patches share a large part need `centre`, or everything is alike.
+    The published forms are those without `centre` and `radius`: `variant=dinoiser` is then the pooling of
+    CLIP-DINOiser [1]_, `variant=proxy` the attention of ProxyCLIP [2]_, applied to scores instead of values. Features
+    of which all patches share a large part need `centre`, or everything is alike.
 
     Abstaining pixels have no vote; a cell that no vote reaches abstains.
 
@@ -41,17 +41,17 @@ class AffinityConfig:
 
     References
     ----------
-    .. [1] Lan et al., "ProxyCLIP: Proxy Attention Improves CLIP for Open-Vocabulary Segmentation", ECCV 2024,
+    .. [1] Wysoczanska et al., "CLIP-DINOiser: Teaching CLIP a Few DINO Tricks", ECCV 2024, arXiv 2312.12359.
+    .. [2] Lan et al., "ProxyCLIP: Proxy Attention Improves CLIP for Open-Vocabulary Segmentation", ECCV 2024,
        arXiv 2408.04883.
-    .. [2] Wysoczanska et al., "CLIP-DINOiser: Teaching CLIP a Few DINO Tricks", ECCV 2024, arXiv 2312.12359.
     """
 
     backbone: Annotated[str, "demo-ssvt or a timm model; empty for demo-ssvt on demo data, else a small DINOv2"] = ""
     weights: Annotated[str, "checkpoint file; empty for the published weights"] = ""
-    variant: Annotated[Literal["proxy", "dinoiser"], "softmax over likeness, or likeness itself"] = "proxy"
-    beta: Annotated[float, "proxy: pairs below beta times the mean cosine are left out"] = 1.2
-    gamma: Annotated[float, "proxy: factor on cosines before the softmax"] = 10.0
+    variant: Annotated[Literal["dinoiser", "proxy"], "weights are cosines, or a softmax of them"] = "dinoiser"
     threshold: Annotated[float, "dinoiser: pairs of a lower cosine are left out"] = 0.2
+    beta: Annotated[float, "proxy: pairs below beta times the mean cosine are left out"] = 1.2
+    gamma: Annotated[float, "proxy: factor on cosines before the softmax"] = 3.0
     centre: Annotated[bool, "subtract the mean feature of the image first"] = True
     radius: Annotated[float, "standard deviation in patches of a Gaussian of distance; 0 for none"] = 5.0
     steps: Annotated[int, "how often to average"] = 1
@@ -59,8 +59,8 @@ class AffinityConfig:
     device: Annotated[str, "torch device; auto takes CUDA where there is one"] = "auto"
 
     def __post_init__(self) -> None:
-        if self.variant not in ("proxy", "dinoiser"):
-            raise ConfigError(f"variant must be proxy or dinoiser, got {self.variant!r}")
+        if self.variant not in ("dinoiser", "proxy"):
+            raise ConfigError(f"variant must be dinoiser or proxy, got {self.variant!r}")
         if self.gamma <= 0:
             raise ConfigError(f"gamma must be > 0, got {self.gamma}")
         if not 0 <= self.threshold < 1:

@@ -42,23 +42,23 @@ class RegionsConfig:
     .. [4] Felzenszwalb & Huttenlocher, "Efficient Graph-Based Image Segmentation", IJCV 2004.
     """
 
-    source: Annotated[str, "slic, felzenszwalb, or a folder of region maps: <id>.png or <id>.npz of whole numbers"] = (
-        "slic"
+    source: Annotated[str, "felzenszwalb, slic, or a folder of region maps: <id>.png or <id>.npz of whole numbers"] = (
+        "felzenszwalb"
     )
     vote: Annotated[Literal["mean", "majority"], "mean of the scores, or shares of the pixels' best classes"] = "mean"
     zero: Annotated[Literal["none", "region"], "what 0 means in region maps: no region, or one like others"] = "none"
-    segments: Annotated[int, "slic: about how many regions"] = 200
-    compactness: Annotated[float, "slic: place against colour"] = 10.0
     scale: Annotated[float, "felzenszwalb: higher gives larger regions"] = 100.0
     sigma: Annotated[float, "felzenszwalb: smoothing before, in pixels"] = 0.8
     min_size: Annotated[int, "felzenszwalb: pixels of the smallest region"] = 20
+    segments: Annotated[int, "slic: about how many regions"] = 200
+    compactness: Annotated[float, "slic: place against colour"] = 10.0
 
     def __post_init__(self) -> None:
         for name, choices in (("vote", ("mean", "majority")), ("zero", ("none", "region"))):
             if getattr(self, name) not in choices:
                 raise ConfigError(f"{name} must be {' or '.join(choices)}, got {getattr(self, name)!r}")
         if not self.source:
-            raise ConfigError("source must be slic, felzenszwalb or a folder of region maps, got nothing")
+            raise ConfigError("source must be felzenszwalb, slic or a folder of region maps, got nothing")
         if self.segments < 1 or self.min_size < 1:
             raise ConfigError(f"segments and min_size must be >= 1, got {self.segments} and {self.min_size}")
         if self.compactness <= 0 or self.scale <= 0 or self.sigma < 0:

@@ -274,7 +274,7 @@ def test_exif_orientation_is_honoured(stub, capsys, tmp_path):
         (
             ["--method", "stub", "--set", "lvel=1"],
             "method stub has no setting 'lvel'",
-            "its settings: level, kind, classes",
+            "did you mean level? its settings: level, kind, classes",
         ),
         (["--method", "stub", "--set", "level"], "a setting must be written NAME=VALUE, got 'level'", ""),
         (["--method", "stub", "--set", "level=high"], "level of method stub must be a number, got 'high'", ""),
@@ -291,7 +291,7 @@ def test_pictures_that_are_none(stub, capsys, tmp_path):
     (tmp_path / "text.jpg").write_text("hello")
     (tmp_path / "folder").mkdir()
     for name, error in (
-        ("absent.jpg", "image file not found"),
+        ("absent.jpg", "picture not found"),
         ("text.jpg", "image cannot be read"),
         ("folder", "is a folder, not a picture"),
     ):

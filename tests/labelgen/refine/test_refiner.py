@@ -13,10 +13,10 @@ from labelgen.refine import REFINERS, make_refiner, models_of, parse_refiners, r
 
 def test_refiners_as_typed():
     first, second = parse_refiners(
-        "affinity:demo-ssvt, variant=dinoiser,centre=no,gamma=3", "regions:maps,vote=majority,min-size=9"
+        "affinity:demo-ssvt, variant=proxy,centre=no,gamma=5", "regions:maps,vote=majority,min-size=9"
     )
-    assert (first.name, first.config.backbone, first.config.variant) == ("affinity", "demo-ssvt", "dinoiser")
-    assert (first.config.centre, first.config.gamma) == (False, 3.0)
+    assert (first.name, first.config.backbone, first.config.variant) == ("affinity", "demo-ssvt", "proxy")
+    assert (first.config.centre, first.config.gamma) == (False, 5.0)
     assert (second.config.source, second.config.vote, second.config.min_size) == ("maps", "majority", 9)
     assert parse_refiners() == ()
 
@@ -27,10 +27,10 @@ def test_refiners_as_typed():
         ("blur", "unknown refiner 'blur'", "refiners: affinity, regions"),
         ("", "unknown refiner ''", "refiners: affinity, regions"),
         ("affinity:", "'affinity:' ends before the backbone", "write affinity:BACKBONE"),
-        ("regions,colour=1", "refiner regions has no setting 'colour'", "its settings: source, vote, zero, segments"),
+        ("regions,colour=1", "refiner regions has no setting 'colour'", "its settings: source, vote, zero, scale"),
         ("regions,slic", "a setting must be written NAME=VALUE, got 'slic'", ""),
         ("affinity,steps=2.5", "steps of refiner affinity must be a whole number, got '2.5'", ""),
-        ("affinity,variant=crf", "variant of refiner affinity must be proxy or dinoiser, got 'crf'", ""),
+        ("affinity,variant=crf", "variant of refiner affinity must be dinoiser or proxy, got 'crf'", ""),
         ("regions,vote=max", "vote of refiner regions must be mean or majority, got 'max'", ""),
         ("affinity,steps=0", "steps and tokens must be >= 1, got 0", ""),
     ],

@@ -158,7 +158,7 @@ def test_unusable_region_maps_are_errors(tmp_path, sample, mask, write, message)
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"source": ""}, "source must be slic"),
+        ({"source": ""}, "source must be felzenszwalb"),
         ({"segments": 0}, "segments and min_size must be >= 1"),
         ({"scale": 0.0}, "compactness and scale must be > 0"),
     ],
