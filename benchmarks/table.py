@@ -149,14 +149,26 @@ def speed() -> str:
     return markdown(["work", "ours", "peer", "ratio"], rows) + "\n\n" + origin
 
 
+def presets() -> str:
+    """Published mIoU of each protocol that `labelgen clip --preset` knows."""
+    from labelgen.methods.clip_presets import PRESETS
+
+    split = [(name.partition("-"), preset.miou) for name, preset in PRESETS.items()]
+    families = list(dict.fromkeys(family for (family, _, _), _ in split))
+    benchmarks = list(dict.fromkeys(benchmark for (_, _, benchmark), _ in split))
+    table = {(family, benchmark): f"{miou:.1f}" for (family, _, benchmark), miou in split}
+    rows = [[f"`{family}-...`", *(table.get((family, b), "-") for b in benchmarks)] for family in families]
+    return markdown(["`--preset`", *(f"`-{b}`" for b in benchmarks)], rows)
+
+
 def code_map() -> str:
     """Every module of the two packages with the first line of its docstring; folders in one line."""
     lines = []
-    for package in ("labelgen", "segprobe"):
+    for package in ("labelgen", "labelgen/nets", "segprobe"):
         for path in sorted((ROOT / package).iterdir()):
             if path.is_dir() and (path / "__init__.py").is_file():
                 lines.append((f"{package}/{path.name}/", path / "__init__.py"))
-            elif path.suffix == ".py" and not path.name.startswith("__"):
+            elif path.suffix == ".py" and not path.name.startswith("__") and "/" not in package:
                 lines.append((f"{package}/{path.name}", path))
     rows = [
         [f"`{name}`", ast.get_docstring(ast.parse(p.read_text(encoding="utf-8"))).split("\n")[0]] for name, p in lines
@@ -171,6 +183,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "demo_clip": demo_clip,
     "probe_voc_animals": probe_voc_animals,
     "speed": speed,
+    "presets": presets,
 }
 
 
