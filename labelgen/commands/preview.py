@@ -1,13 +1,16 @@
 """`labelgen preview IMAGE`: what a method makes of one picture, to be looked at."""
 
-from dataclasses import replace
+import re
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from labelgen.commands.common import print_json, print_table
-from labelgen.errors import ConfigError
+from labelgen.errors import ConfigError, DataError
+from labelgen.job import Job, method_job, rng_for
+from labelgen.vocab import load_vocabulary
 
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
@@ -16,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = ["preview"]
 
 DEMO = "demo"
+FIRST_SCENE = "val_0000"
 VOCABULARY = "voc"  # of pictures for which nobody names one
 
 
@@ -64,17 +68,18 @@ def preview(
     values |= {"classes": classes} if classes else {}
     config = settings_from_text(row.config, values, of=f"method {method}")
     _refuse_supervised(method, row, config)
-    names = images or (DEMO,)
-    folders = _folders(names, out)
-    documents = [
-        _preview_one(name, folder, method=method, config=config, vocab=vocab, refine=refine, seed=seed)
-        for name, folder in zip(names, folders, strict=True)
-    ]
+    pictures = _pictures(images or (DEMO,), out)
+    documents: dict[Path, dict[str, Any]] = {}
+    for dataset, some in _opened(pictures, vocab):
+        base = load_vocabulary(vocab) if vocab else dataset.vocabulary
+        job = method_job(method, config, base, dataset=dataset, refine=refine)
+        documents |= _previews(dataset, job, some, seed)
+    found = [documents[picture.folder] for picture in pictures]
     if as_json:
-        print_json(documents[0] if len(documents) == 1 else documents)
+        print_json(found[0] if len(found) == 1 else found)
         return
-    for folder, document in zip(folders, documents, strict=True):
-        _print_classes(folder, document)
+    for picture in pictures:
+        _print_classes(picture.folder, documents[picture.folder])
 
 
 def _refuse_supervised(name: str, method: "Method", config: Any) -> None:
@@ -90,73 +95,97 @@ def _refuse_supervised(name: str, method: "Method", config: Any) -> None:
     )
 
 
-def _folders(names: tuple[str, ...], out: str) -> list[Path]:
-    """One folder a picture; pictures of the same name in different folders get numbers."""
-    stems: list[str] = []
-    for name in names:
-        stem = name.replace(":", "_") if _is_demo(name) else Path(name).stem
-        count = sum(other == stem or other.startswith(f"{stem}-") for other in stems)
-        stems.append(f"{stem}-{count + 1}" if stem in stems else stem)
-    if out and len(names) == 1:
-        return [Path(out)]
-    return [Path(out or "runs/preview") / stem for stem in stems]
+@dataclass(frozen=True)
+class _Picture:
+    """A picture as typed, its id in its data set, and the folder to write."""
+
+    name: str
+    id: str
+    folder: Path
+
+    @property
+    def split(self) -> str:
+        """Of a demo scene; empty for a file."""
+        return self.id.rpartition("_")[0] if _is_demo(self.name) else ""
 
 
 def _is_demo(name: str) -> bool:
     return (name == DEMO or name.startswith(f"{DEMO}:")) and not Path(name).exists()
 
 
-def _open_picture(name: str, vocab: str) -> "Dataset":
-    """A data set of one picture, so that methods settle on it as they do on many."""
+def _pictures(names: tuple[str, ...], out: str) -> list[_Picture]:
+    """Ids and folders follow file names; pictures of the same name in different folders get numbers."""
+    stems: list[str] = []
+    for name in names:
+        stem = (name.partition(":")[2] or FIRST_SCENE) if _is_demo(name) else Path(name).stem
+        count = sum(re.fullmatch(rf"{re.escape(stem)}(-\d+)?", other) is not None for other in stems)
+        stems.append(f"{stem}-{count + 1}" if stem in stems else stem)
+    if out and len(names) == 1:
+        return [_Picture(names[0], stems[0], Path(out))]
+    return [_Picture(name, stem, Path(out or "runs/preview") / stem) for name, stem in zip(names, stems, strict=True)]
+
+
+def _opened(pictures: list[_Picture], vocab: str) -> "list[tuple[Dataset, list[_Picture]]]":
+    """Data sets of the pictures, so that a method settles on them as it does on any: the files, and the demo scenes."""
+    groups: dict[str, list[_Picture]] = {}
+    for picture in pictures:
+        groups.setdefault(picture.split, []).append(picture)
+    return [(_demo_scenes(s, some) if s else _files(some, vocab), some) for s, some in groups.items()]
+
+
+def _demo_scenes(split: str, pictures: list[_Picture]) -> "Dataset":
+    from labelgen.data.open import open_data
+
+    scenes: Any = open_data(DEMO, split=split)
+    for picture in pictures:
+        if picture.id not in scenes.ids:
+            hint = f"from demo:{scenes.ids[0]} to demo:{scenes.ids[-1]}"
+            raise DataError(f"no demo scene {picture.id!r}, or it is named twice", hint=hint)
+    return replace(scenes, ids=tuple(sorted(picture.id for picture in pictures)))
+
+
+def _files(pictures: list[_Picture], vocab: str) -> "Dataset":
     from labelgen.data.dataset import DataSpec
     from labelgen.data.disk import DiskDataset
     from labelgen.data.files import FileTable
-    from labelgen.data.open import open_data
-    from labelgen.errors import DataError
-    from labelgen.vocab import load_vocabulary
 
-    if _is_demo(name):
-        wanted = name.partition(":")[2] or "val_0000"
-        scenes = open_data(DEMO, split=wanted.rpartition("_")[0])
-        if wanted not in scenes.ids:
-            raise DataError(f"no demo scene {wanted!r}", hint=f"from demo:{scenes.ids[0]} to demo:{scenes.ids[-1]}")
-        return replace(scenes, ids=(wanted,))  # type: ignore[type-var]
-    path = Path(name).expanduser().resolve()
-    if path.is_dir():
-        raise DataError(f"{name} is a folder, not a picture", hint=f"labelgen clip {name} labels all pictures in it")
-    if not path.is_file():
-        raise DataError(f"picture not found: {path}", hint="give an image file, or demo for a demo scene")
-    files = FileTable(path.parent, {path.stem: path.name}, "image", path.name)
-    spec = DataSpec("images", str(path.parent), limit=1)
-    return DiskDataset(spec, load_vocabulary(vocab or VOCABULARY), (path.stem,), files, None)
+    paths = {picture.id: Path(picture.name).expanduser().resolve() for picture in pictures}
+    for path in paths.values():
+        if path.is_dir():
+            raise DataError(
+                f"{path} is a folder, not a picture", hint=f"labelgen clip {path} labels all pictures in it"
+            )
+        if not path.is_file():
+            raise DataError(f"picture not found: {path}", hint="give an image file, or demo for a demo scene")
+    root = next(iter(paths.values())).parent
+    files = FileTable(root, {i: path.as_posix() for i, path in paths.items()}, "image", "{id}")
+    vocabulary = load_vocabulary(vocab or VOCABULARY)
+    return DiskDataset(DataSpec("images", str(root)), vocabulary, tuple(sorted(paths)), files, None)
 
 
-def _preview_one(
-    name: str, folder: Path, *, method: str, config: Any, vocab: str, refine: tuple[str, ...], seed: int
-) -> dict[str, Any]:
-    from labelgen.job import method_job, rng_for
+def _previews(dataset: "Dataset", job: Job, pictures: list[_Picture], seed: int) -> dict[Path, dict[str, Any]]:
+    """Label the pictures of one data set and write their previews."""
     from labelgen.report.preview import Preview, write_preview
-    from labelgen.vocab import load_vocabulary
 
-    dataset = _open_picture(name, vocab)
-    (sample_id,) = dataset.ids
-    sample = dataset.load(sample_id, {"image"})  # before any model, so that a wrong path is found at once
-    base = load_vocabulary(vocab) if vocab else dataset.vocabulary
-    job = method_job(method, config, base, dataset=dataset, refine=refine)
-    mask = job.make()(sample, rng_for(seed, sample_id))
-    title = f"{sample_id if _is_demo(name) else Path(name).name}   {method}"
-    facts = {
-        "image": name,
-        "size": list(sample.size),
-        "method": method,
-        "config": dict(job.config),
-        "supervision": [],
-        "vocabulary": {**job.vocabulary.to_json(), "digest": job.vocabulary.digest()},
-        "models": dict(job.models),
-        "facts": dict(job.facts),
-        "seed": seed,
-    }
-    return write_preview(Preview(title, sample.need_image(), mask, job.vocabulary), folder, facts=facts)
+    generate, documents = job.make(), {}
+    for picture in pictures:
+        sample = dataset.load(picture.id, {"image"})
+        mask = generate(sample, rng_for(seed, picture.id))
+        title = f"{picture.id if picture.split else Path(picture.name).name}   {job.method}"
+        facts = {
+            "image": picture.name,
+            "size": list(sample.size),
+            "method": job.method,
+            "config": dict(job.config),
+            "supervision": sorted(job.needs),
+            "vocabulary": {**job.vocabulary.to_json(), "digest": job.vocabulary.digest()},
+            "models": dict(job.models),
+            "facts": dict(job.facts),
+            "seed": seed,
+        }
+        preview = Preview(title, sample.need_image(), mask, job.vocabulary)
+        documents[picture.folder] = write_preview(preview, picture.folder, facts=facts)
+    return documents
 
 
 def _print_classes(folder: Path, document: dict[str, Any]) -> None:
@@ -167,6 +196,6 @@ def _print_classes(folder: Path, document: dict[str, Any]) -> None:
     if document["coverage"] < 1:
         rows.append(("(unlabelled)", f"{100 * (1 - document['coverage']):.1f} %", "", ""))
     height, width = document["size"]
-    title = f"{document['image']}: {width} x {height} pixels, {document['method']}"
-    print_table(("class", "share", "mean score", "best score"), rows, title=title)
-    print(f"pictures: {folder}/sheet.png and {len(document['files']) - 1} more")  # noqa: T201
+    print(f"{document['image']}: {width} x {height} pixels, {document['method']}")  # noqa: T201
+    print_table(("class", "share", "mean score", "best score"), rows)
+    print(f"pictures: {folder.as_posix()}/sheet.png and {len(document['files']) - 1} more files")  # noqa: T201

@@ -236,7 +236,8 @@ def test_several_pictures_get_a_folder_each(photo, capsys, tmp_path):
     assert [d["image"] for d in documents] == [photo, "sub/my photo.jpg", "demo"]
     assert [d["facts"]["kind"] for d in documents] == ["images", "images", "demo"]
     assert documents[1]["classes"][0]["share"] == 1  # a grey picture is white everywhere
-    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["demo", "my photo", "my photo-2"]
+    assert [d["facts"]["ids"] for d in documents] == [["my photo", "my photo-2"]] * 2 + [["val_0000"]]
+    assert sorted(p.name for p in (tmp_path / "o").iterdir()) == ["my photo", "my photo-2", "val_0000"]
 
 
 def test_demo_scenes_by_name(stub, capsys):
