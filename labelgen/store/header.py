@@ -161,6 +161,8 @@ def differences(there: Mapping[str, Any], now: Mapping[str, Any], *, versions: b
     --------
     >>> differences({"seed": 0, "config": {"shrink": 0.5}}, {"seed": 1, "config": {"shrink": 0.5}})
     ['seed is 0 there, 1 now']
+    >>> differences({"facts": {"refine": [{"steps": 1}]}}, {"facts": {"refine": [{"steps": 2}]}})
+    ['facts.refine.0.steps is 1 there, 2 now']
     """
     old, new = _flatten(there), _flatten(now)
     keys = [key for key in {**old, **new} if key.split(".")[0] not in PROGRESS_KEYS]
@@ -190,6 +192,8 @@ def refuse_differences(found: Sequence[str], *, folder: Path) -> None:
 def _flatten(value: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
     flat = {}
     for key, entry in value.items():
+        if isinstance(entry, list) and any(isinstance(item, dict) for item in entry):
+            entry = {str(number): item for number, item in enumerate(entry)}  # noqa: PLW2901
         if isinstance(entry, dict) and entry:
             flat.update(_flatten(entry, f"{prefix}{key}."))
         else:
