@@ -41,6 +41,8 @@ class RecipeFlags:
         Images that go through the network at once; gradients are added up until the batch is full.
     lr
         Highest learning rate. 1.5e-4 in the paper.
+    encoder_rate
+        Factor on the rate of the encoder, to keep what it starts from. 1 in the paper.
     lr_rule
         Take the rate as it is (constant), or times batch / 256 (linear, MAE's rule).
     warmup
@@ -49,6 +51,8 @@ class RecipeFlags:
         Of AdamW.
     mask
         Share of the patches that the student does not see. .6 in the paper.
+    noise
+        Factor on the Gumbel noise with which patches are assigned to groups. 1 as GroupViT.
     tiles
         Scales of the teacher: the image is cut into r x r tiles for each. 1 2 3 4 in the paper.
     stages
@@ -78,10 +82,12 @@ class RecipeFlags:
     batch: int | None = None
     micro_batch: int | None = None
     lr: float | None = None
+    encoder_rate: float | None = None
     lr_rule: Literal["constant", "linear"] | None = None
     warmup: float | None = None
     weight_decay: float | None = None
     mask: float | None = None
+    noise: float | None = None
     tiles: Annotated[tuple[int, ...] | None, Parameter(consume_multiple=True)] = None
     stages: Annotated[tuple[int, ...] | None, Parameter(consume_multiple=True)] = None
     reduction: Literal["sum", "mean"] | None = None

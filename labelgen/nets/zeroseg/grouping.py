@@ -16,7 +16,7 @@ __all__ = ["CrossAttention", "GroupingBlock", "Mlp", "TokenMixing", "assign", "g
 
 EPSILON = 1.0  # GroupViT: a segment that hardly owns a token keeps to its query instead of dividing by nearly nothing
 TEMPERATURE = 1.0  # of the Gumbel softmax, as GroupViT's
-QUERY_GAIN = 2.0  # logits begin larger than the noise (1.28), so that like tokens stay together from the start
+QUERY_GAIN = 4.0  # logits begin larger than the noise (1.28), so that like tokens stay together from the start
 MLP_RATIO = 4  # hidden width of an MLP over its width, as in every ViT
 
 
@@ -128,7 +128,7 @@ class GroupingBlock(nn.Module):
     Notes
     -----
     The papers do not say how weights begin. Here W_q = W_k is orthogonal, so that a segment query begins by taking
-    tokens that are like it.
+    tokens that are like it, and W_o = W_v^-1, so that a segment begins as its query plus the mean of its tokens.
 
     References
     ----------
@@ -145,8 +145,12 @@ class GroupingBlock(nn.Module):
         self.norm_queries = nn.LayerNorm(width)
         self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
         nn.init.orthogonal_(self.query.weight, gain=QUERY_GAIN)
+        nn.init.zeros_(self.query.bias)
         self.key.load_state_dict(self.query.state_dict())
         self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
+        nn.init.orthogonal_(self.value.weight)
+        self.out.load_state_dict({"weight": self.value.weight.T, "bias": torch.zeros(width)})
+        nn.init.zeros_(self.value.bias)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = Mlp(width, MLP_RATIO * width, width)
 
@@ -156,6 +160,7 @@ class GroupingBlock(nn.Module):
         tokens: Float[Tensor, "B N C"],
         *,
         generator: torch.Generator | None = None,
+        noise: float = 1.0,
     ) -> tuple[Float[Tensor, "B G C"], Float[Tensor, "B G N"], Float[Tensor, "B G N"]]:
         """Group the tokens.
 
@@ -163,6 +168,8 @@ class GroupingBlock(nn.Module):
         ----------
         generator
             Source of the Gumbel noise in training; None for none.
+        noise
+            Factor on it.
 
         Returns
         -------
@@ -175,7 +182,7 @@ class GroupingBlock(nn.Module):
         if self.centre:
             key = key - key.mean(dim=1, keepdim=True)
         logits = (query @ key.transpose(1, 2)).float() * query.shape[-1] ** -0.5
-        noise = None if generator is None else gumbel_like(logits, generator=generator)
-        hard = assign(logits, noise=noise)
+        drawn = None if generator is None else noise * gumbel_like(logits, generator=generator)
+        hard = assign(logits, noise=drawn)
         segments = queries + self.out(pool(hard, self.value(tokens).float()).to(queries.dtype))
         return segments + self.mlp(self.norm_mlp(segments)), hard, assign(logits, hard=False)

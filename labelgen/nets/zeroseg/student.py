@@ -7,7 +7,7 @@ from typing import Any
 import torch
 from jaxtyping import Float, Float32, Int64
 from timm.layers import PatchEmbed, resample_abs_pos_embed
-from timm.models.vision_transformer import Block, VisionTransformer
+from timm.models.vision_transformer import Block, VisionTransformer, init_weights_vit_timm
 from torch import Tensor, nn
 
 from labelgen.nets.demo_ssvt import ConvolutionalPatchEmbed
@@ -99,7 +99,8 @@ class SegmentationHead(nn.Module):
         super().__init__()
 
         def layers(count: int) -> nn.Sequential:
-            return nn.Sequential(*(Block(config.width, config.heads, qkv_bias=True) for _ in range(count)))
+            blocks = (Block(config.width, config.heads, qkv_bias=True) for _ in range(count))
+            return nn.Sequential(*blocks).apply(init_weights_vit_timm)
 
         sizes = config.stages
         # as large as normalised tokens: much smaller ones are all alike once layers have added to them
@@ -113,10 +114,12 @@ class SegmentationHead(nn.Module):
         self.final = layers(config.final_depth)
         self.norm = nn.LayerNorm(config.width)
         self.to_joint = Mlp(config.width, config.width, config.joint_dim)
-        self.summary = Block(config.width, config.heads, qkv_bias=True)
+        self.summary = layers(1)
         self.image_to_joint = Mlp(config.width, config.width, config.joint_dim)
 
-    def forward(self, tokens: Float[Tensor, "B N C"], *, generator: torch.Generator | None = None) -> Segments:
+    def forward(
+        self, tokens: Float[Tensor, "B N C"], *, generator: torch.Generator | None = None, noise: float = 1.0
+    ) -> Segments:
         assignments: list[Tensor] = []
         taken: list[Tensor] = []
         groups = None
@@ -125,7 +128,7 @@ class SegmentationHead(nn.Module):
             groups = fresh if groups is None else fresh + self.carry[number - 1](groups)
             both = self.stages[number](torch.cat([tokens, groups.to(tokens.dtype)], dim=1))
             tokens, groups = both[:, : tokens.shape[1]], both[:, tokens.shape[1] :]
-            tokens, hard, soft = self.grouping[number](groups, tokens, generator=generator)
+            tokens, hard, soft = self.grouping[number](groups, tokens, generator=generator, noise=noise)
             assignments.append(soft)
             taken.append(hard)
         segments = self.norm(self.final(tokens))
@@ -175,6 +178,7 @@ class Student(nn.Module):
         visible: Int64[Tensor, "B visible"],
         *,
         generator: torch.Generator | None = None,
+        noise: float = 1.0,
     ) -> StudentOutput:
         """Look at the visible patches of normalised training images.
 
@@ -182,9 +186,12 @@ class Student(nn.Module):
         ----------
         generator
             Source of the Gumbel noise; None for none.
+        noise
+            Factor on it.
         """
         tokens = self.encode(images, visible)
-        return StudentOutput(self.head(tokens, generator=generator), self.decoder(tokens, visible))
+        segments = self.head(tokens, generator=generator, noise=noise)
+        return StudentOutput(segments, self.decoder(tokens, visible))
 
     def segment(self, images: Float32[Tensor, "B 3 H W"]) -> Segments:
         """Group all patches of normalised images of any size in multiples of the patch, without noise."""

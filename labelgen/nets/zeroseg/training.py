@@ -80,7 +80,7 @@ def train_student(
     for step, parts in enumerate(batches.steps(first), start=first):
         rate = learning_rate(step, steps, peak=config.peak_rate, warmup=config.warmup)
         for group in optimiser.param_groups:
-            group["lr"] = rate
+            group["lr"] = rate * group["factor"]
         optimiser.zero_grad(set_to_none=True)
         sums = torch.zeros(5)
         for part in parts:
@@ -101,7 +101,7 @@ def student_losses(student: Student, part: MicroBatch, config: TrainingConfig) -
     """The losses of the student on some images."""
     device = next(student.parameters()).device
     images, visible = part.images.to(device), part.visible.to(device)
-    output = student(images, visible, generator=part.noise)
+    output = student(images, visible, generator=part.noise, noise=config.noise)
     reconstruct = reconstruction_loss(
         output.pixels,
         images,
@@ -132,11 +132,18 @@ def learning_rate(step: int, steps: int, *, peak: float, warmup: float) -> float
 
 def _groups(student: Student, config: TrainingConfig) -> list[dict]:
     """Decay matrices only: neither biases, norms and scales nor learnable tokens and positions."""
-    matrices, rest = [], []
+    groups: dict[tuple[bool, bool], list] = {}
     for name, parameter in student.named_parameters():
-        is_token = any(word in name for word in ("token", "pos_embed"))
-        (rest if parameter.ndim < 2 or is_token else matrices).append(parameter)
-    return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": rest, "weight_decay": 0.0}]
+        decays = parameter.ndim >= 2 and not any(word in name for word in ("token", "pos_embed"))
+        groups.setdefault((name.startswith("encoder."), decays), []).append(parameter)
+    return [
+        {
+            "params": parameters,
+            "weight_decay": config.weight_decay if decays else 0.0,
+            "factor": config.encoder_rate if in_encoder else 1.0,
+        }
+        for (in_encoder, decays), parameters in groups.items()
+    ]
 
 
 def _note(
