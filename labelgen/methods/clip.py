@@ -56,11 +56,10 @@ class ClipConfig:
     text_embeddings
         File of vectors of the prompts (.npz with embeddings and prompts), so that no text model is needed.
     short_side
-        Short side in pixels to which images are resized. Default: half as much again as the model was trained at;
-        for demo-clip just that.
+        Short side in pixels to which images are resized. Default: half as much again as the model was trained at.
     crop
         Side of the windows in pixels; 0 looks at the whole image at once. Default: the size the model was trained
-        at; 0 for demo-clip.
+        at.
     stride
         Pixels from window to window. Default: half the crop.
     batch

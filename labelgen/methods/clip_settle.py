@@ -9,7 +9,7 @@ from labelgen.errors import ConfigError
 from labelgen.methods.clip import ClipConfig
 from labelgen.methods.clip_presets import find_preset
 from labelgen.nets.backbone_config import DEMO_BACKBONE
-from labelgen.nets.clip_config import DEMO_CLIP, REAL_CLIP, ClipModelConfig
+from labelgen.nets.clip_config import REAL_CLIP, ClipModelConfig
 from labelgen.nets.dense_clip.names import BETA, DEPTH, DUAL_PATH, GAMMA, STD
 from labelgen.vocab import Vocabulary
 
@@ -99,7 +99,7 @@ def settle(
     defaults["background"] = "none" if vocabulary.background is None else "words+threshold"
     defaults |= {} if config.text_embeddings else {"templates": "imagenet80"}
     config = _filled(config, defaults)
-    config = _filled(config, _sizes(config, model, native))
+    config = _filled(config, _sizes(config, native))
     config = _filled(config, {"stride": (config.crop or 0) // 2})
     more: dict[str, Any] = {
         "scale": learned_scale if config.activation == "sigmoid" else SCALE,
@@ -140,9 +140,7 @@ def _filled(config: ClipConfig, values: Mapping[str, Any]) -> ClipConfig:
     return replace(config, **{name: value for name, value in values.items() if name not in given})
 
 
-def _sizes(config: ClipConfig, model: ClipModelConfig, native: int) -> dict[str, int]:
-    if model.model == DEMO_CLIP:
-        return {"short_side": native, "crop": 0}  # the demo scenes are as large as its training images
+def _sizes(config: ClipConfig, native: int) -> dict[str, int]:
     if config.method == "tiles":
         return {"short_side": round(TILES_SIDE * native), "crop": 0}
     if config.method == "zeroseg-lite":

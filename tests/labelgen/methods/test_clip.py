@@ -61,10 +61,10 @@ def plain(config, dataset, vocabulary=CLASSES):
     return CLIP.prepare(config, vocabulary, dataset)
 
 
-METHODS = ["clip", "maskclip", "maskclip-v", "sclip", "clearclip", "naclip", "gem", "surgery", "tiles"]
+KERNELS = ["clip", "maskclip", "maskclip-v", "sclip", "clearclip", "naclip", "gem", "surgery"]
 
 
-@pytest.mark.parametrize("method", METHODS)
+@pytest.mark.parametrize("method", [*KERNELS, pytest.param("tiles", marks=pytest.mark.slow)])
 def test_every_method_labels(label, image, method):
     mask = label(image, method=method, **({"short_side": 32} if method == "tiles" else {}))
     assert mask.size == image.shape[:2] and mask.scores.max() > 0
@@ -80,7 +80,7 @@ def test_methods_with_another_backbone(label, image, method):
 
 
 def test_kernels_differ(label, image):
-    found = {method: label(image, method=method).scores.tobytes() for method in METHODS[:-1]}
+    found = {method: label(image, method=method).scores.tobytes() for method in KERNELS}
     assert len(set(found.values())) == len(found)
 
 
@@ -147,7 +147,7 @@ def test_masks_have_the_size_of_their_image(label, size):
     pixels = np.random.default_rng(0).integers(0, 256, (*size, 3), np.uint8)
     for settings in ({}, {"crop": 40, "flip": True}):
         assert label(pixels, **settings).size == size
-    if max(size) < 100:  # a long image has a thousand tiles
+    if max(size) < 10:  # a long image has a thousand tiles
         assert label(pixels, method="tiles", short_side=16).size == size
 
 

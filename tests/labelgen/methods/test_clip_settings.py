@@ -41,7 +41,7 @@ def test_defaults_on_real_data():
 
 def test_defaults_on_demo_data():
     config = settled(model=DEMO, native=128, demo=True, method="proxy")
-    assert (config.short_side, config.crop, config.stride) == (128, 0, 0)
+    assert (config.short_side, config.crop, config.stride) == (192, 128, 64)
     assert (config.proxy_backbone, config.beta, config.gamma, config.std) == ("demo-ssvt", 1.2, 3.0, None)
     assert settled(method="proxy").proxy_backbone == "vit_base_patch8_224.dino"
 
