@@ -1,13 +1,16 @@
 import dataclasses
+import json
 import pickle
 
 import numpy as np
 import pytest
 
+from labelgen.cli import main
+from labelgen.data.open import open_data
 from labelgen.data.sample import Sample
 from labelgen.errors import ConfigError
 from labelgen.job import config_to_json
-from labelgen.masks import SoftMask
+from labelgen.masks import SoftMask, read_mask
 from labelgen.refine import REFINERS, make_refiner, models_of, parse_refiners, refined
 
 
@@ -77,3 +80,32 @@ def test_every_refiner_is_made_by_its_name():
     mask = SoftMask(np.full((2, 16, 24), 0.5, np.float32), (1, 4))
     for step in parse_refiners("affinity:demo-ssvt,tokens=2", "regions:slic,segments=4"):
         assert make_refiner(step)(sample, mask).scores == pytest.approx(mask.scores)
+
+
+def test_refined_runs_record_their_refiners(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    command = ["corrupt", "--kind", "shift=0.6", "--limit", "2"]
+    assert main([*command, "--out", "plain"]) == 0
+    assert main([*command, "--out", "refined", "--refine", "regions:felzenszwalb,scale=50"]) == 0
+    header = json.loads((tmp_path / "refined/run.json").read_text())
+    assert header["facts"]["refine"][0]["refiner"] == "regions" and header["facts"]["refine"][0]["scale"] == 50
+    plain, repaired = (read_mask(tmp_path / run / "labels/train_0000.png") for run in ("plain", "refined"))
+    truth = open_data("demo").truth("train_0000")
+    assert (repaired != truth).mean() < (plain != truth).mean()
+    capsys.readouterr()
+    assert main([*command, "--out", "refined", "--refine", "regions:felzenszwalb,scale=60"]) == 1
+    assert "facts.refine.0.scale is 50.0 there, 60.0 now" in capsys.readouterr().err
+    assert main([*command, "--out", "refined"]) == 1
+    assert "facts.refine" in capsys.readouterr().err
+
+
+@pytest.mark.slow
+def test_workers_build_refiners_of_their_own(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    command = ["corrupt", "--limit", "3", "--refine", "affinity:demo-ssvt,tokens=8", "--refine", "regions"]
+    assert main([*command, "--out", "one"]) == 0
+    assert main([*command, "--out", "two", "--workers", "2"]) == 0
+    for sample_id in ("train_0000", "train_0001", "train_0002"):
+        one, two = ((tmp_path / run / f"labels/{sample_id}.png").read_bytes() for run in ("one", "two"))
+        assert one == two
+    assert len(json.loads((tmp_path / "two/run.json").read_text())["models"]["demo-ssvt"]["sha256"]) == 64
