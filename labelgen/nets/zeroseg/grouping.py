@@ -90,25 +90,38 @@ class TokenMixing(nn.Module):
 
 
 class CrossAttention(nn.Module):
-    """A transformer layer in which segment queries attend to tokens."""
+    """A transformer layer in which segment queries attend to tokens, with one head."""
 
-    def __init__(self, width: int, heads: int) -> None:
+    def __init__(self, width: int) -> None:
         super().__init__()
-        self.heads = heads
         self.norm_queries, self.norm_mlp = nn.LayerNorm(width), nn.LayerNorm(width)
-        self.query, self.key_value = nn.Linear(width, width), nn.Linear(width, 2 * width)
-        self.out = nn.Linear(width, width)
+        self.query, self.key = tied_pair(width)
+        self.value, self.out = inverse_pair(width)
         self.mlp = Mlp(width, MLP_RATIO * width, width)
 
     def forward(self, queries: Float[Tensor, "B G C"], tokens: Float[Tensor, "B N C"]) -> Float[Tensor, "B G C"]:
-        query = self._split(self.query(self.norm_queries(queries)))
-        key, value = map(self._split, self.key_value(tokens).chunk(2, dim=-1))
-        read = F.scaled_dot_product_attention(query, key, value).transpose(1, 2).flatten(2)
-        queries = queries + self.out(read)
+        query, key, value = self.query(self.norm_queries(queries)), self.key(tokens), self.value(tokens)
+        queries = queries + self.out(F.scaled_dot_product_attention(query, key, value))
         return queries + self.mlp(self.norm_mlp(queries))
 
-    def _split(self, rows: Tensor) -> Tensor:
-        return rows.unflatten(-1, (self.heads, -1)).transpose(1, 2)
+
+def tied_pair(width: int) -> tuple[nn.Linear, nn.Linear]:
+    """Maps for queries and keys that begin equal and orthogonal: like finds like."""
+    one, other = nn.Linear(width, width), nn.Linear(width, width)
+    nn.init.orthogonal_(one.weight, gain=QUERY_GAIN)
+    nn.init.zeros_(one.bias)
+    other.load_state_dict(one.state_dict())
+    return one, other
+
+
+def inverse_pair(width: int) -> tuple[nn.Linear, nn.Linear]:
+    """Maps for values and outputs that begin as the inverse of each other: what is read is what comes out."""
+    one, other = nn.Linear(width, width), nn.Linear(width, width)
+    nn.init.orthogonal_(one.weight)
+    for layer in (one, other):
+        nn.init.zeros_(layer.bias)
+    other.load_state_dict({"weight": one.weight.T, "bias": other.bias})
+    return one, other
 
 
 class GroupingBlock(nn.Module):
@@ -118,17 +131,16 @@ class GroupingBlock(nn.Module):
     ----------
     width
         Channels of tokens and segments.
-    heads
-        Of the cross-attention; the assignment itself has one.
     groups
         Number of group tokens, and of segments.
     centre
-        Take the mean over the tokens of an image from their keys: a group wins by what sets a token apart.
+        Take the mean over the tokens of an image away before they are compared: a group wins by what sets them apart.
 
     Notes
     -----
-    The papers do not say how weights begin. Here W_q = W_k is orthogonal, so that a segment query begins by taking
-    tokens that are like it, and W_o = W_v^-1, so that a segment begins as its query plus the mean of its tokens.
+    The papers do not say how weights begin. Here W_q = W_k is orthogonal and W_o = W_v^-1, in the cross-attention too:
+    a query begins by moving toward tokens that are like it, and then takes those that are like it, which is a step of
+    k-means; its segment begins as the query plus the mean of its tokens.
 
     References
     ----------
@@ -136,21 +148,15 @@ class GroupingBlock(nn.Module):
        section 3.1.
     """
 
-    def __init__(self, width: int, heads: int, groups: int, *, centre: bool = False) -> None:
+    def __init__(self, width: int, groups: int, *, centre: bool = False) -> None:
         super().__init__()
         self.centre = centre
         self.mix = TokenMixing(width, groups, groups)
         self.norm_tokens = nn.LayerNorm(width)
-        self.read = CrossAttention(width, heads)
+        self.read = CrossAttention(width)
         self.norm_queries = nn.LayerNorm(width)
-        self.query, self.key = nn.Linear(width, width), nn.Linear(width, width)
-        nn.init.orthogonal_(self.query.weight, gain=QUERY_GAIN)
-        nn.init.zeros_(self.query.bias)
-        self.key.load_state_dict(self.query.state_dict())
-        self.value, self.out = nn.Linear(width, width), nn.Linear(width, width)
-        nn.init.orthogonal_(self.value.weight)
-        self.out.load_state_dict({"weight": self.value.weight.T, "bias": torch.zeros(width)})
-        nn.init.zeros_(self.value.bias)
+        self.query, self.key = tied_pair(width)
+        self.value, self.out = inverse_pair(width)
         self.norm_mlp = nn.LayerNorm(width)
         self.mlp = Mlp(width, MLP_RATIO * width, width)
 
@@ -177,10 +183,9 @@ class GroupingBlock(nn.Module):
             The segments, the assignment of each token that made them, and the soft one without noise.
         """
         tokens = self.norm_tokens(tokens)
-        queries = self.read(self.mix(groups), tokens)
-        query, key = self.query(self.norm_queries(queries)), self.key(tokens)
-        if self.centre:
-            key = key - key.mean(dim=1, keepdim=True)
+        apart = tokens - tokens.mean(dim=1, keepdim=True) if self.centre else tokens
+        queries = self.read(self.mix(groups), apart)
+        query, key = self.query(self.norm_queries(queries)), self.key(apart)
         logits = (query @ key.transpose(1, 2)).float() * query.shape[-1] ** -0.5
         drawn = None if generator is None else noise * gumbel_like(logits, generator=generator)
         hard = assign(logits, noise=drawn)

@@ -18,7 +18,8 @@ from labelgen.nets.zeroseg.positions import sine_positions
 
 __all__ = ["Segments", "Student", "StudentOutput", "build_student"]
 
-TOKEN_STD = 0.02  # of freshly drawn learnable tokens, as in every ViT
+TOKEN_STD = 0.02  # of a freshly drawn mask token, as in every ViT
+GROUP_STD = 0.3  # of group tokens: much smaller ones are all alike once layers have added to them
 
 
 @dataclass(frozen=True)
@@ -103,14 +104,11 @@ class SegmentationHead(nn.Module):
             return nn.Sequential(*blocks).apply(init_weights_vit_timm)
 
         sizes = config.stages
-        # as large as normalised tokens: much smaller ones are all alike once layers have added to them
-        self.group_tokens = nn.ParameterList(torch.randn(1, size, config.width) for size in sizes)
+        self.group_tokens = nn.ParameterList(GROUP_STD * torch.randn(1, size, config.width) for size in sizes)
         # what a stage's group tokens take over from those of the stage before
         self.carry = nn.ModuleList(TokenMixing(config.width, a, b) for a, b in itertools.pairwise(sizes))
         self.stages = nn.ModuleList(layers(config.stage_depth) for _ in sizes)
-        self.grouping = nn.ModuleList(
-            GroupingBlock(config.width, config.heads, size, centre=config.centre) for size in sizes
-        )
+        self.grouping = nn.ModuleList(GroupingBlock(config.width, size, centre=config.centre) for size in sizes)
         self.final = layers(config.final_depth)
         self.norm = nn.LayerNorm(config.width)
         self.to_joint = Mlp(config.width, config.width, config.joint_dim)
