@@ -30,7 +30,7 @@ def zeroseg_settings(folder):
     return ZeroSegConfig(weights=str(small_student(folder / "student")), templates="simple")
 
 
-CONFIGS = {"zeroseg": zeroseg_settings, "clip": lambda folder: ClipConfig(templates="simple")}
+CONFIGS = {"zeroseg": zeroseg_settings, "clip": lambda folder: ClipConfig(templates="simple", short_side=64, crop=0)}
 """Settings of methods that do not run with their defaults alone: `f(folder) -> config`, by name of the method."""
 
 
