@@ -1,6 +1,6 @@
-"""Train demo-clip: an image-text model of the demo world, from drawn scenes and captions; no mask is ever seen.
+"""Train demo-clip: an image-text model of the demo world, from drawn scenes and captions; no mask enters a loss.
 
-Three steps:
+Four steps:
 
 1. Scenes are drawn into the work folder, from a split of their own, so that the train and val scenes of the demo data
    stay unseen. A scene keeps its image, its place and the classes of its cast.
@@ -13,13 +13,20 @@ Three steps:
    attends by likeness of queries or of keys. Of the latter a smooth maximum over the patches counts (as in FILIP, but
    a mean of exponentials, and for texts about one thing only), which says no more than that what is named is
    somewhere, and what is not named is nowhere. A random part of the patches is left out in each step.
+4. Half of each batch are close-ups: square parts of scenes, many of them tiles of a grid, magnified to the size of a
+   scene. Without them the model calls a tile that one object fills background. The caption of a close-up names what
+   its author would see: the objects that cover a good part of it, or else the place, as for an empty scene. The author
+   of the captions reads that off the label map of the scene, and this is all that the label map is for: no loss knows
+   where in a close-up an object is. Still, that a part of a scene has a caption of its own says more than captions of
+   whole scenes do. Texts about what covers only little of a close-up are left out for it, as neither true nor false;
+   a text about the background alone is false of a close-up that objects fill, as another caption would be in CLIP.
 
 Dense methods for CLIP replace the attention of the last block by just those, so that this model favours them. How well
 they do on it says nothing about how well they do on models that were trained on the class token alone.
 
-    python examples/train_demo_clip.py WORK_FOLDER [--steps 2800] [--compile] [--export FILE]
+    python examples/train_demo_clip.py WORK_FOLDER [--steps 2800] [--close-steps 900] [--compile] [--export FILE]
 
-Interrupted, the same command goes on from the last checkpoint. One CPU core needs about fifty minutes.
+Interrupted, the same command goes on from the last checkpoint. One CPU core needs about an hour.
 
 References
 ----------
@@ -32,9 +39,10 @@ import argparse
 import math
 import multiprocessing
 import time
-from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from collections.abc import Callable, Collection
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -57,6 +65,8 @@ from labelgen.nets.demo_clip import (
     save_demo_clip,
 )
 from labelgen.nets.demo_ssvt import build_demo_ssvt
+from labelgen.nets.geometry import resize_image
+from labelgen.nets.zeroseg.tiles import tile_boxes
 
 SIDE = 128  # pixels
 SPLIT = "captions"  # the demo data set has train and val
@@ -93,11 +103,49 @@ class Recipe:
     mixers: tuple[str, ...] = ("values", "queries", "keys")  # step by step, how patches attend in the second reading
     local_weight: float = 1.0  # of the loss on patch values, against that on image vectors
     text_weight: float = 0.5  # of the loss from texts to images, against that from images to texts
+    close_steps: int = 900
+    close_chunks: int = 6  # of the pool, whose label maps tell what a close-up shows
+    close_rate: float = 2e-4
+    close_warmup: int = 40  # steps
+    grids: tuple[int, ...] = (2, 3, 4)  # a close-up is a tile of one of these
+    free_windows: float = 0.4  # share of the close-ups that lie anywhere, with a side of a quarter of the scene or more
+    shown: float = 0.15  # share of a close-up from which on an object is named
+    faint: float = 0.03  # below this share an object is taken not to be there
+    filled: float = 0.3  # share of objects from which on nobody names the background alone
     norm_gain: float = 4.0  # see `raise_norms`; chosen on train scenes
 
 
-def draw_captioned(index: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
-    """Image (128, 128, 3) uint8 and facts (22,): number of the place, then 1 for each VOC id that is shown."""
+@dataclass(frozen=True)
+class Seen:
+    """What may be said of an image: `certain` concepts are true of it, `doubtful` ones neither true nor false."""
+
+    place: str
+    classes: tuple[int, ...]  # that captions name
+    certain: frozenset[str]
+    doubtful: frozenset[str] = field(default_factory=frozenset)
+    filled: bool = False  # with objects, so that a text about the background alone is false
+
+
+def whole_scene(place: str, classes: Collection[int]) -> Seen:
+    """Everything is certain of a whole scene."""
+    return Seen(place, tuple(sorted(classes)), captions.concepts_of(place, classes))
+
+
+def close_up(place: str, labels: np.ndarray, recipe: Recipe) -> Seen:
+    """What the author of a caption sees in the part of a scene that has these labels (h, w)."""
+    ids, counts = np.unique(labels[labels > 0], return_counts=True)
+    shares = dict(zip(ids.tolist(), (counts / labels.size).tolist(), strict=True))
+    classes = tuple(class_id for class_id, share in shares.items() if share >= recipe.shown)
+    faint = {str(class_id) for class_id, share in shares.items() if recipe.faint <= share < recipe.shown}
+    behind = frozenset(captions.PLACE_CONCEPTS[place])
+    if not classes:
+        return Seen(place, (), behind, frozenset(faint))
+    certain = frozenset(str(class_id) for class_id in classes)
+    return Seen(place, classes, certain, behind | faint, sum(shares.values()) >= recipe.filled)
+
+
+def draw_captioned(index: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Image (128, 128, 3) uint8, label map (128, 128), and facts (22,): number of the place, then 1 for each VOC id."""
     rng = scene_rng(SPLIT, index, seed=recipe.seed)
     place, cast = draw_cast(rng)
     facts = np.zeros(22, np.uint8)
@@ -107,9 +155,10 @@ def draw_captioned(index: int, recipe: Recipe) -> tuple[np.ndarray, np.ndarray]:
         horizon = SIDE - 14 if place == "sky" else int(SIDE * (0.32 + 0.28 * rng.random()))
         parts = PLACES[place](rng, SIDE, SIDE, horizon)
         paint_object(image, parts, np.eye(2, 3), offset=int(rng.integers(64)))
-        return image, facts
+        return image, np.zeros((SIDE, SIDE), np.uint8), facts
     facts[[1 + actor.class_id for actor in cast]] = 1
-    return picture(rng, place, cast, size=(SIDE, SIDE))[0], facts
+    image, labels, _ = picture(rng, place, cast, size=(SIDE, SIDE))
+    return image, labels, facts
 
 
 def draw_chunk(folder: Path, chunk: int, recipe: Recipe) -> None:
@@ -118,8 +167,10 @@ def draw_chunk(folder: Path, chunk: int, recipe: Recipe) -> None:
     if path.exists():
         return
     drawn = [draw_captioned(chunk * recipe.chunk + number, recipe) for number in range(recipe.chunk)]
-    np.save(folder / f"facts{chunk:03d}.npy", np.stack([facts for _, facts in drawn]))
-    np.save(folder / f"writing{chunk:03d}.npy", np.stack([image for image, _ in drawn]))
+    np.save(folder / f"facts{chunk:03d}.npy", np.stack([facts for _, _, facts in drawn]))
+    if chunk < recipe.close_chunks:
+        np.save(folder / f"labels{chunk:03d}.npy", np.stack([labels for _, labels, _ in drawn]))
+    np.save(folder / f"writing{chunk:03d}.npy", np.stack([image for image, _, _ in drawn]))
     (folder / f"writing{chunk:03d}.npy").replace(path)
 
 
@@ -137,14 +188,47 @@ class Pool:
         numbers = range(recipe.chunks)
         self.images = [np.load(folder / f"scenes{number:03d}.npy", mmap_mode="r") for number in numbers]
         self.facts = [np.load(folder / f"facts{number:03d}.npy") for number in numbers]
+        self.labels = [np.load(folder / f"labels{n:03d}.npy", mmap_mode="r") for n in numbers[: recipe.close_chunks]]
+        self.recipe = recipe
 
-    def draw(self, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, list[tuple[str, list[int]]]]:
-        """`count` random images (B, 3, H, W) uint8, and place and classes of each."""
+    def draw(self, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, list[Seen]]:
+        """`count` random images (B, 3, H, W) uint8, and what may be said of each."""
         places = [(c, int(rng.integers(len(self.facts[c])))) for c in rng.integers(len(self.images), size=count)]
         images = np.stack([self.images[c][i] for c, i in places])
         facts = [self.facts[c][i] for c, i in places]
-        said = [(PLACE_NAMES[row[0]], [int(class_id) for class_id in np.flatnonzero(row[1:])]) for row in facts]
-        return torch.from_numpy(images).permute(0, 3, 1, 2), said
+        seen = [whole_scene(PLACE_NAMES[row[0]], np.flatnonzero(row[1:]).tolist()) for row in facts]
+        return torch.from_numpy(images).permute(0, 3, 1, 2), seen
+
+    def draw_close_ups(self, rng: np.random.Generator, count: int) -> tuple[torch.Tensor, list[Seen]]:
+        """`count` random close-ups (B, 3, H, W) uint8, and what may be said of each."""
+        images, seen = [], []
+        for chunk in rng.integers(len(self.labels), size=count):
+            index = int(rng.integers(len(self.labels[chunk])))
+            top, left, bottom, right = random_window(rng, self.recipe)
+            images.append(resize_image(self.images[chunk][index, top:bottom, left:right], (SIDE, SIDE)))
+            place = PLACE_NAMES[self.facts[chunk][index, 0]]
+            seen.append(close_up(place, self.labels[chunk][index, top:bottom, left:right], self.recipe))
+        return torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2), seen
+
+
+def random_window(rng: np.random.Generator, recipe: Recipe) -> tuple[int, int, int, int]:
+    """Top, left, bottom and right of a close-up: a tile, or a square anywhere."""
+    if rng.random() >= recipe.free_windows:
+        boxes = tile_boxes((SIDE, SIDE), (recipe.grids[rng.integers(len(recipe.grids))],))
+        return tuple(boxes[rng.integers(len(boxes))].tolist())
+    side = int(rng.integers(SIDE // 4, SIDE + 1))
+    top, left = (int(start) for start in rng.integers(SIDE - side + 1, size=2))
+    return top, left, top + side, left + side
+
+
+class Drawn(NamedTuple):
+    """Texts of a batch and what they say of its images."""
+
+    tokens: torch.Tensor  # (T, L)
+    fits: torch.Tensor  # (B, T), whether a text is true of an image
+    plain: torch.Tensor  # (T,), whether it is about one thing
+    doubted: torch.Tensor  # (B, T), whether it is neither true of an image nor false of its patches
+    doubted_whole: torch.Tensor  # (B, T), the same of the image as a whole
 
 
 class Texts:
@@ -162,28 +246,34 @@ class Texts:
         special = {self.tokenizer.sot_token_id, self.tokenizer.eot_token_id}
         return special.union(*(self.tokenizer.encode(text) for text in words))
 
-    def draw(
-        self, rng: np.random.Generator, said: list[tuple[str, list[int]]]
-    ) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
-        """Tokens (T, L), whether text t fits image b (B, T), and whether it is about one thing (T,).
-
-        Texts that fit no image come last, and are about one thing.
-        """
-        drawn = [
-            captions.caption(rng, *scene, templates=TEMPLATES) for scene in said for _ in range(self.recipe.captions)
-        ]
-        shown = [captions.concepts_of(*scene) for scene in said]
+    def draw(self, rng: np.random.Generator, seen: list[Seen]) -> Drawn:
+        """Captions of the images, then texts that fit no image; those are about one thing."""
+        drawn = [self._caption(rng, image) for image in seen for _ in range(self.recipe.captions)]
         nothing = [captions.false_text(rng, templates=TEMPLATES) for _ in range(self.recipe.false_texts)]
         tokens = self.tokenizer([caption.text for caption in drawn] + nothing)
         unknown = torch.stack([self._unknown(rng) for _ in range(self.recipe.unknown_texts)])
-        fits = np.array([[caption.concepts <= concepts for caption in drawn] for concepts in shown])
+        fits = np.array([[caption.concepts <= image.certain for caption in drawn] for image in seen])
+        maybe = [[caption.concepts <= image.certain | image.doubtful for caption in drawn] for image in seen]
+        doubted = np.array(maybe) & ~fits
+        background = [caption.concepts <= captions.BACKGROUNDS.keys() for caption in drawn]
+        doubted_whole = doubted & ~np.logical_and.outer([image.filled for image in seen], background)
         plain = torch.tensor([len(caption.concepts) == 1 for caption in drawn])
-        others = len(nothing) + len(unknown)
-        return (
+        others = (0, len(nothing) + len(unknown))
+        return Drawn(
             torch.cat([tokens, unknown]),
-            F.pad(torch.from_numpy(fits), (0, others)),
-            F.pad(plain, (0, others), value=True),
+            F.pad(torch.from_numpy(fits), others),
+            F.pad(plain, others, value=True),
+            F.pad(torch.from_numpy(doubted), others),
+            F.pad(torch.from_numpy(doubted_whole), others),
         )
+
+    @staticmethod
+    def _caption(rng: np.random.Generator, image: Seen) -> captions.Caption:
+        """A caption that is certainly true."""
+        while True:
+            caption = captions.caption(rng, image.place, image.classes, templates=TEMPLATES)
+            if caption.concepts <= image.certain:
+                return caption
 
     def _unknown(self, rng: np.random.Generator) -> torch.Tensor:
         """A template that ends in one to three tokens of any kind."""
@@ -304,13 +394,14 @@ def varied(images: torch.Tensor, generator: torch.Generator) -> torch.Tensor:
     return images * light * tint
 
 
-def contrastive_loss(logits: torch.Tensor, fits: torch.Tensor) -> torch.Tensor:
+def contrastive_loss(logits: torch.Tensor, fits: torch.Tensor, doubted: torch.Tensor) -> torch.Tensor:
     """Cross entropy of each fitting column against all columns that do not fit, mean over the rows.
 
     Within a row, a column that fits few rows weighs more than one that fits nearly all: `sky` says less than `cow`.
-    Rows that nothing fits do not count.
+    Rows that nothing fits do not count, nor do pairs that are doubted.
     """
-    others = logits.masked_fill(fits, -1e4).logsumexp(1, keepdim=True)  # -inf would give NaN where everything fits
+    ignored = fits | doubted
+    others = logits.masked_fill(ignored, -1e4).logsumexp(1, keepdim=True)  # -inf would give NaN if all are ignored
     weights = fits / fits.sum(0).clamp(min=1)
     losses = (F.softplus(others - logits) * weights).sum(1) / weights.sum(1).clamp(min=1e-6)
     return losses.sum() / fits.any(1).sum().clamp(min=1)
@@ -348,6 +439,12 @@ def learn_rate(step: int, recipe: Recipe) -> float:
     return recipe.rate * min(1.0, (step + 1) / recipe.warmup) * (0.99 * fall + 0.01)
 
 
+def close_rate(step: int, recipe: Recipe) -> float:
+    """Learning rate of the fourth step: a linear warm-up, then half a cosine to zero."""
+    fall = 0.5 * (1 + math.cos(math.pi * step / recipe.close_steps))
+    return recipe.close_rate * min(1.0, (step + 1) / recipe.close_warmup) * fall
+
+
 def generators(recipe: Recipe, phase: int, step: int) -> tuple[np.random.Generator, torch.Generator]:
     """Chance of one step, the same whether or not training was interrupted before it."""
     rng = np.random.default_rng([recipe.seed, phase, step])
@@ -368,12 +465,18 @@ def distil_loss(student: Student, teacher: nn.Module, pool: Pool, step: int, rec
     return F.mse_loss(given, wanted) / wanted.var()
 
 
-def caption_loss(student: Student, texts: Texts, pool: Pool, step: int, recipe: Recipe) -> torch.Tensor:
+def caption_loss(
+    student: Student, texts: Texts, pool: Pool, step: int, recipe: Recipe, *, close_ups: bool = False
+) -> torch.Tensor:
     """Contrastive loss of image vectors and of patch values, in both directions."""
-    rng, generator = generators(recipe, 1, step)
+    rng, generator = generators(recipe, 2 if close_ups else 1, step)
     keep = recipe.keep[step % len(recipe.keep)]
-    images, said = pool.draw(rng, recipe.batch if keep < 0.7 else recipe.batch // 2)
-    tokens, fits, plain = texts.draw(rng, said)
+    count = recipe.batch if keep < 0.7 else recipe.batch // 2
+    images, seen = pool.draw(rng, count - count // 2 if close_ups else count)
+    if close_ups:
+        closer, seen_closer = pool.draw_close_ups(rng, count // 2)
+        images, seen = torch.cat([images, closer]), seen + seen_closer
+    tokens, fits, plain, doubted, doubted_whole = texts.draw(rng, seen)
     with torch.autocast("cpu", torch.bfloat16):
         vectors, patches = student.images(
             normalised(varied(images, generator)), keep, generator, mixer=recipe.mixers[step % len(recipe.mixers)]
@@ -384,10 +487,14 @@ def caption_loss(student: Student, texts: Texts, pool: Pool, step: int, recipe: 
     whole = scale * F.normalize(vectors.float(), dim=1) @ written.T
     parts = scale * F.normalize(patches.float(), dim=2) @ written[plain].T
     local = parts.logsumexp(1) - math.log(parts.shape[1])
+    readings = (
+        (1.0, whole, fits, doubted_whole),
+        (recipe.local_weight, local, fits[:, plain], doubted[:, plain]),
+    )
     loss = torch.zeros(())
-    for weight, logits, true in ((1.0, whole, fits), (recipe.local_weight, local, fits[:, plain])):
-        both = contrastive_loss(logits, true) + recipe.text_weight * contrastive_loss(logits.T, true.T)
-        loss = loss + weight * both
+    for weight, logits, true, unsure in readings:
+        back = contrastive_loss(logits.T, true.T, unsure.T)
+        loss = loss + weight * (contrastive_loss(logits, true, unsure) + recipe.text_weight * back)
     return loss
 
 
@@ -451,7 +558,7 @@ def _resume(path: Path, student: Student, optimiser: torch.optim.Optimizer) -> t
 def train(
     folder: Path, recipe: Recipe, *, processes: int = 2, every: int = 100, compiled: bool = False
 ) -> tuple[Student, float]:
-    """All three steps, with checkpoints after every `every` steps; returns the seconds it took as well."""
+    """All four steps, with checkpoints after every `every` steps; returns the seconds it took as well."""
     folder.mkdir(parents=True, exist_ok=True)
     pool, texts = Pool(folder, recipe, processes), Texts(recipe)
     student = Student(texts.row_ids, recipe, compiled=compiled)
@@ -465,7 +572,11 @@ def train(
         student, folder / "captions.pt", lambda step: caption_loss(student, texts, pool, step, recipe),
         recipe.steps, learn_rate, recipe, every,
     )  # fmt: skip
-    return student, distilled + learned
+    magnified = run_phase(
+        student, folder / "closeups.pt", lambda step: caption_loss(student, texts, pool, step, recipe, close_ups=True),
+        recipe.close_steps, close_rate, recipe, every,
+    )  # fmt: skip
+    return student, distilled + learned + magnified
 
 
 def raise_norms(model: nn.Module, gain: float) -> None:
@@ -492,7 +603,8 @@ def export(student: Student, path: Path, recipe: Recipe, seconds: float) -> None
         "recipe": asdict(recipe),
         "split": SPLIT,
         "image_tower": "starts from demo-ssvt",
-        "supervision": "captions of drawn scenes; no masks",
+        "supervision": "captions of drawn scenes and of close-ups of them; label maps tell the authors of captions of "
+        "close-ups what those show, and enter no loss",
         "names": {str(class_id): list(names) for class_id, names in captions.NAMES.items()},
         "backgrounds": {concept: list(words) for concept, words in captions.BACKGROUNDS.items()},
         "never_drawn": list(captions.NEVER_DRAWN),
@@ -506,11 +618,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("folder", type=Path, help="drawn scenes and checkpoints; about 2 GB")
     parser.add_argument("--steps", type=int, default=Recipe.steps)
+    parser.add_argument("--close-steps", type=int, default=Recipe.close_steps)
     parser.add_argument("--processes", type=int, default=2, help="that draw scenes")
     parser.add_argument("--export", type=Path, default=DEMO_CLIP_WEIGHTS)
     parser.add_argument("--compile", action="store_true", help="fuse the blocks: a fifth faster, needs a C++ compiler")
     words = parser.parse_args()
-    recipe = Recipe(steps=words.steps)
+    recipe = Recipe(steps=words.steps, close_steps=words.close_steps)
     student, seconds = train(words.folder, recipe, processes=words.processes, compiled=words.compile)
     export(student, words.export, recipe, seconds)
 

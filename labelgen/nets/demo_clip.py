@@ -2,8 +2,9 @@
 
 An `open_clip.CLIP` made of open_clip's own classes: a vision transformer of six blocks for 128 pixels in patches of 8,
 a text tower of three blocks, and the tokenizer of all CLIP models; whatever takes a CLIP model takes this one. It knows
-the demo world alone. `examples/train_demo_clip.py` trained it on captioned demo scenes, never on masks, its image tower
-starting from demo-ssvt; the recipe and the words it has met are in the metadata of the weight file.
+the demo world alone. `examples/train_demo_clip.py` trained it on captions of demo scenes and of close-ups of them, its
+image tower starting from demo-ssvt. No loss saw a mask; the author of the captions of close-ups read off label maps
+what those show. The recipe and the words it has met are in the metadata of the weight file.
 
 The file stores the embeddings of the tokens that occur in those captions. All other tokens have the numbers of
 `fixed_embeddings`, as they had in training, where texts with such tokens were negatives of every image.
