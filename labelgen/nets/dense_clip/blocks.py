@@ -91,8 +91,9 @@ class Block:
 def run_blocks(blocks: Iterable[Any], tokens: Float[torch.Tensor, "B T C"]) -> Float[torch.Tensor, "B T C"]:
     """Run blocks one after the other by their parts.
 
-    Without gradients PyTorch sends `MultiheadAttention` to a fused kernel that, on a CPU, is slower than its own
-    scaled dot product attention: run by its parts a block of ViT-B takes a tenth less time and gives the same.
+    Without gradients PyTorch sends `MultiheadAttention` to a kernel of its own that, on a CPU, is slower than scaled
+    dot product attention: by their parts the blocks of ViT-B take about a tenth less time in float32 and no more in
+    bfloat16, with the same result.
     """
     for block in blocks:
         tokens = read_block(block)(tokens)

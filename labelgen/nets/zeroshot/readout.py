@@ -74,11 +74,13 @@ def winning_planes(
         Class id to `(H, W)` float32 in [0, 1], in the order of `table.class_ids`. Ties go to the first.
     """
     ids = table.class_ids
+    # Maps are weighted means of scores: scaling the few scores scales every pixel.
+    maps = maps.with_scores(readout.logits)
     best = total = index = None
     for number, class_id in enumerate(ids):
         logits = None
         for prompt in table.prompts_of(class_id):
-            plane = readout.logits(maps.plane(prompt))
+            plane = maps.plane(prompt)
             if readout.activation == "softmax" and readout.synonyms == "compat":
                 total = plane.clone() if total is None else torch.logaddexp(total, plane)
             logits = plane if logits is None else readout.join(logits, plane)
@@ -92,7 +94,8 @@ def winning_planes(
             best = torch.maximum(best, logits)
     if index is None:
         return {}
-    winners = {ids[number] for number in index.unique().tolist()} | (always & set(ids))
+    pixels = torch.bincount(index.flatten(), minlength=len(ids)).tolist()
+    winners = {class_id for class_id, count in zip(ids, pixels, strict=True) if count} | (always & set(ids))
     return {
         class_id: _probability(_class_logits(maps, table, class_id, readout), total, readout)
         for class_id in ids
@@ -102,9 +105,9 @@ def winning_planes(
 
 def _class_logits(maps: ScoreMaps, table: PromptTable, class_id: int, readout: Readout) -> torch.Tensor:
     first, *others = table.prompts_of(class_id)
-    logits = readout.logits(maps.plane(first))
+    logits = maps.plane(first)
     for prompt in others:
-        logits = readout.join(logits, readout.logits(maps.plane(prompt)))
+        logits = readout.join(logits, maps.plane(prompt))
     return logits
 
 
