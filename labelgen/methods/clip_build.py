@@ -39,7 +39,8 @@ __all__ = ["build", "prepare"]
 log = logging.getLogger(__name__)
 
 ALIKE = 0.95  # cosine from which two prompts of different classes are reported
-SHOWN_PAIRS = 3
+SHOWN_WORDS = 6
+KEPT_PAIRS = 20  # in run.json, the closest first
 LARGE_WIDTH = 1024  # channels of the image tower of ViT-L and larger
 
 
@@ -56,9 +57,9 @@ class Words:
         """Sentences."""
         if not self.alike:
             return self.table.warnings
-        shown = ", ".join(f"{one} and {other} ({cosine:.3f})" for one, other, cosine in self.alike[:SHOWN_PAIRS])
-        more = f" and {len(self.alike) - SHOWN_PAIRS} more pairs" if len(self.alike) > SHOWN_PAIRS else ""
-        return (*self.table.warnings, f"the model hardly tells apart {shown}{more}")
+        words = list(dict.fromkeys(word for one, other, _ in self.alike for word in (one, other)))
+        shown = ", ".join(words[:SHOWN_WORDS]) + (f" and {len(words) - SHOWN_WORDS} more" if words[SHOWN_WORDS:] else "")
+        return (*self.table.warnings, f"words that the model hardly tells from others: {shown} (cosine > {ALIKE})")
 
 
 _last_clip: tuple[ClipModelConfig, ClipModel] | None = None
@@ -236,7 +237,7 @@ def _facts(config: ClipConfig, vocabulary: Vocabulary, clip: ClipModel, words: W
         "prompts": {names[c]: [table.prompts[i] for i in table.prompts_of(c)] for c in table.class_ids},
         "prompts_sha256": table.digest(),
         "templates": [] if config.text_embeddings else list(load_templates(config.templates)),
-        "alike": [list(pair) for pair in words.alike],
+        "alike": [list(pair) for pair in words.alike[:KEPT_PAIRS]],
         "warnings": [*words.warnings, *_about_model(clip)],
         "learned_scale": clip.logit_scale,
         "activation": clip.activation,
