@@ -41,8 +41,9 @@ class RecipeFlags:
         Images that go through the network at once; gradients are added up until the batch is full.
     lr
         Highest learning rate. 1.5e-4 in the paper.
-    encoder_rate
-        Factor on the rate of the encoder, to keep what it starts from. 1 in the paper.
+    body_rate
+        Factor on the rate of all but the maps to the joint space and the decoder, to keep what the rest starts from.
+        1 in the paper.
     lr_rule
         Take the rate as it is (constant), or times batch / 256 (linear, MAE's rule).
     warmup
@@ -82,7 +83,7 @@ class RecipeFlags:
     batch: int | None = None
     micro_batch: int | None = None
     lr: float | None = None
-    encoder_rate: float | None = None
+    body_rate: float | None = None
     lr_rule: Literal["constant", "linear"] | None = None
     warmup: float | None = None
     weight_decay: float | None = None

@@ -142,8 +142,9 @@ class TrainingConfig:
         Share of the updates during which the learning rate rises; 20 of 80 epochs in the paper.
     lr
         Highest learning rate.
-    encoder_rate
-        Factor on the learning rate of the encoder; small values keep what it starts from.
+    body_rate
+        Factor on the learning rate of all but the maps to the joint space and the pixel decoder, which start from
+        nothing; small values keep the features and the clustering that the rest starts from.
     lr_rule
         `constant`: `lr` as it is, which is how the paper reads; `linear`: `lr` x batch / 256, which is MAE's rule.
     weight_decay, betas
@@ -165,7 +166,7 @@ class TrainingConfig:
     epochs: float = 80.0
     warmup: float = 0.25
     lr: float = 1.5e-4
-    encoder_rate: float = 1.0
+    body_rate: float = 1.0
     lr_rule: Literal["constant", "linear"] = "constant"
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.95)
@@ -181,8 +182,8 @@ class TrainingConfig:
             )
         if self.batch < 1 or self.micro_batch < 1:
             raise ConfigError(f"batch and micro_batch must be >= 1, got {self.batch} and {self.micro_batch}")
-        if self.epochs <= 0 or self.lr <= 0 or self.encoder_rate < 0 or self.weight_decay < 0 or self.seed < 0:
-            raise ConfigError("epochs and lr must be > 0, encoder_rate, weight_decay and seed >= 0")
+        if self.epochs <= 0 or self.lr <= 0 or self.body_rate < 0 or self.weight_decay < 0 or self.seed < 0:
+            raise ConfigError("epochs and lr must be > 0, body_rate, weight_decay and seed >= 0")
         if self.noise < 0:
             raise ConfigError(f"noise must be >= 0, got {self.noise}")
         if not 0 <= self.warmup < 1:

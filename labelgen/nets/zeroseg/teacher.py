@@ -22,6 +22,8 @@ log = logging.getLogger(__name__)
 SCHEMA = 1
 """Raised when the code changes the value of a vector."""
 
+NAMES_ONLY = ("weights_from", "licence", "pretrained")  # what the same weights may be called; their hash stays
+
 
 @runtime_checkable
 class ImageTower(Protocol):
@@ -87,7 +89,8 @@ class TeacherVectors:
 
     def fingerprint(self) -> dict[str, Any]:
         """Everything that changes a vector, but the image."""
-        return {"schema": SCHEMA, "teacher": self.tower.fingerprint(), "tiles": list(self.grids)}
+        tower = {key: value for key, value in self.tower.fingerprint().items() if key not in NAMES_ONLY}
+        return {"schema": SCHEMA, "teacher": tower, "tiles": list(self.grids)}
 
     def of(self, image: UInt8[np.ndarray, "H W 3"]) -> Float16[np.ndarray, "T D"]:
         """The vectors of one image."""

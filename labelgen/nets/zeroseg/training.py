@@ -28,6 +28,7 @@ Progress = Callable[[int, int, str], None]
 
 CHECKPOINT = "last.pt"
 METRICS = "losses.jsonl"
+FROM_NOTHING = ("decoder.", "head.to_joint.", "head.summary.", "head.image_to_joint.")
 LOG_EVERY = 10  # steps between two lines of losses.jsonl
 
 
@@ -135,14 +136,14 @@ def _groups(student: Student, config: TrainingConfig) -> list[dict]:
     groups: dict[tuple[bool, bool], list] = {}
     for name, parameter in student.named_parameters():
         decays = parameter.ndim >= 2 and not any(word in name for word in ("token", "pos_embed"))
-        groups.setdefault((name.startswith("encoder."), decays), []).append(parameter)
+        groups.setdefault((not name.startswith(FROM_NOTHING), decays), []).append(parameter)
     return [
         {
             "params": parameters,
             "weight_decay": config.weight_decay if decays else 0.0,
-            "factor": config.encoder_rate if in_encoder else 1.0,
+            "factor": config.body_rate if is_body else 1.0,
         }
-        for (in_encoder, decays), parameters in groups.items()
+        for (is_body, decays), parameters in groups.items()
     ]
 
 
