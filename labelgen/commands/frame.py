@@ -63,6 +63,7 @@ def run_cli(app: App, argv: Sequence[str] | None = None) -> int:
     """
     tokens, debug, config = _split_tokens(list(sys.argv[1:] if argv is None else argv))
     logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
+    logging.getLogger("labelgen.notice").setLevel(logging.INFO)  # progress of what has no bar
     try:
         with _terminated_as_interrupt():
             app.config = (_FileDefaults(_read_toml(config)),) if config else ()

@@ -58,8 +58,9 @@ class Words:
         if not self.alike:
             return self.table.warnings
         words = list(dict.fromkeys(word for one, other, _ in self.alike for word in (one, other)))
-        shown = ", ".join(words[:SHOWN_WORDS]) + (f" and {len(words) - SHOWN_WORDS} more" if words[SHOWN_WORDS:] else "")
-        return (*self.table.warnings, f"words that the model hardly tells from others: {shown} (cosine > {ALIKE})")
+        more = f" and {len(words) - SHOWN_WORDS} more" if len(words) > SHOWN_WORDS else ""
+        sentence = "words that the model hardly tells from others: "
+        return (*self.table.warnings, f"{sentence}{', '.join(words[:SHOWN_WORDS])}{more} (cosine > {ALIKE})")
 
 
 _last_clip: tuple[ClipModelConfig, ClipModel] | None = None

@@ -12,6 +12,7 @@ import hashlib
 import io
 import json
 import logging
+import time
 import zipfile
 from collections.abc import Sequence
 from pathlib import Path
@@ -19,7 +20,7 @@ from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64
 
 from labelgen.errors import ConfigError
 from labelgen.masks import write_atomic
@@ -35,6 +36,9 @@ __all__ = [
 ]
 
 LOG = logging.getLogger(__name__)
+NOTICE = logging.getLogger("labelgen.notice")  # what a person who waits wants to read; the command line shows it
+TEXTS_AT_ONCE = 512
+SILENCE = 10.0  # seconds of work without a word to the person who waits
 
 SCHEMA = 1
 """Raised when the code below changes the value of a prototype."""
@@ -97,12 +101,25 @@ def text_prototypes(
     found = _read(stem, about, shape=(len(prompts), clip.embed_dim))
     if found is not None:
         return found
-    LOG.info("embedding %d prompts in %d templates", len(prompts), len(templates))
-    texts = [template.replace("{}", prompt) for prompt in prompts for template in templates]
-    vectors = clip.encode_text(texts).cpu().double().reshape(len(prompts), len(templates), -1)
-    prototypes = torch.nn.functional.normalize(vectors.mean(dim=1), dim=-1).float().numpy()
+    prototypes = torch.nn.functional.normalize(_mean_vectors(clip, prompts, templates), dim=-1).float().numpy()
     _write(stem, about, prototypes)
     return prototypes
+
+
+def _mean_vectors(clip: TextEncoder, prompts: Sequence[str], templates: Sequence[str]) -> Float64[torch.Tensor, "P D"]:
+    """Mean vector of each prompt over the templates; with a text tower of real size this takes minutes on a CPU."""
+    texts = [[template.replace("{}", prompt) for template in templates] for prompt in prompts]
+    clip.tokenizer([text for group in texts for text in group])  # what is too long shall be said before the wait
+    together = max(1, TEXTS_AT_ONCE // len(templates))
+    vectors, spoken = [], time.monotonic()
+    for start in range(0, len(prompts), together):
+        if time.monotonic() - spoken > SILENCE:
+            NOTICE.info("words embedded: %d of %d (once; they are cached)", start, len(prompts))
+            spoken = time.monotonic()
+        groups = texts[start : start + together]
+        found = clip.encode_text([text for group in groups for text in group]).cpu().double()
+        vectors.append(found.reshape(len(groups), len(templates), -1).mean(dim=1))
+    return torch.cat(vectors)
 
 
 def similar_prompts(
