@@ -54,6 +54,18 @@ def test_help_imports_nothing_heavy(command):
 
 
 @pytest.mark.slow
+def test_a_probe_trains_on_zero_shot_labels(folder, vit, capsys):
+    from labelgen.cli import main as labelgen
+
+    assert labelgen(["clip", "--limit", "3", "--templates", "simple", "--ignore-threshold", "0.2"]) == 0
+    capsys.readouterr()
+    code, _, err = run(capsys, "fit", "runs/clip", *vit, "--steps", "3", "--json")
+    assert code == 0, err
+    code, out, _ = run(capsys, "eval", "--limit", "2", "--json")
+    assert code == 0 and 0 <= json.loads(out)["miou"] <= 1
+
+
+@pytest.mark.slow
 def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
     from labelgen.cli import main as labelgen
 
