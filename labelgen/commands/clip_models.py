@@ -6,7 +6,7 @@ from cyclopts import Parameter
 
 from labelgen.commands.common import print_json, print_table
 from labelgen.errors import ConfigError, WeightsError
-from labelgen.nets.clip_catalogue import CLIP_CATALOGUE, KnownClip
+from labelgen.nets.clip.catalogue import CLIP_CATALOGUE, KnownClip
 from labelgen.nets.dense_clip.names import METHODS
 
 __all__ = ["clip_models"]
@@ -51,7 +51,7 @@ def _facts(known: KnownClip, cache_dir: str) -> dict[str, Any]:
 
 def _at_hand(name: str, tag: str, cache_dir: str) -> str:
     """`shipped`, `cached`, `damaged` or `download`."""
-    from labelgen.nets.clip_hub import clip_weights_at_hand
+    from labelgen.nets.clip.hub import clip_weights_at_hand
 
     if not tag:
         return "shipped"
@@ -63,8 +63,8 @@ def _at_hand(name: str, tag: str, cache_dir: str) -> str:
 
 def _measured(known: KnownClip) -> dict[str, Any]:
     """Read the facts of the shipped model from the model itself."""
-    from labelgen.nets.clip_config import ClipModelConfig
-    from labelgen.nets.clip_model import load_clip
+    from labelgen.nets.clip.config import ClipModelConfig
+    from labelgen.nets.clip.model import load_clip
     from labelgen.nets.dense_clip import tower_of
 
     clip = load_clip(ClipModelConfig(known.name, device="cpu"))
@@ -86,7 +86,7 @@ def _shown(row: dict[str, Any]) -> tuple[Any, ...]:
 
 
 def _print_published(pattern: str, cache_dir: str, *, as_json: bool) -> None:
-    from labelgen.nets.open_clip_import import import_open_clip
+    from labelgen.nets.clip.open_clip_import import import_open_clip
 
     pairs = import_open_clip().list_pretrained()
     chosen = [(name, tag) for name, tag in pairs if pattern.lower() in f"{name} {tag}".lower()]

@@ -17,7 +17,7 @@ from labelgen.commands.common import (
 )
 from labelgen.errors import ConfigError
 from labelgen.methods.zeroseg import STUDENT_FOLDER
-from labelgen.nets.clip_config import ClipModelConfig
+from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.zeroseg.config import Preset, preset
 
 __all__ = ["ImageFlags", "RecipeFlags", "TeacherFlags", "fit_zeroseg"]
@@ -213,7 +213,7 @@ def fit_zeroseg(
     settings = preset(name, seed=seed, **(recipe or RecipeFlags()).changes())
     load = (teacher or TeacherFlags()).config(demo=demo, device=device)
 
-    from labelgen.nets.clip_model import load_clip
+    from labelgen.nets.clip.model import load_clip
     from labelgen.nets.zeroseg.fit import estimate_cost, fit_student
 
     tower = load_clip(load)

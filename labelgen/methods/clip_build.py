@@ -20,10 +20,10 @@ from labelgen.methods.clip_settle import is_demo, is_settled, model_of, settle, 
 from labelgen.methods.method import Prepared
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone
-from labelgen.nets.clip_config import ClipModelConfig
-from labelgen.nets.clip_model import ClipModel, load_clip
-from labelgen.nets.templates import load_templates
-from labelgen.nets.text_prototypes import read_text_embeddings, similar_prompts, text_prototypes
+from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.clip.model import ClipModel, load_clip
+from labelgen.nets.clip.prototypes import read_text_embeddings, similar_prompts, text_prototypes
+from labelgen.nets.clip.templates import load_templates
 from labelgen.nets.zeroseg.lite import SEGMENTS
 from labelgen.nets.zeroshot.decide import Rules
 from labelgen.nets.zeroshot.labeller import Gate, Labeller

@@ -9,7 +9,7 @@ from labelgen.errors import ConfigError
 from labelgen.methods.clip import ClipConfig
 from labelgen.methods.clip_presets import find_preset
 from labelgen.nets.backbone_config import DEMO_BACKBONE
-from labelgen.nets.clip_config import REAL_CLIP, ClipModelConfig
+from labelgen.nets.clip.config import REAL_CLIP, ClipModelConfig
 from labelgen.nets.dense_clip.names import BETA, DEPTH, DUAL_PATH, GAMMA, STD
 from labelgen.vocab import Vocabulary
 
@@ -117,7 +117,8 @@ def settle(
     }
     idle = _idle(config)
     for name in sorted(set(idle) & chosen):
-        raise ConfigError(f"{name} {idle[name]}, got {getattr(config, name)!r}", hint="leave it away")
+        flag = f"--{name.replace('_', '-')}"
+        raise ConfigError(f"{name} {idle[name]}, got {getattr(config, name)!r}", hint=f"leave {flag} out")
     config = _filled(config, {name: value for name, value in more.items() if name not in idle})
     _refuse_gaps(config, vocabulary)
     return replace(

@@ -15,10 +15,10 @@ from labelgen.masks import SoftMask
 from labelgen.methods.clip_build import loaded_clip
 from labelgen.methods.method import Prepared
 from labelgen.methods.zeroseg import PUBLISHED_THRESHOLDS, STUDENT_FOLDER, ZeroSegConfig
-from labelgen.nets.clip_config import ClipModelConfig
-from labelgen.nets.clip_model import ClipModel
-from labelgen.nets.templates import load_templates
-from labelgen.nets.text_prototypes import read_text_embeddings, text_prototypes
+from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.clip.model import ClipModel
+from labelgen.nets.clip.prototypes import read_text_embeddings, text_prototypes
+from labelgen.nets.clip.templates import load_templates
 from labelgen.nets.zeroseg.inference import ClassRule, label_image
 from labelgen.nets.zeroseg.student_file import TrainedStudent, read_student, student_path
 from labelgen.prompts import PromptTable, prompt_table, split_words

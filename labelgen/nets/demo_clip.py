@@ -23,7 +23,7 @@ from jaxtyping import Float32, Int64
 from safetensors import SafetensorError, safe_open
 
 from labelgen.errors import WeightsError
-from labelgen.nets.open_clip_import import import_open_clip
+from labelgen.nets.clip.open_clip_import import import_open_clip
 
 if TYPE_CHECKING:
     import open_clip

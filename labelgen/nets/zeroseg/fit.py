@@ -14,7 +14,7 @@ from labelgen.data.dataset import Dataset
 from labelgen.errors import DataError, WeightsError
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import load_backbone
-from labelgen.nets.clip_config import ClipModelConfig
+from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.zeroseg.batches import StepBatches
 from labelgen.nets.zeroseg.config import Preset
 from labelgen.nets.zeroseg.student import Student, build_student

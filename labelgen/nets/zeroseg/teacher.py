@@ -27,7 +27,7 @@ NAMES_ONLY = ("weights_from", "licence", "pretrained")  # what the same weights 
 
 @runtime_checkable
 class ImageTower(Protocol):
-    """What is used of a CLIP model: `labelgen.nets.clip_model.ClipModel`, or a stand-in."""
+    """What is used of a CLIP model: `labelgen.nets.clip.model.ClipModel`, or a stand-in."""
 
     @property
     def native_size(self) -> tuple[int, int]:

@@ -9,7 +9,7 @@ import torch
 from jaxtyping import Float32, UInt8
 
 from labelgen.nets.backbones import Backbone
-from labelgen.nets.clip_model import ClipModel
+from labelgen.nets.clip.model import ClipModel
 from labelgen.nets.dense_clip import feature_surgery, feature_surgery_alone, patch_embeddings, tower_of
 from labelgen.nets.geometry import fitted_size, resize_image
 from labelgen.nets.zeroseg.lite import SEGMENTS, zeroseg_lite

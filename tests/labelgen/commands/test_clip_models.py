@@ -8,10 +8,10 @@ import torch
 
 from labelgen.commands.clip_models import clip_models
 from labelgen.errors import ConfigError
-from labelgen.nets.clip_build import activation_of
-from labelgen.nets.clip_catalogue import CLIP_CATALOGUE
-from labelgen.nets.clip_hub import licence_of
-from labelgen.nets.clip_names import architecture, published, with_activation
+from labelgen.nets.clip.build import activation_of
+from labelgen.nets.clip.catalogue import CLIP_CATALOGUE
+from labelgen.nets.clip.hub import licence_of
+from labelgen.nets.clip.names import architecture, published, with_activation
 from labelgen.nets.dense_clip import tower_of
 
 PUBLISHED = [known for known in CLIP_CATALOGUE if known.pretrained]

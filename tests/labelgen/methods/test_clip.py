@@ -15,7 +15,7 @@ from labelgen.errors import ConfigError, DataError
 from labelgen.masks import harden, read_image, read_mask
 from labelgen.methods import clip_build
 from labelgen.methods.clip import CLIP, ClipConfig
-from labelgen.nets.text_embeddings import write_text_embeddings
+from labelgen.nets.clip.text_embeddings import write_text_embeddings
 from labelgen.run import RunOptions, config_to_json, method_job, rng_for, run_job
 from labelgen.store import read_header
 from labelgen.vocab import Vocabulary, load_vocabulary
@@ -270,7 +270,7 @@ def test_words_that_the_model_takes_for_the_same_are_reported(data, caplog):
     facts = plain(monotone, data, twins).facts
     random_model_pairs = facts["alike"]
     assert all(cosine > 0.95 for _, _, cosine in random_model_pairs)
-    assert bool(random_model_pairs) == any("hardly tells apart" in sentence for sentence in facts["warnings"])
+    assert bool(random_model_pairs) == any("hardly tells" in sentence for sentence in facts["warnings"])
     clash = Vocabulary("clash", ("background", "sky", "cat"), 0)
     plain(ClipConfig(**SMALL), data, clash)
     assert "background words that are classes were left out: sky" in caplog.text

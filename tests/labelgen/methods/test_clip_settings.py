@@ -10,7 +10,7 @@ from labelgen.errors import ConfigError, VocabularyError
 from labelgen.methods.clip import CLIP, ClipConfig, ClipMethod
 from labelgen.methods.clip_presets import PRESETS, find_preset
 from labelgen.methods.clip_settle import is_demo, is_settled, model_of, settle, with_preset
-from labelgen.nets.clip_config import ClipModelConfig
+from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.dense_clip.names import METHODS
 from labelgen.vocab import Vocabulary, load_vocabulary
 

@@ -11,7 +11,7 @@ from labelgen.data.open import open_data
 from labelgen.errors import ConfigError, WeightsError
 from labelgen.masks import harden
 from labelgen.methods.zeroseg import ZeroSegConfig, make_zeroseg, prepare_zeroseg
-from labelgen.nets.text_embeddings import write_text_embeddings
+from labelgen.nets.clip.text_embeddings import write_text_embeddings
 from labelgen.prompts import prompt_table
 from labelgen.vocab import Vocabulary, load_vocabulary
 

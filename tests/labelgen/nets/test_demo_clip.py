@@ -240,8 +240,8 @@ def test_token_rows_are_put_in_their_places_and_checked():
 
 
 def test_a_copy_of_the_file_is_the_same_model(model, tmp_path):
-    from labelgen.nets.clip_config import ClipModelConfig
-    from labelgen.nets.clip_model import load_clip
+    from labelgen.nets.clip.config import ClipModelConfig
+    from labelgen.nets.clip.model import load_clip
 
     (tmp_path / "copy.safetensors").write_bytes(DEMO_CLIP_WEIGHTS.read_bytes())
     clip = load_clip(ClipModelConfig("demo-clip", weights=str(tmp_path / "copy.safetensors")))

@@ -10,7 +10,7 @@ import torch
 from labelgen.errors import RunFolderError, WeightsError
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import load_backbone
-from labelgen.nets.clip_config import ClipModelConfig
+from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.zeroseg.batches import StepBatches, rows_of_step
 from labelgen.nets.zeroseg.config import preset
 from labelgen.nets.zeroseg.fit import estimate_cost, fit_student, start_encoder

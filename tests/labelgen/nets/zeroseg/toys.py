@@ -83,8 +83,8 @@ class Pictures:
 def small_student(folder):
     """A student of the demo preset after one update on two demo scenes, taught by demo-clip."""
     from labelgen.data.open import open_data
-    from labelgen.nets.clip_config import ClipModelConfig
-    from labelgen.nets.clip_model import load_clip
+    from labelgen.nets.clip.config import ClipModelConfig
+    from labelgen.nets.clip.model import load_clip
     from labelgen.nets.zeroseg.config import preset
     from labelgen.nets.zeroseg.fit import fit_student
 

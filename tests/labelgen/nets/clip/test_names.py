@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError
-from labelgen.nets.clip_build import activation_of
-from labelgen.nets.clip_config import ClipModelConfig
-from labelgen.nets.clip_names import (
+from labelgen.nets.clip.build import activation_of
+from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.clip.names import (
     Preprocess,
     architecture,
     default_tag,
@@ -17,7 +17,7 @@ from labelgen.nets.clip_names import (
     shared_preprocess,
     with_activation,
 )
-from tests.labelgen.nets.tiny_clip import register
+from tests.labelgen.nets.clip.tiny_clip import register
 
 ALL = open_clip.list_pretrained()
 

@@ -13,17 +13,17 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from labelgen.errors import ConfigError, ShapeError, WeightsError
-from labelgen.nets import clip_build
-from labelgen.nets.clip_build import choose_clip_dtype
-from labelgen.nets.clip_config import ClipModelConfig
-from labelgen.nets.clip_model import load_clip
-from labelgen.nets.clip_names import Preprocess
-from labelgen.nets.clip_tokenizer import ClipTokenizer
-from labelgen.nets.clip_view import native_view
-from labelgen.nets.open_clip_import import import_open_clip
+from labelgen.nets.clip import build as clip_build
+from labelgen.nets.clip.build import choose_clip_dtype
+from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.clip.model import load_clip
+from labelgen.nets.clip.names import Preprocess
+from labelgen.nets.clip.open_clip_import import import_open_clip
+from labelgen.nets.clip.tokenizer import ClipTokenizer
+from labelgen.nets.clip.view import native_view
 from labelgen.nets.precision import computes_bfloat16
 from labelgen.nets.weights import parameter_hash
-from tests.labelgen.nets.tiny_clip import CONFIG, OPENAI, register, tiny_model
+from tests.labelgen.nets.clip.tiny_clip import CONFIG, OPENAI, register, tiny_model
 
 
 @pytest.fixture
@@ -233,7 +233,7 @@ def test_text_vectors_are_open_clips_in_any_batch(tiny, monkeypatch):
     with torch.no_grad():
         expected = tiny.model.encode_text(tokens, normalize=True)
     torch.testing.assert_close(tiny.encode_text(texts), expected)
-    monkeypatch.setattr("labelgen.nets.clip_model.TEXT_BATCH", 2)
+    monkeypatch.setattr("labelgen.nets.clip.model.TEXT_BATCH", 2)
     torch.testing.assert_close(tiny.encode_text(texts), expected)
 
 

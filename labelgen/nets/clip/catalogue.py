@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from labelgen.nets.clip_config import DEMO_CLIP
+from labelgen.nets.clip.config import DEMO_CLIP
 from labelgen.nets.dense_clip.names import METHODS
 
 __all__ = ["CLIP_CATALOGUE", "KnownClip", "megabytes_of"]

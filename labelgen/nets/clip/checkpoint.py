@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from labelgen.errors import WeightsError
-from labelgen.nets.open_clip_import import import_open_clip
+from labelgen.nets.clip.open_clip_import import import_open_clip
 from labelgen.nets.weights import read_safetensors, read_torch
 
 __all__ = ["ClipCheckpoint", "fit_state", "likely_architectures", "read_clip_checkpoint"]

@@ -9,10 +9,10 @@ import torch
 from torch import nn
 
 from labelgen.errors import ConfigError, WeightsError
-from labelgen.nets.clip_checkpoint import fit_state
-from labelgen.nets.clip_config import DEMO_CLIP
-from labelgen.nets.clip_source import ClipSource
-from labelgen.nets.open_clip_import import import_open_clip
+from labelgen.nets.clip.checkpoint import fit_state
+from labelgen.nets.clip.config import DEMO_CLIP
+from labelgen.nets.clip.open_clip_import import import_open_clip
+from labelgen.nets.clip.source import ClipSource
 from labelgen.nets.precision import BIG, ENOUGH, computes_bfloat16
 
 __all__ = ["activation_of", "build_clip", "choose_clip_dtype"]

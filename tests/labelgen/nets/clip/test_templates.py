@@ -4,7 +4,7 @@ import open_clip
 import pytest
 
 from labelgen.errors import ConfigError
-from labelgen.nets.templates import TEMPLATE_SETS, load_templates
+from labelgen.nets.clip.templates import TEMPLATE_SETS, load_templates
 
 
 def test_the_sets_have_as_many_templates_as_their_names_say():

@@ -3,7 +3,7 @@
 import numpy as np
 from jaxtyping import UInt8
 
-from labelgen.nets.clip_names import Preprocess
+from labelgen.nets.clip.names import Preprocess
 
 __all__ = ["native_view"]
 

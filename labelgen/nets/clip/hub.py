@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 from labelgen.errors import WeightsError
-from labelgen.nets.clip_catalogue import megabytes_of
-from labelgen.nets.clip_config import DEMO_CLIP
-from labelgen.nets.clip_names import base_name, published, quick_name
+from labelgen.nets.clip.catalogue import megabytes_of
+from labelgen.nets.clip.config import DEMO_CLIP
+from labelgen.nets.clip.names import base_name, published, quick_name
 from labelgen.nets.weights import fetch_hub, fetch_url, need_network
 
 __all__ = ["HUB_FILES", "UNKNOWN_LICENCE", "clip_weights_at_hand", "fetch_clip_weights", "licence_of"]

@@ -8,10 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from labelgen.errors import ConfigError, WeightsError
-from labelgen.nets.clip_checkpoint import ClipCheckpoint, likely_architectures, read_clip_checkpoint
-from labelgen.nets.clip_config import DEMO_CLIP, LOCAL_DIR, ClipModelConfig
-from labelgen.nets.clip_hub import HUB_FILES, UNKNOWN_LICENCE, clip_weights_at_hand, fetch_clip_weights, licence_of
-from labelgen.nets.clip_names import (
+from labelgen.nets.clip.checkpoint import ClipCheckpoint, likely_architectures, read_clip_checkpoint
+from labelgen.nets.clip.config import DEMO_CLIP, LOCAL_DIR, ClipModelConfig
+from labelgen.nets.clip.hub import HUB_FILES, UNKNOWN_LICENCE, clip_weights_at_hand, fetch_clip_weights, licence_of
+from labelgen.nets.clip.names import (
     Preprocess,
     architecture,
     base_name,

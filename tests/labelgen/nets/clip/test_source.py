@@ -9,12 +9,12 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError, WeightsError
-from labelgen.nets import clip_hub
-from labelgen.nets.clip_checkpoint import likely_architectures
-from labelgen.nets.clip_config import ClipModelConfig
-from labelgen.nets.clip_hub import clip_weights_at_hand
-from labelgen.nets.clip_model import load_clip
-from tests.labelgen.nets.tiny_clip import CONFIG, HALF, OPENAI, register, save_script, save_state, tiny_model
+from labelgen.nets.clip import hub as clip_hub
+from labelgen.nets.clip.checkpoint import likely_architectures
+from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.clip.hub import clip_weights_at_hand
+from labelgen.nets.clip.model import load_clip
+from tests.labelgen.nets.clip.tiny_clip import CONFIG, HALF, OPENAI, register, save_script, save_state, tiny_model
 
 
 @pytest.fixture(autouse=True)

@@ -24,8 +24,8 @@ from jaxtyping import Float32, Float64
 
 from labelgen.errors import ConfigError
 from labelgen.masks import write_atomic
-from labelgen.nets.open_clip_import import import_open_clip
-from labelgen.nets.text_embeddings import read_text_embeddings, write_text_embeddings
+from labelgen.nets.clip.open_clip_import import import_open_clip
+from labelgen.nets.clip.text_embeddings import read_text_embeddings, write_text_embeddings
 from labelgen.nets.user_cache import user_cache
 
 __all__ = [

@@ -8,16 +8,16 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError, DataError
-from labelgen.nets.clip_config import ClipModelConfig
-from labelgen.nets.clip_model import load_clip
-from labelgen.nets.text_prototypes import (
+from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.clip.model import load_clip
+from labelgen.nets.clip.prototypes import (
     read_text_embeddings,
     similar_prompts,
     text_prototypes,
     write_text_embeddings,
 )
 from labelgen.nets.user_cache import user_cache
-from tests.labelgen.nets.tiny_clip import register
+from tests.labelgen.nets.clip.tiny_clip import register
 
 TEMPLATES = ("a {}", "the {} there", "{}")
 

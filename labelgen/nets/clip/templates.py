@@ -60,7 +60,7 @@ def load_templates(name_or_file: str) -> tuple[str, ...]:
 
 
 def _of_imagenet(name: str) -> tuple[str, ...]:
-    from labelgen.nets.open_clip_import import import_open_clip
+    from labelgen.nets.clip.open_clip_import import import_open_clip
 
     open_clip = import_open_clip()
     lists = {"imagenet80": open_clip.OPENAI_IMAGENET_TEMPLATES, "imagenet7": open_clip.SIMPLE_IMAGENET_TEMPLATES}

@@ -9,8 +9,8 @@ import torch
 from jaxtyping import Int64
 
 from labelgen.errors import ConfigError, WeightsError
-from labelgen.nets.clip_config import DEMO_CLIP, LOCAL_DIR
-from labelgen.nets.open_clip_import import import_open_clip
+from labelgen.nets.clip.config import DEMO_CLIP, LOCAL_DIR
+from labelgen.nets.clip.open_clip_import import import_open_clip
 
 __all__ = ["ClipTokenizer"]
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from labelgen.errors import ConfigError
-from labelgen.nets.clip_config import DEMO_CLIP
-from labelgen.nets.open_clip_import import import_open_clip
+from labelgen.nets.clip.config import DEMO_CLIP
+from labelgen.nets.clip.open_clip_import import import_open_clip
 
 __all__ = [
     "Preprocess",

@@ -12,13 +12,13 @@ from jaxtyping import Float, Float32, UInt8
 from torch import nn
 
 from labelgen.errors import ConfigError, ShapeError
-from labelgen.nets.clip_build import activation_of, build_clip, choose_clip_dtype
-from labelgen.nets.clip_config import LOCAL_DIR, ClipModelConfig
-from labelgen.nets.clip_names import Preprocess
-from labelgen.nets.clip_source import ClipSource, find_clip
-from labelgen.nets.clip_tokenizer import ClipTokenizer
-from labelgen.nets.clip_view import native_view
-from labelgen.nets.open_clip_import import import_open_clip
+from labelgen.nets.clip.build import activation_of, build_clip, choose_clip_dtype
+from labelgen.nets.clip.config import LOCAL_DIR, ClipModelConfig
+from labelgen.nets.clip.names import Preprocess
+from labelgen.nets.clip.open_clip_import import import_open_clip
+from labelgen.nets.clip.source import ClipSource, find_clip
+from labelgen.nets.clip.tokenizer import ClipTokenizer
+from labelgen.nets.clip.view import native_view
 from labelgen.nets.weights import parameter_hash
 
 __all__ = ["ClipModel", "load_clip"]

@@ -1,0 +1,1 @@
+"""Image-text models of open_clip: found, loaded strictly and frozen; words embedded and cached."""
