@@ -9,6 +9,7 @@ import pytest
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 RUNS = {
     "01_scribbles_from_truth.py": "every 40th row: coverage",
+    "02_clip_zero_shot.py": "patches by word: {'aeroplane': ",
     "04_score_labels.py": "mIoU 0.516",
     "05_train_probe.py": "val mIoU 0.",
 }
