@@ -77,6 +77,8 @@ def train_student(
     if folder is not None:
         _cut_metrics(folder, first)
     student.train()
+    if device.type == "cpu":
+        _unfuse_attention(student)
     records: list[StepRecord] = []
     for step, parts in enumerate(batches.steps(first), start=first):
         rate = learning_rate(step, steps, peak=config.peak_rate, warmup=config.warmup)
@@ -145,6 +147,13 @@ def _groups(student: Student, config: TrainingConfig) -> list[dict]:
         }
         for (is_body, decays), parameters in groups.items()
     ]
+
+
+def _unfuse_attention(student: Student) -> None:
+    """Compute attention in plain steps: on CPUs torch's fused kernel is slower backward for so few tokens."""
+    for module in student.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # pyright: ignore[reportArgumentType]
 
 
 def _note(

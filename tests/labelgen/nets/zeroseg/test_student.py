@@ -24,6 +24,11 @@ def test_the_paper_preset_is_what_was_published():
     assert training.losses == LossConfig("sum", True, True, 1, 1, 1, 0) and PRESETS["paper"].short_side == 448
 
 
+def test_what_is_not_in_the_paper_is_off_in_its_preset():
+    student, training = PRESETS["paper"].student, PRESETS["paper"].training
+    assert (student.centre, training.noise, training.body_rate, training.losses.locate) == (False, 1.0, 1.0, 0.0)
+
+
 def test_outputs_have_their_sizes():
     visible = torch.tensor([[0, 2, 5], [1, 4, 8]])
     output = build_student(STUDENT)(images(), visible)
