@@ -60,7 +60,7 @@ class ZeroSegConfig:
         The list, "sky; wall; ...". Default: that of the vocabulary.
     background_threshold
         Score below which a segment is background. Default: the paper's .95 for voc, .05 for context60, .35 for
-        coco-object.
+        coco-object, which do not suit students of demo-clip.
 
     Raises
     ------

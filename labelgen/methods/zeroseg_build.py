@@ -15,7 +15,7 @@ from labelgen.masks import SoftMask
 from labelgen.methods.clip_build import loaded_clip
 from labelgen.methods.method import Prepared
 from labelgen.methods.zeroseg import PUBLISHED_THRESHOLDS, STUDENT_FOLDER, ZeroSegConfig
-from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.clip.config import DEMO_CLIP, ClipModelConfig
 from labelgen.nets.clip.model import ClipModel
 from labelgen.nets.clip.prototypes import read_text_embeddings, text_prototypes
 from labelgen.nets.clip.templates import load_templates
@@ -87,11 +87,12 @@ def settle(config: ZeroSegConfig, vocabulary: Vocabulary, trained: TrainedStuden
     ConfigError
         When background is asked for that the vocabulary does not have, or without the threshold that it needs.
     """
+    teacher = trained.about["teacher"]["teacher"]
     short_side = trained.about["short_side"] if config.short_side is None else config.short_side
     crop = short_side if config.crop is None else config.crop
     stride = config.stride if config.stride is not None else max(1, crop // 2) if crop else None
-    background, threshold = _background(config, vocabulary)
-    scale = config.scale if config.scale is not None else trained.about["teacher"]["teacher"].get("logit_scale")
+    background, threshold = background_of(config, vocabulary, published_threshold(vocabulary, teacher.get("model", "")))
+    scale = config.scale if config.scale is not None else teacher.get("logit_scale")
     if scale is None:
         raise ConfigError(
             "the student does not say the scale of its teacher", hint="give one with --scale; CLIP's: 100"
@@ -110,9 +111,13 @@ def settle(config: ZeroSegConfig, vocabulary: Vocabulary, trained: TrainedStuden
     )
 
 
-def _background(config: ZeroSegConfig, vocabulary: Vocabulary) -> tuple[Any, float | None]:
+def published_threshold(vocabulary: Vocabulary, teacher: str) -> float | None:
+    """Threshold of the paper, which belongs to the probabilities of students like the paper's."""
+    return None if teacher == DEMO_CLIP else PUBLISHED_THRESHOLDS.get(vocabulary.base_name)
+
+
+def background_of(config: ZeroSegConfig, vocabulary: Vocabulary, published: float | None) -> tuple[Any, float | None]:
     """Mode and threshold."""
-    published = PUBLISHED_THRESHOLDS.get(vocabulary.base_name)
     threshold = config.background_threshold
     if config.background is None:
         if vocabulary.background is None:
@@ -128,7 +133,7 @@ def _background(config: ZeroSegConfig, vocabulary: Vocabulary) -> tuple[Any, flo
     threshold = published if threshold is None else threshold
     if threshold is None:
         raise ConfigError(
-            f"no background threshold is published for {vocabulary.name!r}",
+            f"no background threshold is published for {vocabulary.name!r} and this student",
             hint="give one with --background-threshold, or use --background words",
         )
     return config.background, threshold

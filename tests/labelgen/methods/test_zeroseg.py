@@ -11,9 +11,10 @@ from labelgen.data.open import open_data
 from labelgen.errors import ConfigError, WeightsError
 from labelgen.masks import harden
 from labelgen.methods.zeroseg import ZeroSegConfig, make_zeroseg, prepare_zeroseg
+from labelgen.methods.zeroseg_build import background_of, published_threshold
 from labelgen.nets.clip.text_embeddings import write_text_embeddings
 from labelgen.prompts import prompt_table
-from labelgen.vocab import Vocabulary, load_vocabulary
+from labelgen.vocab import load_vocabulary
 
 SMALL = ["--limit", "4", "--epochs", "2", "--batch", "2", "--tiles", "1", "2", "--stages", "6", "3"]
 VOC = load_vocabulary("voc")
@@ -50,7 +51,7 @@ def test_the_command_writes_a_run_that_says_what_made_it(student, tmp_path, caps
     report = json.loads(capsys.readouterr().out)
     assert report["done"] == 2 and report["supervision"] == []
     header = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert header["config"]["short_side"] == 0 and header["config"]["background_threshold"] == 0.95
+    assert header["config"]["short_side"] == 0 and header["config"]["background"] == "words"
     assert header["models"]["zeroseg"]["init"]["name"] == "demo-ssvt"
     assert header["models"]["zeroseg"]["teacher"]["teacher"]["model"] == "demo-clip"
     assert "aeroplane" in header["facts"]["prompts"]
@@ -93,28 +94,35 @@ def test_the_settled_settings_make_the_same_labels_in_a_worker(student):
 
 
 @pytest.mark.parametrize(
-    ("vocabulary", "options", "wanted"),
+    ("vocabulary", "options", "published", "wanted"),
     [
-        ("voc", {}, ("threshold", 0.95)),
-        ("voc", {"background_threshold": 0.5}, ("threshold", 0.5)),
-        ("voc", {"background": "words"}, ("words", None)),
-        ("voc", {"background": "words+threshold"}, ("words+threshold", 0.95)),
-        ("coco-object", {}, ("threshold", 0.35)),
-        ("context60", {}, ("threshold", 0.05)),
-        ("voc20", {}, ("none", None)),
-        ("camvid", {}, ("none", None)),
+        ("voc", {}, 0.95, ("threshold", 0.95)),
+        ("voc", {}, None, ("words", None)),
+        ("voc", {"background_threshold": 0.5}, 0.95, ("threshold", 0.5)),
+        ("voc", {"background_threshold": 0.5}, None, ("threshold", 0.5)),
+        ("voc", {"background": "words"}, 0.95, ("words", None)),
+        ("voc", {"background": "words+threshold"}, 0.95, ("words+threshold", 0.95)),
+        ("voc", {"background": "none"}, 0.95, ("none", None)),
+        ("voc20", {}, None, ("none", None)),
     ],
 )
-def test_background_is_what_the_vocabulary_asks_for(student, vocabulary, options, wanted):
-    config = prepare_zeroseg(config_of(student, **options), load_vocabulary(vocabulary), None).config
-    assert (config.background, config.background_threshold) == wanted
+def test_background_is_what_vocabulary_and_student_ask_for(vocabulary, options, published, wanted):
+    assert background_of(ZeroSegConfig(**options), load_vocabulary(vocabulary), published) == wanted
 
 
-def test_an_own_vocabulary_with_background_takes_words():
-    own = Vocabulary("farm", ("background", "cow", "sheep"), 0)
-    from labelgen.methods.zeroseg_build import _background
-
-    assert _background(ZeroSegConfig(), own) == ("words", None)
+@pytest.mark.parametrize(
+    ("vocabulary", "teacher", "wanted"),
+    [
+        ("voc", "ViT-L-14", 0.95),
+        ("context60", "ViT-L-14", 0.05),
+        ("coco-object", "ViT-L-14", 0.35),
+        ("voc20", "ViT-L-14", None),
+        ("camvid", "ViT-L-14", None),
+        ("voc", "demo-clip", None),
+    ],
+)
+def test_published_thresholds_belong_to_vocabularies_and_to_students_like_the_papers(vocabulary, teacher, wanted):
+    assert published_threshold(load_vocabulary(vocabulary), teacher) == wanted
 
 
 @pytest.mark.parametrize(
@@ -123,6 +131,7 @@ def test_an_own_vocabulary_with_background_takes_words():
         ("voc20", {"background": "words"}, "needs a background class"),
         ("voc20", {"background_threshold": 0.5}, "has no say"),
         ("voc", {"background": "none", "background_threshold": 0.5}, "has no say"),
+        ("voc", {"background": "threshold"}, "no background threshold is published"),
     ],
 )
 def test_settings_that_contradict_the_vocabulary_are_refused(student, vocabulary, options, message):
@@ -148,7 +157,7 @@ def test_words_of_another_model_are_refused(student, tmp_path):
 
 
 def test_vectors_of_words_from_a_file_need_no_text_tower(student, tmp_path, monkeypatch):
-    table = prompt_table(VOC)
+    table = prompt_table(VOC, background="words")
     vectors = np.random.default_rng(0).normal(size=(len(table.prompts), 128)).astype(np.float32)
     write_text_embeddings(tmp_path / "words.npz", table.prompts, vectors)
     monkeypatch.setattr("labelgen.methods.zeroseg_build.loaded_clip", lambda config: pytest.fail("no model is needed"))
