@@ -99,8 +99,8 @@ def decide(
     if rules.min_component > 1:
         details["components_removed"] = _remove_small_components(scores, ids, rules)
     _put_background(scores, ids, rules, saliency)
-    details |= _leave_unlabelled(scores, ids, rules)
-    winners = _winners(scores, ids)
+    winners, shares = _leave_unlabelled(scores, ids, rules)
+    details |= shares
     kept = [k for k, class_id in enumerate(ids) if class_id != UNLABELLED and (winners == class_id).any()]
     return SoftMask(np.ascontiguousarray(scores[kept]), tuple(ids[k] for k in kept), details=details)
 
@@ -157,8 +157,8 @@ def _put_background(scores: np.ndarray, ids: list[int], rules: Rules, saliency: 
         np.maximum(back, np.float32(rules.threshold), out=back)
 
 
-def _leave_unlabelled(scores: np.ndarray, ids: list[int], rules: Rules) -> dict[str, Any]:
-    """Zero the pixels that a negative prompt wins or that are too uncertain; the share of each kind."""
+def _leave_unlabelled(scores: np.ndarray, ids: list[int], rules: Rules) -> tuple[np.ndarray, dict[str, Any]]:
+    """Zero the pixels that a negative prompt wins or that are too uncertain; who wins then, and the share of each."""
     winners, best = _winners(scores, ids), _best(scores)
     limits = np.full(max([0, *ids]) + 1, rules.ignore_threshold, np.float32)
     if rules.background is not None:
@@ -171,6 +171,8 @@ def _leave_unlabelled(scores: np.ndarray, ids: list[int], rules: Rules) -> dict[
             limits[class_id] = max(limits[class_id], limit)
     taken = winners == UNLABELLED
     uncertain = ~taken & ~by_threshold & (best < limits[np.where(taken, 0, winners)])
-    scores[:, taken | uncertain] = 0
+    if uncertain.any() or taken.any():
+        scores[:, taken | uncertain] = 0
+        winners[uncertain] = UNLABELLED
     share = {"taken_away": taken, "uncertain": uncertain}
-    return {name: round(float(where.mean()), 6) for name, where in share.items() if where.any()}
+    return winners, {name: round(float(where.mean()), 6) for name, where in share.items() if where.any()}

@@ -82,16 +82,16 @@ def winning_planes(
         for prompt in table.prompts_of(class_id):
             plane = maps.plane(prompt)
             if readout.activation == "softmax" and readout.synonyms == "compat":
-                total = plane.clone() if total is None else torch.logaddexp(total, plane)
+                total = plane.clone() if total is None else torch.logaddexp(total, plane, out=total)
             logits = plane if logits is None else readout.join(logits, plane)
         assert logits is not None
         if readout.activation == "softmax" and readout.synonyms != "compat":
-            total = logits.clone() if total is None else torch.logaddexp(total, logits)
+            total = logits.clone() if total is None else torch.logaddexp(total, logits, out=total)
         if best is None or index is None:
             best, index = logits, torch.zeros(logits.shape, dtype=torch.long, device=logits.device)
         else:
             index[logits > best] = number
-            best = torch.maximum(best, logits)
+            torch.maximum(best, logits, out=best)
     if index is None:
         return {}
     pixels = torch.bincount(index.flatten(), minlength=len(ids)).tolist()
