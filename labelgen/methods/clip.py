@@ -61,7 +61,8 @@ class ClipConfig:
         Side of the windows in pixels; 0 looks at the whole image at once. Default: the size the model was trained
         at.
     stride
-        Pixels from window to window. Default: half the crop.
+        Pixels from window to window; shorter ones soften the seams where windows end, and take longer. Default: half
+        the crop.
     batch
         Windows that go through the network together.
     fuse
@@ -106,8 +107,8 @@ class ClipConfig:
     min_component
         Smaller connected parts of a class, in pixels, go to the next best class.
     gate
-        Which classes an image may show: all (none), the most similar to the image as a whole (top-k, similarity), or
-        those of its image-level tags (tags), which are then recorded as supervision.
+        Which classes an image may show: all (none), the most similar to the image as a whole (top-k, as ZeroSeg's
+        public rule; similarity), or those of its image-level tags (tags), which are then recorded as supervision.
     top_k
         Classes that the gate top-k lets pass. Default: 5.
     image_similarity
@@ -119,7 +120,7 @@ class ClipConfig:
     gamma
         Of proxy: factor on cosines. Default: 3.
     depth
-        Of gem and surgery: last blocks with a second path. Default: 6.
+        Of gem and surgery: last blocks with a second path, at most all. Default: 6.
     proxy_backbone
         Of proxy and zeroseg-lite: the other backbone, demo-ssvt or a timm name. Default: demo-ssvt on the demo data,
         vit_base_patch8_224.dino on others.
@@ -221,6 +222,9 @@ RANGES = (  # setting, least, greatest
     ("top_k", 1, 10**5),
     ("image_similarity", -1, 1),
     ("segments", 1, 1024),
+    ("std", 1e-3, 1e6),
+    ("gamma", 1e-6, 1e6),
+    ("depth", 1, 1000),
 )
 
 

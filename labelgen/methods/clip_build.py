@@ -1,6 +1,7 @@
 """Zero-shot labels put together: model, prompts and rules as a labeller, and what is settled before the first image."""
 
 import functools
+import hashlib
 import logging
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,7 +21,7 @@ from labelgen.methods.clip_settle import is_demo, is_settled, model_of, settle, 
 from labelgen.methods.method import Prepared
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone
-from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.clip.config import DEMO_CLIP, ClipModelConfig
 from labelgen.nets.clip.model import ClipModel, load_clip
 from labelgen.nets.clip.prototypes import read_text_embeddings, similar_prompts, text_prototypes
 from labelgen.nets.clip.templates import load_templates
@@ -51,15 +52,23 @@ class Words:
     table: PromptTable
     prototypes: Float32[np.ndarray, "K D"]
     alike: tuple[tuple[str, str, float], ...]
+    model: str = ""
 
     @property
     def warnings(self) -> tuple[str, ...]:
         """Sentences."""
+        if len(self.table.class_ids) == 1:
+            return (
+                *self.table.warnings,
+                "one class alone wins every pixel: look for its surroundings too (--negative)",
+            )
         if not self.alike:
             return self.table.warnings
         words = list(dict.fromkeys(word for one, other, _ in self.alike for word in (one, other)))
         more = f" and {len(words) - SHOWN_WORDS} more" if len(words) > SHOWN_WORDS else ""
         sentence = "words that the model hardly tells from others: "
+        if self.model == DEMO_CLIP:
+            sentence = "demo-clip knows what the demo scenes show, and little else; alike to it are "
         return (*self.table.warnings, f"{sentence}{', '.join(words[:SHOWN_WORDS])}{more} (cosine > {ALIKE})")
 
 
@@ -138,7 +147,7 @@ def words_for(config: ClipConfig, vocabulary: Vocabulary, clip: ClipModel) -> Wo
     else:
         prototypes = text_prototypes(clip, table.prompts, load_templates(config.templates))
     alike = similar_prompts(prototypes, table.prompts, class_of=table.class_of, above=ALIKE)
-    return Words(table, prototypes, tuple(alike))
+    return Words(table, prototypes, tuple(alike), clip.name)
 
 
 def _generator(config: ClipConfig, vocabulary: Vocabulary, clip: ClipModel, words: Words) -> Generate:
@@ -233,12 +242,14 @@ def _facts(config: ClipConfig, vocabulary: Vocabulary, clip: ClipModel, words: W
     """What moves the labels besides the settings; with these a figure can be compared with another."""
     names = {UNLABELLED: "(unlabelled)", **dict(enumerate(vocabulary.classes))}
     table = words.table
+    given = Path(config.text_embeddings) if config.text_embeddings else None
     return {
+        **({"text_embeddings_sha256": hashlib.sha256(given.read_bytes()).hexdigest()} if given else {}),
         "vocabulary_sha256": vocabulary.digest(),
         "prompts": {names[c]: [table.prompts[i] for i in table.prompts_of(c)] for c in table.class_ids},
         "prompts_sha256": table.digest(),
         "templates": [] if config.text_embeddings else list(load_templates(config.templates)),
-        "alike": [list(pair) for pair in words.alike[:KEPT_PAIRS]],
+        "alike": [[one, other, round(cosine, 3)] for one, other, cosine in words.alike[:KEPT_PAIRS]],
         "warnings": [*words.warnings, *_about_model(clip)],
         "learned_scale": clip.logit_scale,
         "activation": clip.activation,

@@ -48,7 +48,13 @@ def calibrated(
 
     def histograms(settings: ClipConfig) -> np.ndarray:
         masks = _masks(generator(settings), dataset, ids, clip_needs(settings))
-        return score_histograms(masks, num_classes=vocabulary.num_classes)
+        limit = settings.background_threshold
+        return score_histograms(
+            masks,
+            num_classes=vocabulary.num_classes,
+            background=vocabulary.background,
+            threshold=limit if isinstance(limit, float | int) else 0.0,
+        )
 
     if config.background_threshold == "auto":
         plain = replace(config, background_threshold=0.0, ignore_threshold=0.0, ignore_thresholds=(), area=0.0)

@@ -36,14 +36,24 @@ def choose_ids(ids: Sequence[str], count: int) -> tuple[str, ...]:
     return tuple(sorted(sorted(ids, key=lambda i: hashlib.sha256(i.encode()).digest())[:count]))
 
 
-def score_histograms(masks: Iterable[SoftMask], *, num_classes: int) -> Int64[np.ndarray, "C bins"]:
-    """How often each class wins with which score."""
+def score_histograms(
+    masks: Iterable[SoftMask], *, num_classes: int, background: int | None = None, threshold: float = 0.0
+) -> Int64[np.ndarray, "C bins"]:
+    """How often each class wins with which score.
+
+    Parameters
+    ----------
+    background, threshold
+        Background pixels whose score does not exceed the threshold are left out: a rule made them background, and no
+        word was found likely there, so that their score says nothing about certainty.
+    """
     counts = np.zeros((num_classes, BINS), np.int64)
     ignore = IGNORE if num_classes <= IGNORE else WIDE_IGNORE
     for mask in masks:
         labels = harden(mask, ignore=ignore)
-        labelled = labels != ignore
-        best = mask.scores.max(axis=0, initial=0)[labelled]
+        best = mask.scores.max(axis=0, initial=0)
+        labelled = (labels != ignore) & ~((labels == background) & (best <= np.float32(threshold)))
+        best = best[labelled]
         bins = np.minimum((best * np.float32(BINS)).astype(np.int64), BINS - 1)
         flat = labels[labelled].astype(np.int64) * BINS + bins
         counts += np.bincount(flat, minlength=counts.size).reshape(counts.shape)
