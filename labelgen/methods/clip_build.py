@@ -60,7 +60,7 @@ class Words:
         if len(self.table.class_ids) == 1:
             return (
                 *self.table.warnings,
-                "one class alone wins every pixel: look for its surroundings too (--negative)",
+                "one class alone wins every pixel; name its surroundings too (--negative)",
             )
         if not self.alike:
             return self.table.warnings
