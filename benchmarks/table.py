@@ -90,6 +90,20 @@ def demo_clip() -> str:
     return "\n\n".join([markdown(header, rows), names, source(result)])
 
 
+def zeroseg_demo() -> str:
+    """The ZeroSeg student on the demo scenes, beside dense CLIP."""
+    result = load("zeroseg_demo")
+    rows = [
+        [
+            row["labels"],
+            f"{row['miou']:.3f}" + (f" ± {row['spread']:.3f}" if row["runs"] > 1 else ""),
+            f"{row['foreground_miou']:.3f}",
+        ]
+        for row in result["rows"]
+    ]
+    return markdown(["labels", "val mIoU", "ten drawn classes"], rows) + "\n\n" + source(result)
+
+
 def probe_voc_animals() -> str:
     """Label sources on real photographs."""
     result = load("probe_voc_animals")
@@ -108,7 +122,7 @@ def probe_voc_animals() -> str:
 
 
 def speed() -> str:
-    """Ours and the peer on the same work in one run, from three benchmarks."""
+    """Ours and the peer on the same work in one run, from four benchmarks."""
     rows = []
     scribble = {row["way"]: row for row in load("scribble_speed")["rows"]}
     ours, plain = scribble["labelgen"], scribble["plain (scikit-image, networkx)"]
@@ -143,9 +157,19 @@ def speed() -> str:
                     f"{row['times_faster']:.0f}x, mIoU {row['miou_difference']:+.3f}",
                 ]
             )
-    results = [load(name) for name in ("scribble_speed", "quality_speed", "fit_speed")]
+    clip = {row["way"]: row for row in load("clip_speed")["rows"]}
+    for way in ("network alone", "window by window"):
+        rows.append(
+            [
+                f"clip labels, {load('clip_speed')['model']}, images/s per core",
+                f"{1 / clip['labelgen']['seconds_per_image']:.1f}",
+                f"{1 / clip[way]['seconds_per_image']:.1f} ({way}, {clip[way]['dtype']})",
+                f"{clip[way]['time_over_labelgen']:.2f}x",
+            ]
+        )
+    results = [load(name) for name in ("scribble_speed", "quality_speed", "fit_speed", "clip_speed")]
     commits = ", ".join(result["commit"] for result in results)
-    origin = f"*{results[0]['machine']}; 1 seed each; commits (scribbles, quality, fit): {commits}.*"
+    origin = f"*{results[0]['machine']}; 1 seed each; commits (scribbles, quality, fit, clip): {commits}.*"
     return markdown(["work", "ours", "peer", "ratio"], rows) + "\n\n" + origin
 
 
@@ -181,6 +205,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "demo": demo,
     "demo_ssvt": demo_ssvt,
     "demo_clip": demo_clip,
+    "zeroseg_demo": zeroseg_demo,
     "probe_voc_animals": probe_voc_animals,
     "speed": speed,
     "presets": presets,
