@@ -30,8 +30,8 @@ from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
 __all__ = ["Afterwards", "label_data", "method_command"]
 
 DATA_HELP = (
-    "Data set: demo, a folder of known layout or of pictures, or KIND:PATH (voc, folder, coco, ade20k, cityscapes, "
-    "camvid, images)."
+    "Data set: demo, demo:N for N scenes, a folder of known layout or of pictures, or KIND:PATH (voc, folder, coco, "
+    "ade20k, cityscapes, camvid, images)."
 )
 
 

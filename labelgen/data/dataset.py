@@ -23,7 +23,7 @@ class DataSpec:
     kind
         Layout: demo, voc, folder, coco, ade20k, cityscapes, camvid.
     root
-        Absolute path of the data set; empty for demo.
+        Absolute path of the data set; for demo the number of scenes, empty for the usual one.
     split
         train, val, ...; empty when the layout has none.
     vocabulary

@@ -1,4 +1,4 @@
-"""Open data by what is typed on the command line: `demo`, a path whose layout is recognised, or `kind:path`."""
+"""Open data by what is typed: `demo`, `demo:N` for N scenes, a path whose layout is recognised, or `kind:path`."""
 
 import re
 from collections.abc import Callable
@@ -50,6 +50,8 @@ LAYOUTS: dict[str, Layout] = {
 }
 """In this order a path is tried."""
 
+MOST_SCENES = 1_000_000  # in `demo:N`
+
 _KIND = re.compile(r"(?P<kind>[A-Za-z][A-Za-z0-9_-]+):(?P<path>.*)", re.DOTALL)  # one letter is a Windows drive
 
 
@@ -67,7 +69,8 @@ def open_data(
     Parameters
     ----------
     text
-        `demo`, a path whose layout is recognised, or `kind:path` with a kind out of `LAYOUTS`.
+        `demo`, `demo:N` for N scenes of the split, a path whose layout is recognised, or `kind:path` with a kind out
+        of `LAYOUTS`.
     split
         train, val, ...; empty for train where there is one, else for the only split.
     vocabulary
@@ -130,8 +133,8 @@ def parse_source(text: str) -> tuple[str, str]:
 
     Examples
     --------
-    >>> parse_source("demo")
-    ('demo', '')
+    >>> parse_source("demo"), parse_source("demo:2000")
+    (('demo', ''), ('demo', '2000'))
     """
     if text in ("", "demo", "demo:"):
         return "demo", ""
@@ -140,13 +143,23 @@ def parse_source(text: str) -> tuple[str, str]:
         kind, path = match["kind"].lower(), match["path"]
         if kind not in LAYOUTS:
             raise DataError(f"unknown kind of data {kind!r} in {text!r}", hint=f"kinds: {', '.join(LAYOUTS)}")
-        if kind == "demo" or not path:
+        if kind == "demo":
+            return kind, _number_of_scenes(path)
+        if not path:
             raise DataError(f"{text!r} must be demo, a path or kind:path", hint=f"kinds: {', '.join(LAYOUTS)}")
         return kind, _absolute(path)
     path = Path(_absolute(text))
     if not path.exists():
         raise DataError(f"data not found: {path}", hint="give demo, a path, or kind:path such as voc:DIR")
     return _recognise(path), str(path)
+
+
+def _number_of_scenes(text: str) -> str:
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MOST_SCENES):
+        raise DataError(
+            f"demo:N draws N scenes, 1 to {MOST_SCENES:,}, got {text!r}", hint="demo alone draws the usual number"
+        )
+    return str(int(text))
 
 
 def _recognise(path: Path) -> str:

@@ -21,13 +21,17 @@ __all__ = ["DemoDataset", "open_demo"]
 
 
 def open_demo(spec: DataSpec) -> "DemoDataset":
-    """Open the demo scenes; truth in ids of `voc`, which another vocabulary may map through its raw ids (`voc20`)."""
+    """Open the demo scenes; truth in ids of `voc`, which another vocabulary may map through its raw ids (`voc20`).
+
+    `spec.root` is the number of scenes, empty for the usual one; the first scenes are the same for every number.
+    """
     from labelgen.demo.scenes import SPLITS
 
     split = choose_split(spec.split, tuple(SPLITS), root="demo")
     spec = replace(spec, split=split)
     vocabulary = load_vocabulary(spec.vocabulary or "voc")
-    ids = select_ids((f"{split}_{index:04d}" for index in range(SPLITS[split])), spec, splits=tuple(SPLITS))
+    scenes = int(spec.root) if spec.root else SPLITS[split]
+    ids = select_ids((f"{split}_{index:04d}" for index in range(scenes)), spec, splits=tuple(SPLITS))
     tag_source = open_tags(spec.tags, vocabulary)
     return DemoDataset(spec, vocabulary, ids, raw_ids_of(vocabulary), tag_source)
 

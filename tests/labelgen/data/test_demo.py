@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from labelgen.data import open_data
+from labelgen.data import open_data, reopen
 from labelgen.errors import DataError
 
 
@@ -28,6 +28,16 @@ def test_default_split_is_train_and_splits_differ():
     train, val = open_data("demo"), open_data("demo", split="val")
     assert train.spec.split == "train"
     assert not set(train.ids) & set(val.ids)
+
+
+def test_more_scenes_begin_with_the_usual_ones():
+    more, usual = open_data("demo:200", split="train"), open_data("demo", split="train")
+    assert more.ids[:160] == usual.ids
+    assert len(more.ids) == 200
+    assert np.array_equal(more.truth("train_0003"), usual.truth("train_0003"))
+    assert more.truth("train_0199").any()
+    assert reopen(more.spec).ids == more.ids
+    assert open_data("demo:3", split="val").ids == ("val_0000", "val_0001", "val_0002")
 
 
 def test_what_is_returned_belongs_to_the_caller():

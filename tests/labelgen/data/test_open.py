@@ -28,7 +28,9 @@ def test_a_single_letter_is_a_windows_drive_and_no_kind():
     [
         ("foo:bar", "unknown kind of data 'foo'"),
         ("voc:", "must be demo, a path or kind:path"),
-        ("demo:x", "must be demo, a path or kind:path"),
+        ("demo:x", "demo:N draws N scenes"),
+        ("demo:0", "demo:N draws N scenes"),
+        ("demo:99999999", "demo:N draws N scenes"),
         ("no/such/folder", "data not found: .*folder"),
     ],
 )
