@@ -20,6 +20,7 @@ __all__ = [
     "LabelMap",
     "SoftMask",
     "check_labels",
+    "decode_mask",
     "encode_mask",
     "harden",
     "one_hot",
@@ -166,30 +167,47 @@ def read_mask(path: Path | str) -> Integer[np.ndarray, "H W"]:
     DataError
         When the file is missing, truncated, not an image, or not a map of ids.
     """
+    try:
+        content = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise DataError(f"mask file not found: {path}", hint="check --data, --split and the file name") from error
+    except OSError as error:
+        raise DataError(f"mask cannot be read: {path} ({error.strerror})", hint="is it a file you may read?") from error
+    return decode_mask(content, where=str(path))
+
+
+def decode_mask(content: bytes, *, where: str) -> Integer[np.ndarray, "H W"]:
+    """Decode the bytes of a PNG label map; see `read_mask`.
+
+    Parameters
+    ----------
+    where
+        Name of the file, for messages.
+    """
     from PIL import Image, UnidentifiedImageError
 
     try:
-        with Image.open(path) as picture:
+        with Image.open(io.BytesIO(content)) as picture:
             if picture.mode not in ("P", "L", "I;16", "I;16B", "I"):
                 raise DataError(
-                    f"a mask must hold one class id a pixel (PNG mode P, L or I;16), got mode {picture.mode} in {path}",
+                    "a mask must hold one class id a pixel (PNG mode P, L or I;16), "
+                    f"got mode {picture.mode} in {where}",
                     hint="convert colours to ids first; cv2 and skimage make colours of palette PNGs, Pillow does not",
                 )
             if any(str(tile[3]).startswith(_SCALED_GREY) for tile in picture.tile):
                 raise DataError(
-                    f"a grey mask must have 8 or 16 bits a pixel, got 2 or 4 in {path}",
+                    f"a grey mask must have 8 or 16 bits a pixel, got 2 or 4 in {where}",
                     hint="Pillow stretches such greys to 0-255, so ids would be lost; save it as 8-bit PNG",
                 )
             array = np.array(picture)
-    except FileNotFoundError as error:
-        raise DataError(f"mask file not found: {path}", hint="check --data, --split and the file name") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, DataError):
             raise
-        raise DataError(f"mask cannot be read: {path} ({error})", hint="the file is truncated or not a PNG") from error
+        why = "no kind of picture" if isinstance(error, UnidentifiedImageError) else error
+        raise DataError(f"mask cannot be read: {where} ({why})", hint="the file is truncated or not a PNG") from error
     if array.dtype in (np.int32, np.uint32):
         if array.size and (array.min() < 0 or array.max() > WIDE_IGNORE):
-            raise DataError(f"mask ids must lie in [0, {WIDE_IGNORE}], got {array.min()} to {array.max()} in {path}")
+            raise DataError(f"mask ids must lie in [0, {WIDE_IGNORE}], got {array.min()} to {array.max()} in {where}")
         array = array.astype(np.uint16)
     return array
 

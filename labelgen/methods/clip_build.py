@@ -3,7 +3,7 @@
 import functools
 import hashlib
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +12,7 @@ import torch
 from jaxtyping import Float32
 
 from labelgen.data.dataset import Dataset
+from labelgen.data.inputs import with_input
 from labelgen.data.sample import Generate, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
@@ -155,8 +156,11 @@ def _generator(config: ClipConfig, vocabulary: Vocabulary, clip: ClipModel, word
 
     def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
         tags = sample.need_tags() if config.gate == "tags" else None
-        saliency = read_saliency(Path(config.saliency), sample.id, sample.size) if config.saliency else None
-        return labeller(sample.need_image(), rng, tags=tags, saliency=saliency)
+        if not config.saliency:
+            return labeller(sample.need_image(), rng, tags=tags)
+        saliency, file = read_saliency(Path(config.saliency), sample.id, sample.size)
+        mask = labeller(sample.need_image(), rng, tags=tags, saliency=saliency)
+        return replace(mask, details=with_input(mask.details, file))
 
     return generate
 

@@ -6,6 +6,7 @@ from typing import Literal
 
 import numpy as np
 
+from labelgen.data.inputs import INPUTS
 from labelgen.data.sample import Generate, Sample
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import SoftMask, one_hot
@@ -169,7 +170,7 @@ def _make_human(config: PointConfig, vocabulary: Vocabulary) -> Generate:
         present = {stroke.class_id for stroke in strokes}
         details = {
             "clicks": sum(not s.dropped for s in strokes),
-            "files": {file.name: file.sha256 for file in holders},
+            INPUTS: {file.path.as_posix(): file.sha256 for file in holders},
         }
         return _result(labels, strokes, present, vocabulary, details, warnings)
 

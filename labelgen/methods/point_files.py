@@ -36,9 +36,14 @@ class Click:
 class ClickFile:
     """The clicks of one file by image id, in the order of their rank, with the hash of the file."""
 
-    name: str
+    path: Path
     sha256: str
     clicks: Mapping[str, tuple[Click, ...]] = field(repr=False)
+
+    @property
+    def name(self) -> str:
+        """Of the file, without its folder."""
+        return self.path.name
 
 
 def read_clicks(path: Path, vocabulary: Vocabulary) -> ClickFile:
@@ -68,7 +73,7 @@ def read_clicks(path: Path, vocabulary: Vocabulary) -> ClickFile:
         sample_id: _parse_clicks(entries, vocabulary, where=f"{sample_id} of {path}")
         for sample_id, entries in table.items()
     }
-    return ClickFile(path.name, hashlib.sha256(content).hexdigest(), clicks)
+    return ClickFile(path, hashlib.sha256(content).hexdigest(), clicks)
 
 
 def _parse_clicks(entries: list[Any], vocabulary: Vocabulary, *, where: str) -> tuple[Click, ...]:

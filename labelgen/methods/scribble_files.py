@@ -10,25 +10,39 @@ import cv2
 import numpy as np
 from jaxtyping import Bool
 
+from labelgen.data.inputs import InputFile
 from labelgen.errors import DataError, ShapeError
 from labelgen.geometry.polyline import cumulative_length
 from labelgen.geometry.regions import component_regions
 from labelgen.geometry.skeleton_path import skeleton_paths
 from labelgen.geometry.thinning import thin
-from labelgen.masks import LabelMap, check_labels, read_mask
+from labelgen.masks import LabelMap, check_labels, decode_mask
 from labelgen.strokes import Stroke
 from labelgen.vocab import Vocabulary
 
-__all__ = ["PaintedStroke", "parse_scribble_xml", "read_painted", "read_scribble_xml", "scribble_xml"]
+__all__ = ["PaintedStroke", "parse_painted", "parse_scribble_xml", "read_scribble_file", "scribble_xml"]
 
 
-def read_scribble_xml(path: Path, vocabulary: Vocabulary, *, size: tuple[int, int], width: float) -> list[Stroke]:
-    """Read the strokes of one ScribbleSup file; see `parse_scribble_xml`."""
+def read_scribble_file(path: Path, *, flag: str) -> InputFile:
+    """Read a file of scribbles whole.
+
+    Parameters
+    ----------
+    flag
+        That named its folder, for the message.
+
+    Raises
+    ------
+    DataError
+        When it is missing or cannot be read.
+    """
     try:
-        content = path.read_bytes()
+        return InputFile.read(path)
     except OSError as error:
-        raise DataError(f"scribble file cannot be read: {path} ({error.strerror})", hint="check --from-xml") from error
-    return parse_scribble_xml(content, vocabulary, size=size, width=width, where=str(path))
+        raise DataError(
+            f"scribble file cannot be read: {path} ({error.strerror})",
+            hint=f"check {flag}; files are named ID{path.suffix}",
+        ) from error
 
 
 def parse_scribble_xml(
@@ -184,7 +198,7 @@ class PaintedStroke:
     pixels: Bool[np.ndarray, "h w"]
 
 
-def read_painted(path: Path, vocabulary: Vocabulary, *, size: tuple[int, int]) -> list[PaintedStroke]:
+def parse_painted(content: bytes, vocabulary: Vocabulary, *, size: tuple[int, int], where: str) -> list[PaintedStroke]:
     """Find the strokes of a label map that holds scribbles: each 8-connected component of a class is one.
 
     Raises
@@ -194,15 +208,15 @@ def read_painted(path: Path, vocabulary: Vocabulary, *, size: tuple[int, int]) -
     ShapeError
         When its size is not that of the image.
     """
-    labels = read_mask(path)
+    labels = decode_mask(content, where=where)
     if labels.shape != size:
-        raise ShapeError(f"scribbles must be of the size {size} of their image, got {labels.shape} in {path}")
-    check_labels(labels, num_classes=vocabulary.num_classes, where=str(path), ignore=vocabulary.ignore)
+        raise ShapeError(f"scribbles must be of the size {size} of their image, got {labels.shape} in {where}")
+    check_labels(labels, num_classes=vocabulary.num_classes, where=where, ignore=vocabulary.ignore)
     return painted_strokes(labels, ignore=vocabulary.ignore)
 
 
 def painted_strokes(labels: LabelMap, *, ignore: int) -> list[PaintedStroke]:
-    """Find the strokes of a label map; see `read_painted`.
+    """Find the strokes of a label map; see `parse_painted`.
 
     Examples
     --------

@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from labelgen.data.inputs import InputFile, with_input
 from labelgen.data.sample import Generate, Sample
 from labelgen.errors import ConfigError
 from labelgen.geometry.pens import PENS
@@ -13,7 +14,7 @@ from labelgen.geometry.rasterise import draw_inside
 from labelgen.masks import LabelMap, SoftMask, one_hot
 from labelgen.methods.scribble import ScribbleConfig
 from labelgen.methods.scribble_fate import meet_fate
-from labelgen.methods.scribble_files import PaintedStroke, read_painted, read_scribble_xml
+from labelgen.methods.scribble_files import PaintedStroke, parse_painted, parse_scribble_xml, read_scribble_file
 from labelgen.strokes import Stroke
 from labelgen.vocab import Vocabulary
 
@@ -33,29 +34,30 @@ def _from_xml(folder: Path, config: ScribbleConfig, vocabulary: Vocabulary) -> G
     draw, width = PENS[config.pen], float(config.width or 0)
 
     def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
-        path = folder / f"{sample.id}.xml"
-        full = read_scribble_xml(path, vocabulary, size=sample.size, width=width)
+        file = read_scribble_file(folder / f"{sample.id}.xml", flag="--from-xml")
+        where = str(file.path)
+        full = parse_scribble_xml(file.content, vocabulary, size=sample.size, width=width, where=where)
         strokes = meet_fate(full, rng.uniform(size=(len(full), 2)), config)
         labels = _blank(sample.size, vocabulary.ignore)
         for stroke in strokes:  # later strokes overwrite earlier ones
             if not stroke.dropped:
                 labels[draw(stroke.points, width=stroke.width, size=sample.size)] = stroke.class_id
-        return _result(labels, strokes, path, vocabulary)
+        return _result(labels, strokes, file, vocabulary)
 
     return generate
 
 
 def _from_png(folder: Path, config: ScribbleConfig, vocabulary: Vocabulary) -> Generate:
     def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
-        path = folder / f"{sample.id}.png"
-        painted = read_painted(path, vocabulary, size=sample.size)
+        file = read_scribble_file(folder / f"{sample.id}.png", flag="--from-png")
+        painted = parse_painted(file.content, vocabulary, size=sample.size, where=str(file.path))
         full = [entry.stroke for entry in painted]
         strokes = meet_fate(full, rng.uniform(size=(len(full), 2)), config)
         labels = _blank(sample.size, vocabulary.ignore)
         for stroke, entry in zip(strokes, painted, strict=True):
             if not stroke.dropped:
                 _repaint(labels, stroke, entry, whole=config.shrink == 0)
-        return _result(labels, strokes, path, vocabulary)
+        return _result(labels, strokes, file, vocabulary)
 
     return generate
 
@@ -73,14 +75,14 @@ def _blank(size: tuple[int, int], ignore: int) -> LabelMap:
     return np.full(size, ignore, np.uint8 if ignore <= 255 else np.uint16)
 
 
-def _result(labels: LabelMap, strokes: Sequence[Stroke], path: Path, vocabulary: Vocabulary) -> SoftMask:
+def _result(labels: LabelMap, strokes: Sequence[Stroke], file: InputFile, vocabulary: Vocabulary) -> SoftMask:
     drawn = {stroke.class_id for stroke in strokes if not stroke.dropped}
     lost = sorted({stroke.class_id for stroke in strokes} - drawn)
     details: dict[str, Any] = {
         "strokes": sum(not stroke.dropped for stroke in strokes),
         "dropped": sum(stroke.dropped for stroke in strokes),
         "classes_lost": [vocabulary.classes[class_id] for class_id in lost],
-        "file": path.name,
     }
+    details = with_input(details, file)
     warnings = () if drawn else ("no stroke in this image",)
     return one_hot(labels, ignore=vocabulary.ignore, strokes=strokes, warnings=warnings, details=details)

@@ -1,6 +1,7 @@
 """Scores voted on by regions of the image: superpixels that are computed, or region maps that are given."""
 
 import dataclasses
+import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,9 +10,10 @@ from typing import Annotated, Literal
 import numpy as np
 from jaxtyping import Float32, Integer, UInt8
 
+from labelgen.data.inputs import InputFile, with_input
 from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError, DataError
-from labelgen.masks import SoftMask, read_mask
+from labelgen.masks import SoftMask, decode_mask
 from labelgen.refine.refiner import Refiner
 
 __all__ = ["REGIONS", "RegionsConfig", "make_regions", "mean_scores", "read_regions", "vote_shares"]
@@ -79,13 +81,15 @@ def make_regions(config: RegionsConfig) -> Refine:
     vote = {"mean": mean_scores, "majority": vote_shares}[config.vote]
 
     def refine(sample: Sample, mask: SoftMask) -> SoftMask:
-        regions = find(sample)
+        regions, file = find(sample)
         if regions.shape != mask.size:
             raise DataError(
                 f"a region map must have the size of its image, {mask.size}, got {regions.shape} for {sample.id}",
                 hint="nothing is resized silently; make the files agree",
             )
-        return dataclasses.replace(mask, scores=vote(mask.scores, regions)) if mask.class_ids else mask
+        details = mask.details if file is None else with_input(mask.details, file)
+        scores = vote(mask.scores, regions) if mask.class_ids else mask.scores
+        return dataclasses.replace(mask, scores=scores, details=details)
 
     return refine
 
@@ -146,8 +150,13 @@ def felzenszwalb_regions(image: UInt8[np.ndarray, "H W 3"], *, scale: float, sig
     return felzenszwalb(image, scale=scale, sigma=sigma, min_size=min_size) + 1
 
 
-def read_regions(folder: Path, sample_id: str) -> Regions:
+def read_regions(folder: Path, sample_id: str) -> tuple[Regions, InputFile]:
     """Read the region map of one image: `<id>.png` (8 or 16 bits), or `<id>.npz` with one array of whole numbers.
+
+    Returns
+    -------
+    tuple
+        The regions and the file that held them.
 
     Raises
     ------
@@ -155,16 +164,27 @@ def read_regions(folder: Path, sample_id: str) -> Regions:
         When there is no such file, it cannot be read, or it holds anything else.
     """
     png, npz = folder / f"{sample_id}.png", folder / f"{sample_id}.npz"
-    if png.is_file():
-        return read_mask(png)
+    path = png if png.is_file() else npz
     try:
-        with npz.open("rb") as stream, np.load(stream, allow_pickle=False) as arrays:
+        file = InputFile.read(path)
+    except FileNotFoundError as error:
+        raise DataError(
+            f"no region map of {sample_id!r}: looked for {png} and .npz", hint="name each file after its image: ID.png"
+        ) from error
+    except OSError as error:
+        raise DataError(
+            f"region map cannot be read: {path} ({error.strerror})", hint="is it a file you may read?"
+        ) from error
+    return (decode_mask(file.content, where=str(png)) if path is png else _decode_npz(file.content, npz)), file
+
+
+def _decode_npz(content: bytes, npz: Path) -> Regions:
+    try:
+        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
             names = list(arrays)
             if len(names) != 1:
                 raise DataError(f"a region map must be one array, got {len(names)} in {npz}")
             regions = arrays[names[0]]
-    except FileNotFoundError as error:
-        raise DataError(f"no region map of {sample_id!r}: looked for {png} and .npz") from error
     except DataError:
         raise
     except Exception as error:  # numpy and zipfile raise many kinds for damaged files
@@ -174,18 +194,25 @@ def read_regions(folder: Path, sample_id: str) -> Regions:
     return regions
 
 
-def _finder(config: RegionsConfig) -> Callable[[Sample], Regions]:
+def _finder(config: RegionsConfig) -> Callable[[Sample], tuple[Regions, InputFile | None]]:
+    """Regions of a sample, and the file that they come from, if any."""
     if config.source == "slic":
-        return lambda s: slic_regions(s.need_image(), segments=config.segments, compactness=config.compactness)
+        options = {"segments": config.segments, "compactness": config.compactness}
+        return lambda s: (slic_regions(s.need_image(), **options), None)
     if config.source == "felzenszwalb":
         options = {"scale": config.scale, "sigma": config.sigma, "min_size": config.min_size}
-        return lambda s: felzenszwalb_regions(s.need_image(), **options)
+        return lambda s: (felzenszwalb_regions(s.need_image(), **options), None)
     folder = Path(config.source)
     if not folder.is_dir():
         raise ConfigError(
             f"no folder of region maps at {folder}", hint="regions:DIR, regions:slic or regions:felzenszwalb"
         )
-    return lambda s: _all_regions(read_regions(folder, s.id), zero=config.zero)
+
+    def find(sample: Sample) -> tuple[Regions, InputFile]:
+        regions, file = read_regions(folder, sample.id)
+        return _all_regions(regions, zero=config.zero), file
+
+    return find
 
 
 def _all_regions(regions: np.ndarray, *, zero: str) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 from labelgen.errors import RunFolderError
 from labelgen.masks import write_atomic
 from labelgen.store.header import FORMAT, differences, encode_header, read_header, refuse_differences
+from labelgen.store.inputs import refuse_changed_inputs
 from labelgen.store.layout import FAILURES, HEADER, JOURNAL, KINDS, MANIFEST, check_ids, path_of, stale_temporaries
 from labelgen.store.records import Record, Records, encode_lines, journals, load_records, summarise
 from labelgen.store.writer import insist, unwritable
@@ -68,6 +69,7 @@ def look_into(folder: Path, header: dict[str, Any], ids: Sequence[str], *, overw
         refuse_differences(differences(read_header(folder), header, versions=unfinished), folder=folder)
     except OSError as error:
         raise unwritable(folder, error) from error
+    refuse_changed_inputs(folder, records.done)
     return records
 
 

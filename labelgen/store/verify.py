@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from labelgen.store.inputs import InputCheck
 from labelgen.store.layout import FAILURES, HEADER, JOURNAL, KINDS, MANIFEST, path_of, stale_temporaries
 from labelgen.store.reader import RunFolder
 from labelgen.store.records import FAILED_FIELDS, Record, Records, encode_lines, read_lines, summarise
@@ -15,7 +16,8 @@ def verify_run(path: Path | str, *, progress: Callable[[int, int, str], None] | 
     """Read a run folder whole and list what is wrong with it; an empty list means that it is sound.
 
     Checked are run.json and its counts, the order of the manifest, the sha256 of every label, score and stroke file,
-    and that no file is missing or extra.
+    that no file is missing or extra, and the sha256 of every file that was read beside the data set (region and
+    saliency maps, scribbles, clicks) as far as it is still there.
 
     Raises
     ------
@@ -26,8 +28,10 @@ def verify_run(path: Path | str, *, progress: Callable[[int, int, str], None] | 
     records = run.records()
     failed = {record["id"]: record for record in read_lines(run.path / FAILURES, FAILED_FIELDS)}
     problems = list(_summary_problems(run, records, failed))
+    inputs = InputCheck()
     for number, (sample_id, record) in enumerate(records.items(), start=1):
         problems += _file_problems(run.path, sample_id, record)
+        problems += [f"{path}: changed since {sample_id!r} was labelled with it" for path in inputs.changed(record)]
         if progress is not None:
             progress(number, len(records), "")
     problems += _extra_files(run.path, records)

@@ -1,6 +1,7 @@
 """Zero-shot labels with demo-clip: every setting has an effect, every image comes out at its size."""
 
 import dataclasses
+import hashlib
 import json
 
 import numpy as np
@@ -226,6 +227,8 @@ def test_saliency_maps_make_background(label, image, tmp_path):
     saliency[:, 48:] = 255
     Image.fromarray(saliency).save(tmp_path / "a.png")
     mask = label(image, background="saliency", saliency=str(tmp_path), certainty=1.0)
+    sha256 = hashlib.sha256((tmp_path / "a.png").read_bytes()).hexdigest()
+    assert mask.details["inputs"] == {(tmp_path / "a.png").as_posix(): sha256}
     labels = harden(mask)
     assert (labels[:, :48] == 0).all() and (labels[:, 48:] != 0).all()
     with pytest.raises(DataError, match="no saliency map for 'b'"):

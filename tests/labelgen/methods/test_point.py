@@ -1,3 +1,4 @@
+import hashlib
 import json
 from pathlib import Path
 
@@ -204,7 +205,8 @@ def test_real_clicks_are_rounded_up_clipped_and_merged(tmp_path):
     assert np.array_equal(harden(mask), expected)
     assert mask.warnings == ("1 click(s) outside the image were moved to its edge",)
     assert {s.style for s in mask.strokes} == {"human"}
-    assert sorted(mask.details["files"]) == ["back.json", "clicks.json"]
+    hashes = {path: hashlib.sha256(Path(path).read_bytes()).hexdigest() for path in map(str, (front, back))}
+    assert mask.details["inputs"] == hashes
     assert np.array_equal(harden(human(PointConfig(from_json=(f"{front},{back}",)))), expected)
     assert (harden(human(PointConfig(from_json=(front, back), background=0))) != 0).all()
 

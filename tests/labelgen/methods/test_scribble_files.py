@@ -1,6 +1,7 @@
 """Real scribbles: ScribbleSup XML and PNG files, read, shrunk, dropped and written."""
 
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -114,6 +115,8 @@ def test_shrink_and_drop_of_real_strokes(folder):
     assert [s.length for s in mask.strokes] == [22.5, 14, 0]
     assert mask.strokes[1].full.tolist() == [[2, 20], [30, 20]]
     none = make_scribble(ScribbleConfig(from_xml=str(folder), drop=1.0), VOC)(Sample("a", SIZE), rng_for(0, "a"))
+    path = folder / "a.xml"
+    assert none.details["inputs"] == {path.as_posix(): hashlib.sha256(path.read_bytes()).hexdigest()}
     assert none.class_ids == ()
     assert none.details["classes_lost"] == ["background", "aeroplane", "person"]
     assert none.warnings == ("no stroke in this image",)
@@ -180,6 +183,9 @@ def test_painted_labels_of_another_size_or_vocabulary(tmp_path):
     write_mask(tmp_path / "a.png", painted()[:, :-1])
     with pytest.raises(ShapeError, match=r"size \(40, 60\) of their image, got \(40, 59\)"):
         labels_from(tmp_path, from_png=str(tmp_path))
+    with pytest.raises(DataError, match=r"scribble file cannot be read: .*b\.png") as caught:
+        make_scribble(ScribbleConfig(from_png=str(tmp_path)), VOC)(Sample("b", SIZE), rng_for(0, "b"))
+    assert caught.value.hint == "check --from-png; files are named ID.png"
     foreign = painted()
     foreign[0, 0] = 99
     write_mask(tmp_path / "a.png", foreign)

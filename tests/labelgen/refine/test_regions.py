@@ -1,4 +1,5 @@
 import dataclasses
+import hashlib
 
 import numpy as np
 import pytest
@@ -77,7 +78,9 @@ def test_region_maps_from_png_and_npz_by_id(tmp_path, sample, mask):
     for name in ("png", "npz"):
         refined = make_regions(RegionsConfig(str(tmp_path / name)))(sample, mask)
         np.testing.assert_array_equal(refined.scores, wanted)
-        assert refined.details == {"kept": True}
+        (path,) = (tmp_path / name / "a").iterdir()
+        sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+        assert refined.details == {"kept": True, "inputs": {path.as_posix(): sha256}}
 
 
 def test_zero_may_be_a_region(tmp_path, sample, mask):
@@ -134,7 +137,14 @@ def test_every_setting_of_superpixels_moves_them(change, rng):
 def test_empty_masks_stay(tmp_path, sample):
     write_mask(tmp_path / "a/b.png", REGIONS.astype(np.uint8))
     nothing = SoftMask(np.zeros((0, 2, 4), np.float32), ())
-    assert make_regions(RegionsConfig(str(tmp_path)))(sample, nothing) is nothing
+    refined = make_regions(RegionsConfig(str(tmp_path)))(sample, nothing)
+    assert refined.class_ids == () and refined.size == (2, 4)
+    assert list(refined.details["inputs"]) == [(tmp_path / "a/b.png").as_posix()]
+
+
+def test_superpixels_read_no_file(rng):
+    sample = Sample("a", (40, 60), image=noisy_halves(rng))
+    assert make_regions(RegionsConfig("slic"))(sample, SoftMask(np.ones((1, 40, 60), np.float32), (4,))).details == {}
 
 
 @pytest.mark.parametrize(
@@ -146,6 +156,8 @@ def test_empty_masks_stay(tmp_path, sample):
         (lambda p: np.savez(p / "a/b.npz", x=SCORES[0]), r"must be \(H, W\) whole numbers, got \(2, 4\) float32"),
         (lambda p: np.savez(p / "a/b.npz", x=np.array([{}])), "cannot be read"),
         (lambda p: (p / "a/b.npz").write_bytes(b"PK\x03\x04"), "cannot be read"),
+        (lambda p: (p / "a/b.png").write_bytes(b"GIF?"), r"cannot be read: .*b\.png \(no kind of picture\)"),
+        (lambda p: (p / "a/b.npz").mkdir(), r"cannot be read: .*b\.npz \("),
     ],
 )
 def test_unusable_region_maps_are_errors(tmp_path, sample, mask, write, message):

@@ -141,7 +141,9 @@ def test_saliency_maps_are_grey_files_of_the_same_size(tmp_path):
 
     (tmp_path / "a").mkdir()
     Image.fromarray(np.array([[0, 255], [51, 102]], np.uint8)).save(tmp_path / "a" / "b.png")
-    np.testing.assert_allclose(read_saliency(tmp_path, "a/b", (2, 2)), [[0, 1], [0.2, 0.4]], atol=1e-6)
+    saliency, file = read_saliency(tmp_path, "a/b", (2, 2))
+    np.testing.assert_allclose(saliency, [[0, 1], [0.2, 0.4]], atol=1e-6)
+    assert file.path == tmp_path / "a/b.png" and file.content == file.path.read_bytes()
     with pytest.raises(ShapeError, match=r"size \(3, 2\) of its image, got \(2, 2\)"):
         read_saliency(tmp_path, "a/b", (3, 2))
     with pytest.raises(DataError, match="no saliency map for 'c'"):
@@ -150,5 +152,5 @@ def test_saliency_maps_are_grey_files_of_the_same_size(tmp_path):
     with pytest.raises(DataError, match="must be an 8-bit grey PNG, got mode RGB"):
         read_saliency(tmp_path, "rgb", (2, 2))
     (tmp_path / "bad.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match="cannot be read"):
+    with pytest.raises(DataError, match=r"cannot be read: .*bad\.png .no kind of picture"):
         read_saliency(tmp_path, "bad", (2, 2))
