@@ -15,12 +15,12 @@ from labelgen.commands.common import (
     EXIT_SOME_FAILED,
     CommonFlags,
     DataFlags,
-    data_path,
     open_dataset_from,
     print_json,
     progress_bar,
     say_error,
 )
+from labelgen.commands.next_step import next_steps
 from labelgen.data.dataset import Dataset
 from labelgen.errors import VocabularyError
 from labelgen.methods.method import Method
@@ -124,7 +124,11 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     with progress_bar(name) as progress:
         report = run_job(dataset, job, out, options, progress=progress)
     facts = then.look(dataset, report.out) if then and report.complete else {}
-    _print_report(report, job, as_json=flags.as_json, more=facts)
+    steps = []
+    if report.complete and not flags.as_json:
+        row = METHODS[name]
+        steps = next_steps(dataset, job.vocabulary, report.out, name=name, method=row, config=config, flags=flags)
+    _print_report(report, job, as_json=flags.as_json, more=facts, steps=steps)
     if then and facts and not flags.as_json:
         then.show(facts)
     if report.first_failure is not None:
@@ -193,7 +197,9 @@ def _print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, a
     _print_pairs(rows, title="would do (nothing is written)")
 
 
-def _print_report(report: RunReport, job: Job, *, as_json: bool, more: dict[str, Any]) -> None:
+def _print_report(
+    report: RunReport, job: Job, *, as_json: bool, more: dict[str, Any], steps: list[tuple[str, str]]
+) -> None:
     counts, vocabulary = report.counts, job.vocabulary
     if as_json:
         keys = ("done", "skipped", "failed", "complete", "coverage")
@@ -218,8 +224,8 @@ def _print_report(report: RunReport, job: Job, *, as_json: bool, more: dict[str,
         ("warnings", f"{counts['warnings']} (in manifest.jsonl)"),
         ("supervision", ", ".join(sorted(job.needs)) or "none"),
     ]
-    rows += [("next", f"labelgen quality {data_path(report.out)}")] if report.complete else []
-    always = {"images labelled", "failed", "coverage", "classes", "supervision", "next"}
+    rows += steps
+    always = {"images labelled", "failed", "coverage", "classes", "supervision", *(word for word, _ in steps)}
     _print_pairs([row for row in rows if row[0] in always or not str(row[1]).startswith("0")], title=title)
 
 

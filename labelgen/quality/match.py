@@ -4,7 +4,7 @@ import numpy as np
 
 from labelgen.errors import VocabularyError
 from labelgen.masks import LabelMap
-from labelgen.vocab import Vocabulary
+from labelgen.vocab import Vocabulary, vocabulary_names
 
 __all__ = ["id_lookup", "translate"]
 
@@ -35,11 +35,12 @@ def id_lookup(labels: Vocabulary, truth: Vocabulary) -> np.ndarray | None:
     if foreign or absent or len(set(names)) != len(names):
         sides = [f"only in the labels: {_some(foreign)}"] if foreign else []
         sides += [f"only in the truth: {_some(absent)}"] if absent else []
+        known = labels.name in vocabulary_names()
+        other = f"score against truth in the vocabulary of the labels (--vocab {labels.name}), or " if known else ""
         raise VocabularyError(
             f"labels and truth must have the same classes, got {labels.name!r} with {labels.num_classes} and "
             f"{truth.name!r} with {truth.num_classes} ({'; '.join(sides) or 'two names of one class'})",
-            hint=f"score against truth in the vocabulary of the labels (--vocab {labels.name}), or make the labels "
-            f"again with --vocab {truth.name}",
+            hint=f"{other}make the labels again with --vocab {truth.name}",
         )
     lookup = np.full(int(labels.ignore) + 1, truth.ignore, np.uint16)
     # ids that are no class pass through, so that counting can refuse them

@@ -17,6 +17,9 @@ from labelgen.store.records import Record, load_records
 from labelgen.strokes import Stroke, strokes_from_json
 from labelgen.vocab import Vocabulary, vocabulary_from_json
 
+SHOWN_RUNS = 3  # names in a message
+HOW_TO_BEGIN = "make one: labelgen clip (needs class names and no truth), or labelgen scribble (needs truth)"
+
 
 @runtime_checkable
 class LabelSource(Protocol):
@@ -213,7 +216,7 @@ def open_labels(path: Path | str, *, vocabulary: Vocabulary | None = None) -> La
             f"a plain folder of masks needs a vocabulary, got none for {path}", hint="give --vocab, such as --vocab voc"
         )
     if not path.is_dir() or vocabulary is None:
-        raise RunFolderError(f"no such run or folder: {path}", hint="labelgen scribble --out RUN makes one")
+        raise RunFolderError(f"no such run or folder: {path}", hint=HOW_TO_BEGIN)
     return MaskFolder(path, vocabulary=vocabulary)
 
 
@@ -230,11 +233,17 @@ def newest_run(root: Path = Path("runs")) -> Path:
         if read_header(header.parent)["state"] == "complete":
             return header.parent
     if found:
-        names = ", ".join(str(header.parent) for header in found[:3])
+        names = ", ".join(str(header.parent) for header in found[:SHOWN_RUNS])
         raise RunFolderError(
             f"no complete run below {root}; unfinished: {names}", hint="give the same command again to finish it"
         )
-    raise RunFolderError(f"no run below {root}", hint="make one: labelgen scribble")
+    elsewhere = sorted(p.parent for pattern in ("*", "*/*") for p in root.parent.glob(f"{pattern}/{HEADER}"))
+    elsewhere += sorted(p.parent for p in root.glob(f"*/*/{HEADER}"))
+    if elsewhere:
+        more = ", ..." if len(elsewhere) > SHOWN_RUNS else ""
+        names = ", ".join(path.as_posix() for path in elsewhere[:SHOWN_RUNS]) + more
+        raise RunFolderError(f"no run below {root}", hint=f"there are runs at {names}; name one")
+    raise RunFolderError(f"no run below {root}", hint=HOW_TO_BEGIN)
 
 
 def _spec_of(data: dict[str, Any], *, where: str) -> DataSpec:

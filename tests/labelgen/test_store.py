@@ -1,6 +1,7 @@
 import hashlib
 import json
 import os
+import shutil
 import time
 
 import numpy as np
@@ -481,8 +482,16 @@ def test_the_newest_run_is_the_youngest_complete_one(run, tmp_path):
 
 
 def test_without_a_complete_run_the_unfinished_ones_are_named(tmp_path):
-    with pytest.raises(RunFolderError, match="no run below"):
-        newest_run(tmp_path)
+    (tmp_path / "work").mkdir()
+    with pytest.raises(RunFolderError, match="no run below") as caught:
+        newest_run(tmp_path / "work/runs")
+    assert "labelgen clip (needs class names and no truth)" in caught.value.hint and "scribble" in caught.value.hint
+    for name in ("work/mine", "work/deep/mine", "work/runs/deep/mine"):
+        prepare_run(tmp_path / name, header_of("a"), ["a"])
+        with pytest.raises(RunFolderError, match="no run below") as caught:
+            newest_run(tmp_path / "work/runs")
+        assert caught.value.hint == f"there are runs at {(tmp_path / name).as_posix()}; name one"
+        shutil.rmtree(tmp_path / name)
     prepare_run(tmp_path / "half", header_of("a"), ["a"])
     with pytest.raises(RunFolderError, match=r"no complete run below .*; unfinished: .*half"):
         newest_run(tmp_path)

@@ -265,6 +265,13 @@ def test_aliases_match_names():
     assert id_lookup(truth, truth) is None
 
 
+@pytest.mark.parametrize(("name", "advises"), [("classes", False), ("camvid", True)])
+def test_only_vocabularies_that_exist_are_advised(name, advises):
+    with pytest.raises(VocabularyError, match="only in the labels: rust") as caught:
+        id_lookup(Vocabulary(name, ("rust",)), Vocabulary("voc", ("cat",)))
+    assert (f"--vocab {name}" in caught.value.hint) is advises and "--vocab voc" in caught.value.hint
+
+
 def test_refuses_vocabularies_of_other_classes():
     voc, voc20 = load_vocabulary("voc"), load_vocabulary("voc20")
     with pytest.raises(
