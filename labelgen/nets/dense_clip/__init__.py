@@ -6,7 +6,7 @@
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from labelgen.nets.dense_clip.dense import image_embeddings, patch_embeddings
+    from labelgen.nets.dense_clip.dense import patch_embeddings
     from labelgen.nets.dense_clip.redundancy import feature_surgery, feature_surgery_alone
     from labelgen.nets.dense_clip.tower import Tower, tower_of
 
@@ -14,7 +14,6 @@ __all__ = [
     "Tower",
     "feature_surgery",
     "feature_surgery_alone",
-    "image_embeddings",
     "patch_embeddings",
     "tower_of",
 ]
@@ -23,7 +22,6 @@ HOME = {
     "Tower": "tower",
     "tower_of": "tower",
     "patch_embeddings": "dense",
-    "image_embeddings": "dense",
     "feature_surgery": "redundancy",
     "feature_surgery_alone": "redundancy",
 }

@@ -6,14 +6,14 @@ import torch
 from jaxtyping import Float, Float32
 
 from labelgen.errors import ConfigError, ShapeError
-from labelgen.nets.dense_clip.blocks import TILES_HINT, read_block, run_blocks
+from labelgen.nets.dense_clip.blocks import read_block, run_blocks
 from labelgen.nets.dense_clip.clip_resnet import ClipResNet
 from labelgen.nets.dense_clip.dual_path import DUAL_PATHS
 from labelgen.nets.dense_clip.last_block import Layout, last_block
 from labelgen.nets.dense_clip.names import BETA, DEPTH, DUAL_PATH, GAMMA, METHODS, NEEDS_EXTERNAL, STD
-from labelgen.nets.dense_clip.tower import Vit, read_tower
+from labelgen.nets.dense_clip.tower import Vit, read_tower, refuse_method
 
-__all__ = ["image_embeddings", "patch_embeddings"]
+__all__ = ["patch_embeddings"]
 
 
 def patch_embeddings(
@@ -22,7 +22,7 @@ def patch_embeddings(
     *,
     method: str = "naclip",
     std: float = STD,
-    depth: int = DEPTH,
+    depth: int | None = None,
     beta: float = BETA,
     gamma: float = GAMMA,
     external: Float[torch.Tensor, "_ h w E"] | None = None,
@@ -43,7 +43,8 @@ def patch_embeddings(
     std
         Of `naclip`, in patches.
     depth
-        Last blocks that take part in `gem` and `surgery`; all of them when the tower has fewer.
+        Last blocks that take part in `gem` and `surgery`; None for `DEPTH` of them, or for all where the tower has
+        fewer.
     beta, gamma
         Of `proxy`.
     external
@@ -87,38 +88,14 @@ def patch_embeddings(
         return tower.finish(tokens[:, tower.prefix :]).float().unflatten(1, grid)
 
 
-def image_embeddings(model: Any, images: Float[torch.Tensor, "B 3 H W"]) -> Float32[torch.Tensor, "B D"]:
-    """Plain `encode_image`, for images of the model's native size; works with every tower.
-
-    Returns
-    -------
-    torch.Tensor
-        Not normalised.
-
-    Raises
-    ------
-    ConfigError
-        When the model is in training mode.
-    ShapeError
-        When the images do not have the size the model was built for.
-    """
-    _check_images(model, images)
-    size = getattr(model.visual, "image_size", None)
-    expected = (size, size) if isinstance(size, int) else size
-    if expected is not None and tuple(images.shape[-2:]) != tuple(expected):
-        raise ShapeError(
-            f"encode_image needs images of {expected[0]} x {expected[1]} pixels, got {tuple(images.shape[-2:])}",
-            hint="resize them first, or use patch_embeddings, which takes any size",
-        )
-    with torch.no_grad():
-        embeddings = model.encode_image(images.to(next(model.visual.parameters()).dtype))
-        # With output_tokens, open_clip gives the tokens too.
-        return (embeddings[0] if isinstance(embeddings, tuple) else embeddings).float()
-
-
-def _second_path(vit: Vit, tokens: torch.Tensor, *, method: str, depth: int) -> torch.Tensor:
+def _second_path(vit: Vit, tokens: torch.Tensor, *, method: str, depth: int | None) -> torch.Tensor:
     step, blocks = DUAL_PATHS[method], len(vit.blocks)
-    first = blocks - min(depth, blocks)
+    first = blocks - (min(DEPTH, blocks) if depth is None else depth)
+    if first < 0:
+        raise ConfigError(
+            f"depth must not exceed the {blocks} blocks of the image tower, got {depth}",
+            hint=f"{blocks} gives all of them a second path; None, no more than {DEPTH}",
+        )
     tokens = run_blocks(vit.blocks[:first], tokens)
     second = tokens
     for index in range(first, blocks):
@@ -131,25 +108,21 @@ def _second_path(vit: Vit, tokens: torch.Tensor, *, method: str, depth: int) -> 
 
 def _open(model: Any, images: torch.Tensor, method: str) -> Vit | ClipResNet:
     tower = read_tower(model)
-    if isinstance(tower, ClipResNet) and method not in tower.methods:
-        raise ConfigError(f"a ResNet tower takes the methods {', '.join(tower.methods)}, got {method}", hint=TILES_HINT)
-    _check_images(model, images)
-    return tower
-
-
-def _check_images(model: Any, images: torch.Tensor) -> None:
+    if isinstance(tower, ClipResNet):
+        refuse_method(tower, method)
     if model.visual.training:
         raise ConfigError("the model must be in evaluation mode", hint="call model.eval() first")
     if images.ndim != 4 or images.shape[1] != 3 or 0 in images.shape or not images.is_floating_point():
         raise ShapeError(f"images must be normalised floats (B, 3, H, W), got {images.dtype} {tuple(images.shape)}")
+    return tower
 
 
-def _check_numbers(method: str, std: float, depth: int, gamma: float, external: Any) -> None:
+def _check_numbers(method: str, std: float, depth: int | None, gamma: float, external: Any) -> None:
     if method not in METHODS:
         raise ConfigError(f"method must be one of {', '.join(METHODS)}, got {method!r}")
     if std <= 0 or gamma <= 0:
         raise ConfigError(f"std and gamma must be > 0, got {std} and {gamma}")
-    if depth < 1:
+    if depth is not None and depth < 1:
         raise ConfigError(f"depth must be >= 1 block, got {depth}")
     if (external is not None) != (method in NEEDS_EXTERNAL):
         problem = "needs" if external is None else "does not use"

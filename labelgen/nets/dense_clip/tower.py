@@ -12,7 +12,7 @@ from labelgen.nets.dense_clip.names import METHODS
 from labelgen.nets.dense_clip.native_vit import NativeVit, read_native_vit
 from labelgen.nets.dense_clip.timm_vit import TimmVit, read_timm_vit
 
-__all__ = ["Tower", "Vit", "read_tower", "tower_of"]
+__all__ = ["Tower", "Vit", "read_tower", "refuse_method", "tower_of"]
 
 RESNET_PARTS = ("stem", "layer1", "layer4", "attnpool")
 NATIVE_PARTS = ("conv1", "class_embedding", "positional_embedding", "ln_pre", "transformer", "ln_post", "proj")
@@ -96,6 +96,21 @@ def tower_of(model: Any) -> Tower:
         embed_dim=embed_dim,
         methods=methods,
     )
+
+
+def refuse_method(tower: Tower | ClipResNet, method: str) -> None:
+    """Refuse a method that the tower cannot run.
+
+    Raises
+    ------
+    ConfigError
+        When it cannot; says which ones it can.
+    """
+    if method not in tower.methods:
+        raise ConfigError(
+            f"a tower of the kind {tower.kind} takes the methods {', '.join(tower.methods)}, got {method}",
+            hint=TILES_HINT,
+        )
 
 
 def read_tower(model: Any) -> Vit | ClipResNet:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from labelgen.nets.dense_clip import image_embeddings, patch_embeddings, tower_of
+from labelgen.nets.dense_clip import patch_embeddings, tower_of
 from labelgen.nets.dense_clip.blocks import read_block, run_blocks
 from labelgen.nets.dense_clip.last_block import Layout, last_block
 from labelgen.nets.dense_clip.names import DUAL_PATH, LAST_BLOCK
@@ -54,7 +54,6 @@ def test_class_token_gives_the_image_embedding_of_open_clip(variant):
     expected = model.encode_image(images)
     found = read_tower(model).finish(tokens_as_trained(model, images)[:, :1])[:, 0]
     torch.testing.assert_close(found, expected, atol=1e-5, rtol=0)
-    assert torch.equal(image_embeddings(model, images), expected)
 
 
 @pytest.mark.parametrize("method", LAST_BLOCK)
@@ -72,7 +71,7 @@ def test_last_block_is_the_plain_rule(method, variant):
 
 
 @pytest.mark.parametrize("method", DUAL_PATH)
-@pytest.mark.parametrize("depth", [1, 3, 9])
+@pytest.mark.parametrize("depth", [1, 3, 4])
 def test_second_path_is_the_plain_rule(method, depth):
     model = tiny_clip(ls_init_value=0.3)
     images = noise(2, 3, 64, 64, seed=1)

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError, ShapeError
-from labelgen.nets.dense_clip import image_embeddings, patch_embeddings
+from labelgen.nets.dense_clip import patch_embeddings
 from labelgen.nets.dense_clip.names import METHODS
 from tests.labelgen.nets.dense_clip.towers import checksum, noise, siglip_like, tiny_clip, tiny_resnet
 
@@ -158,8 +158,6 @@ def test_wrong_images_are_refused(model):
         patch_embeddings(model, noise(1, 3, 16, 16), method="proxy", external=noise(2, 2, 2, 3))
     with pytest.raises(ShapeError, match=r"got torch.float32 \(1, 3, 0, 16\)"):
         patch_embeddings(model, noise(1, 3, 0, 16))
-    with pytest.raises(ShapeError, match=r"64 x 64 pixels, got \(64, 72\)"):
-        image_embeddings(model, noise(1, 3, 64, 72))
 
 
 def test_models_in_training_mode_are_refused():
@@ -168,8 +166,10 @@ def test_models_in_training_mode_are_refused():
         patch_embeddings(model, noise(1, 3, 16, 16))
 
 
-def test_image_embeddings_ignore_the_tokens_of_open_clip():
-    model = tiny_clip()
-    expected = model.encode_image(noise(1, 3, 64, 64))
-    model.visual.output_tokens = True
-    assert torch.equal(image_embeddings(model, noise(1, 3, 64, 64)), expected)
+@pytest.mark.parametrize("method", ["gem", "surgery"])
+def test_no_more_blocks_have_a_second_path_than_there_are(model, method):
+    images = noise(1, 3, 16, 16)
+    every = patch_embeddings(model, images, method=method, depth=4)
+    assert torch.equal(patch_embeddings(model, images, method=method), every), "6 by default, of 4"
+    with pytest.raises(ConfigError, match="must not exceed the 4 blocks of the image tower, got 5"):
+        patch_embeddings(model, images, method=method, depth=5)

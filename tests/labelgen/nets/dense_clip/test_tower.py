@@ -46,7 +46,7 @@ def test_a_resnet_has_the_methods_of_its_pooling():
             found = patch_embeddings(model, noise(1, 3, 70, 32), method=method, external=external)
             assert found.shape == (1, 3, 1, 64)
         else:
-            with pytest.raises(ConfigError, match=f"ResNet tower takes the methods clip, .*, got {method}"):
+            with pytest.raises(ConfigError, match=f"kind resnet takes the methods clip, .*, got {method}"):
                 patch_embeddings(model, noise(1, 3, 70, 32), method=method, external=external)
 
 
