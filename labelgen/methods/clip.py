@@ -64,7 +64,7 @@ class ClipConfig:
         Pixels from window to window; shorter ones soften the seams where windows end, and take longer. Default: half
         the crop.
     batch
-        Windows that go through the network together.
+        Windows or tiles that go through the network together. Default: 8.
     fuse
         What is averaged where windows overlap: similarities, probabilities or features. Default: similarity.
     flip
@@ -109,6 +109,7 @@ class ClipConfig:
     gate
         Which classes an image may show: all (none), the most similar to the image as a whole (top-k, as ZeroSeg's
         public rule; similarity), or those of its image-level tags (tags), which are then recorded as supervision.
+        Default: top-k with zeroseg-lite, else none.
     top_k
         Classes that the gate top-k lets pass. Default: 5.
     image_similarity
@@ -120,7 +121,7 @@ class ClipConfig:
     gamma
         Of proxy: factor on cosines. Default: 3.
     depth
-        Of gem and surgery: last blocks with a second path, at most all. Default: 6.
+        Of gem and surgery: last blocks with a second path. Default: 6, or all where there are fewer.
     proxy_backbone
         Of proxy and zeroseg-lite: the other backbone, demo-ssvt or a timm name. Default: demo-ssvt on the demo data,
         vit_base_patch8_224.dino on others.
@@ -154,7 +155,7 @@ class ClipConfig:
     short_side: int | None = None
     crop: int | None = None
     stride: int | None = None
-    batch: int = 8
+    batch: int | None = None
     fuse: Literal["similarity", "prob", "feature"] | None = None
     flip: bool = False
     scale: float | None = None
@@ -173,7 +174,7 @@ class ClipConfig:
     calibration_images: int | None = None
     area: float | None = None
     min_component: int = 0
-    gate: Literal["none", "top-k", "similarity", "tags"] = "none"
+    gate: Literal["none", "top-k", "similarity", "tags"] | None = None
     top_k: int | None = None
     image_similarity: float | None = None
     std: float | None = None

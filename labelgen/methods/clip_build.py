@@ -18,7 +18,7 @@ from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
 from labelgen.methods.clip import ClipConfig
 from labelgen.methods.clip_calibrate import calibrated
-from labelgen.methods.clip_settle import is_demo, is_settled, model_of, settle, with_preset
+from labelgen.methods.clip_settle import BATCH, METHOD, is_demo, is_settled, model_of, settle, with_preset
 from labelgen.methods.method import Prepared
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone
@@ -26,6 +26,7 @@ from labelgen.nets.clip.config import DEMO_CLIP, ClipModelConfig
 from labelgen.nets.clip.model import ClipModel, load_clip
 from labelgen.nets.clip.prototypes import read_text_embeddings, similar_prompts, text_prototypes
 from labelgen.nets.clip.templates import load_templates
+from labelgen.nets.dense_clip.tower import refuse_method, tower_of
 from labelgen.nets.zeroseg.lite import SEGMENTS
 from labelgen.nets.zeroshot.decide import Rules
 from labelgen.nets.zeroshot.labeller import Gate, Labeller
@@ -128,10 +129,20 @@ def _settled(config: ClipConfig, vocabulary: Vocabulary, dataset: Dataset | None
         model=clip.config,
         native=min(clip.native_size),
         learned_scale=clip.logit_scale,
+        blocks=_blocks(with_preset(config).method or METHOD, clip.model),
     )
     if settled.activation == "sigmoid" and clip.logit_bias is None:
         raise ConfigError(f"activation sigmoid needs a model trained with it (SigLIP), got {clip.name}")
     return clip, settled
+
+
+def _blocks(method: str, model: torch.nn.Module) -> int:
+    """Blocks of the image tower, which must be one that the method understands; 0 if the method needs no tower."""
+    if method == "tiles":
+        return 0
+    tower = tower_of(model)
+    refuse_method(tower, "naclip" if method == "zeroseg-lite" else method)
+    return tower.depth
 
 
 def words_for(config: ClipConfig, vocabulary: Vocabulary, clip: ClipModel) -> Words:
@@ -178,9 +189,9 @@ def _labeller(config: ClipConfig, vocabulary: Vocabulary, clip: ClipModel, words
         config.segments or SEGMENTS,
     )
     gates = {"top-k": {"top_k": config.top_k}, "similarity": {"min_similarity": config.image_similarity}}
-    gate = Gate(**gates.get(config.gate, {}))
+    gate = Gate(**gates.get(config.gate or "none", {}))
     return Labeller(
-        look_for(config.method or "naclip", networks, _windows(config)),
+        look_for(config.method or METHOD, networks, _windows(config)),
         prototypes,
         table,
         _readout(config, clip),
@@ -197,7 +208,7 @@ def _windows(config: ClipConfig) -> Windows:
         config.short_side,
         config.crop,
         config.stride,
-        batch=config.batch,
+        batch=config.batch or BATCH,
         flip=config.flip,
         fuse_features=config.fuse == "feature",
     )

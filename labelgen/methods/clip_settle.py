@@ -16,12 +16,14 @@ from labelgen.vocab import Vocabulary
 __all__ = ["is_settled", "model_of", "settle", "with_preset"]
 
 PROXY_BACKBONE = "vit_base_patch8_224.dino"  # as ProxyCLIP
+METHOD = "naclip"  # best of those without another network, and its code is free to use
 SCALE = 40.0  # as NACLIP and ProxyCLIP; the paper of MaskCLIP uses the learned 100
 BACKGROUND_THRESHOLD = 0.1  # as SCLIP and NACLIP
 CERTAINTY = 0.99  # as CLIP-DINOiser
 CALIBRATION_IMAGES = 500
 TOP_K = 5  # as GroupViT
 SEGMENTS = 8  # as the last stage of ZeroSeg
+BATCH = 8
 TILES_SIDE = 8 / 7  # of the native size: 256 for 224, as CLIP-DIY
 WINDOWS_SIDE = 3 / 2  # of the native size: 336 for 224, as SCLIP and NACLIP
 MODEL_FIELDS = frozenset({"model", "pretrained", "weights"})
@@ -72,7 +74,14 @@ def is_demo(dataset: Dataset | None) -> bool:
 
 
 def settle(
-    config: ClipConfig, vocabulary: Vocabulary, *, demo: bool, model: ClipModelConfig, native: int, learned_scale: float
+    config: ClipConfig,
+    vocabulary: Vocabulary,
+    *,
+    demo: bool,
+    model: ClipModelConfig,
+    native: int,
+    learned_scale: float,
+    blocks: int = 0,
 ) -> ClipConfig:
     """Fill in everything that is still open, and refuse what contradicts or does nothing.
 
@@ -86,16 +95,18 @@ def settle(
         Short side in pixels at which the model was trained.
     learned_scale
         That the model multiplies cosines with.
+    blocks
+        Of the image tower; 0 where no method asks for their number.
 
     Raises
     ------
     ConfigError
-        When a setting is given that nothing uses.
+        When a setting is given that nothing uses, or that asks for more than there is.
     """
     config = with_preset(config)
     chosen = config.given()
-    defaults: dict[str, Any] = {"method": "naclip", "fuse": "similarity", "activation": "softmax", "area": 0.0}
-    defaults |= {"synonyms": "max-logit"}
+    defaults: dict[str, Any] = {"method": METHOD, "fuse": "similarity", "activation": "softmax", "area": 0.0}
+    defaults |= {"synonyms": "max-logit", "gate": "top-k" if config.method == "zeroseg-lite" else "none"}
     defaults["background"] = "none" if vocabulary.background is None else "words+threshold"
     defaults |= {} if config.text_embeddings else {"templates": "imagenet80"}
     config = _filled(config, defaults)
@@ -111,7 +122,8 @@ def settle(
         "std": STD,
         "beta": BETA,
         "gamma": GAMMA,
-        "depth": DEPTH,
+        "depth": min(DEPTH, blocks or DEPTH),
+        "batch": BATCH,
         "segments": SEGMENTS,
         "proxy_backbone": DEMO_BACKBONE if demo else PROXY_BACKBONE,
     }
@@ -121,6 +133,7 @@ def settle(
         raise ConfigError(f"{name} {idle[name]}, got {getattr(config, name)!r}", hint=f"leave {flag} out")
     config = _filled(config, {name: value for name, value in more.items() if name not in idle})
     _refuse_gaps(config, vocabulary)
+    _refuse_depth(config, blocks)
     return replace(
         config,
         model=model.model,
@@ -131,9 +144,17 @@ def settle(
     )
 
 
+def _refuse_depth(config: ClipConfig, blocks: int) -> None:
+    if blocks and config.depth is not None and config.depth > blocks:
+        raise ConfigError(
+            f"depth must not exceed the {blocks} blocks of the image tower, got {config.depth}",
+            hint=f"--depth {blocks} gives all of them a second path",
+        )
+
+
 def is_settled(config: ClipConfig) -> bool:
     """Whether `settle` has been here."""
-    return {"method", "short_side", "crop", "stride", "scale", "background", "synonyms"} <= config.given()
+    return {"method", "short_side", "crop", "stride", "scale", "background", "synonyms", "gate"} <= config.given()
 
 
 def _filled(config: ClipConfig, values: Mapping[str, Any]) -> ClipConfig:
@@ -151,7 +172,7 @@ def _sizes(config: ClipConfig, native: int) -> dict[str, int]:
 
 def _idle(config: ClipConfig) -> dict[str, str]:
     """Settings that have no say beside the others, and why."""
-    method, background = config.method or "naclip", config.background or ""
+    method, background = config.method or METHOD, config.background or ""
     alone = method in ("tiles", "zeroseg-lite")
     rules = {
         "std": (method != "naclip", "belongs to the method naclip"),
@@ -163,7 +184,11 @@ def _idle(config: ClipConfig) -> dict[str, str]:
         "segments": (method != "zeroseg-lite", "belongs to the method zeroseg-lite"),
         "crop": (alone and bool(config.crop), f"has no say with the method {method}"),
         "stride": (bool(config.stride) and (alone or config.crop == 0), "needs windows, that is a crop"),
-        "fuse": (alone and config.fuse == "feature", f"feature has no say with the method {method}"),
+        "batch": (config.crop == 0 and not alone, "needs windows, that is a crop"),
+        "fuse": (
+            config.fuse == "feature" and (alone or config.crop == 0),
+            f"feature has no say with the method {method}" if alone else "feature needs windows, that is a crop",
+        ),
         "synonyms": (
             config.activation == "sigmoid" and config.synonyms == "compat",
             "compat, a softmax over all prompts, does not go with sigmoid",

@@ -85,10 +85,19 @@ def whole_vector(clip: ClipModel) -> Callable[[UInt8[np.ndarray, "H W 3"]], Floa
     return embed
 
 
-def tile_vectors(clip: ClipModel, crops: UInt8[np.ndarray, "B h w 3"]) -> Float32[torch.Tensor, "B D"]:
-    """Unit vectors of pictures, each resized to the native size."""
+def tile_vectors(
+    clip: ClipModel, crops: UInt8[np.ndarray, "B h w 3"], *, batch: int = 0
+) -> Float32[torch.Tensor, "B D"]:
+    """Unit vectors of pictures, each resized to the native size.
+
+    Parameters
+    ----------
+    batch
+        Pictures that go through the network together; 0 for all.
+    """
     native = np.stack([resize_image(crop, clip.native_size) for crop in crops])
-    return clip.encode_images(clip.normalise(native))
+    parts = [native[start : start + (batch or len(native))] for start in range(0, len(native), batch or len(native))]
+    return torch.cat([clip.encode_images(clip.normalise(part)) for part in parts])
 
 
 def _encoder(method: str, networks: Networks, patch: int) -> Encode:
@@ -165,7 +174,7 @@ def _lite_look(networks: Networks, windows: Windows) -> Look:
         size = image.shape[0], image.shape[1]
         pixels = resize_image(image, fitted_size(size, policy="keep", side=windows.short_side, max_side=LONGEST_SIDE))
         grids = tuple(parts for parts in LITE_GRIDS if parts <= min(pixels.shape[:2])) or (1,)
-        tiles = tile_vectors(clip, tiles_of(pixels, grids, size=clip.native_size))
+        tiles = tile_vectors(clip, tiles_of(pixels, grids, size=clip.native_size), batch=windows.batch)
         height, width = pixels.shape[:2]
         scores = zeroseg_lite(
             external_features(external, pixels[None], patch=patch)[0].cpu().numpy(),

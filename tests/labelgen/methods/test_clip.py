@@ -16,10 +16,13 @@ from labelgen.errors import ConfigError, DataError
 from labelgen.masks import harden, read_image, read_mask
 from labelgen.methods import clip_build
 from labelgen.methods.clip import CLIP, ClipConfig
+from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.clip.text_embeddings import write_text_embeddings
+from labelgen.nets.zeroshot.looks import tile_vectors
 from labelgen.run import RunOptions, config_to_json, method_job, rng_for, run_job
 from labelgen.store import read_header
 from labelgen.vocab import Vocabulary, load_vocabulary
+from tests.labelgen.nets.dense_clip.towers import tiny_resnet
 
 CLASSES = Vocabulary(
     "toy",
@@ -195,6 +198,36 @@ def test_batches_change_nothing(label, image):
     one, other = label(image, crop=48, batch=1), label(image, crop=48, batch=64)
     assert one.class_ids == other.class_ids
     np.testing.assert_allclose(one.scores, other.scores, atol=1e-4)
+
+
+def test_tiles_of_zeroseg_lite_go_through_the_network_in_batches(monkeypatch):
+    clip = clip_build.loaded_clip(ClipModelConfig("demo-clip", device="cpu"))
+    crops = np.random.default_rng(0).integers(0, 256, (5, 20, 24, 3), np.uint8)
+    every, sizes = tile_vectors(clip, crops), []
+    encode = type(clip).encode_images
+    monkeypatch.setattr(type(clip), "encode_images", lambda self, part: sizes.append(len(part)) or encode(self, part))
+    np.testing.assert_allclose(tile_vectors(clip, crops, batch=2), every, atol=1e-5)
+    assert sizes == [2, 2, 1]
+
+
+@pytest.mark.slow
+def test_batch_and_gate_of_zeroseg_lite(label, image, monkeypatch):
+    lite = {"method": "zeroseg-lite", "proxy_backbone": "demo-ssvt"}
+    assert len(label(image, **lite).details["classes_allowed"]) == 5, "the gate of ZeroSeg's public rule"
+    assert "classes_allowed" not in label(image, **lite, gate="none").details
+    clip, sizes = clip_build.loaded_clip(clip_build.model_of(ClipConfig(**SMALL), demo=False)), []
+    encode = type(clip).encode_images
+    monkeypatch.setattr(type(clip), "encode_images", lambda self, part: sizes.append(len(part)) or encode(self, part))
+    label(image, **lite, batch=10)
+    assert sizes == [1, 10, 10, 9], "the whole image for the gate, then 4 + 9 + 16 tiles"
+
+
+def test_methods_are_refused_by_a_tower_before_the_first_image():
+    demo, resnet = clip_build.loaded_clip(ClipModelConfig("demo-clip", device="cpu")).model, tiny_resnet()
+    assert (clip_build._blocks("gem", demo), clip_build._blocks("tiles", demo)) == (6, 0)
+    assert clip_build._blocks("zeroseg-lite", resnet) == 1
+    with pytest.raises(ConfigError, match=r"kind resnet takes the methods clip, .*, got surgery"):
+        clip_build._blocks("surgery", resnet)
 
 
 def test_a_class_that_is_not_tagged_never_appears(label, image):

@@ -19,8 +19,9 @@ REAL = ClipModelConfig("ViT-B-16", pretrained="openai", device="cpu", dtype="flo
 DEMO = ClipModelConfig("demo-clip", device="cpu", dtype="float32")
 
 
-def settled(vocabulary=VOC, *, model=REAL, native=224, demo=False, **settings):
-    return settle(ClipConfig(**settings), vocabulary, demo=demo, model=model, native=native, learned_scale=112.0)
+def settled(vocabulary=VOC, *, model=REAL, native=224, demo=False, blocks=12, **settings):
+    config = ClipConfig(**settings)
+    return settle(config, vocabulary, demo=demo, model=model, native=native, learned_scale=112.0, blocks=blocks)
 
 
 def test_defaults_on_real_data():
@@ -53,7 +54,13 @@ def test_defaults_that_follow_from_others():
     assert settled(method="gem").depth == 6 and settled(method="zeroseg-lite").segments == 8
     assert settled(activation="sigmoid").scale == 112.0
     assert settled(text_embeddings="words.npz").templates == ""
-    assert settled(gate="top-k").top_k == 5
+    assert settled(method="gem", blocks=4).depth == 4 and settled(method="gem", blocks=4, depth=3).depth == 3
+    assert settled(gate="top-k").top_k == 5 and settled().gate == "none" and settled().top_k is None
+    lite = settled(method="zeroseg-lite")
+    assert (lite.gate, lite.top_k) == ("top-k", 5) and settled(method="zeroseg-lite", top_k=2).top_k == 2
+    free = settled(method="zeroseg-lite", gate="none")
+    assert (free.gate, free.top_k) == ("none", None)
+    assert (settled().batch, settled(crop=0).batch, lite.batch, settled(method="tiles").batch) == (8, None, 8, 8)
     assert settled(negative="shadow").negative_to == "background"
     assert settled(VOC20, negative="shadow").negative_to == "unlabelled"
     assert settled(ignore_quantile=0.2).calibration_images == 500 and settled().calibration_images is None
@@ -139,6 +146,9 @@ def test_supervision_is_what_is_looked_at():
         ({"method": "tiles", "crop": 64}, "crop has no say with the method tiles"),
         ({"method": "tiles", "fuse": "feature"}, "fuse feature has no say with the method tiles"),
         ({"crop": 0, "stride": 8}, "stride needs windows"),
+        ({"crop": 0, "batch": 4}, "batch needs windows"),
+        ({"crop": 0, "fuse": "feature"}, "fuse feature needs windows"),
+        ({"method": "surgery", "depth": 13}, "depth must not exceed the 12 blocks of the image tower, got 13"),
         ({"background": "threshold", "background_words": "sky"}, "background_words needs a background of words"),
         ({"background": "words", "background_threshold": 0.2}, "background_threshold needs a background of threshold"),
         ({"background": "none", "background_threshold": "auto"}, "background_threshold needs"),
