@@ -13,7 +13,7 @@ from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
 from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
-from labelgen.refine.refiner import Refiner
+from labelgen.refine.refiner import Refiner, check_settings
 
 if TYPE_CHECKING:
     import torch
@@ -22,6 +22,9 @@ if TYPE_CHECKING:
     from labelgen.refine.propagation import AffinityRows
 
 __all__ = ["AFFINITY", "AffinityConfig", "affinity_scores", "make_affinity"]
+
+MOST_TOKENS = 128
+"""Along the short side: an image twice as wide has 32768 patches then, of which every pair is compared."""
 
 
 @dataclass(frozen=True)
@@ -61,14 +64,17 @@ class AffinityConfig:
     def __post_init__(self) -> None:
         if self.variant not in ("dinoiser", "proxy"):
             raise ConfigError(f"variant must be dinoiser or proxy, got {self.variant!r}")
+        check_settings(self, of_choice={"dinoiser": ("threshold",), "proxy": ("beta", "gamma")}, choice=self.variant)
         if self.gamma <= 0:
             raise ConfigError(f"gamma must be > 0, got {self.gamma}")
         if not 0 <= self.threshold < 1:
             raise ConfigError(f"threshold must lie in [0, 1), got {self.threshold}")
         if self.radius < 0 or self.beta < 0:
             raise ConfigError(f"radius and beta must be >= 0, got {self.radius} and {self.beta}")
-        if self.steps < 1 or self.tokens < 1:
-            raise ConfigError(f"steps and tokens must be >= 1, got {self.steps} and {self.tokens}")
+        if self.steps < 1 or not 1 <= self.tokens <= MOST_TOKENS:
+            raise ConfigError(
+                f"steps must be >= 1 and tokens lie in [1, {MOST_TOKENS}], got {self.steps} and {self.tokens}"
+            )
 
     def backbone_config(self) -> BackboneConfig:
         """The network, with its last normalised tokens."""

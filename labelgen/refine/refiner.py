@@ -1,6 +1,7 @@
-"""What a refiner is, how it is typed (`affinity:demo-ssvt,gamma=10`), and how refiners follow a labelling method."""
+"""What a refiner is, how it is typed (`affinity:demo-ssvt,steps=2`), and how refiners follow a labelling method."""
 
 import dataclasses
+import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,6 +17,7 @@ from labelgen.settings import settings_from_text, split_setting
 __all__ = [
     "RefineStep",
     "Refiner",
+    "check_settings",
     "make_refiner",
     "models_of",
     "parse_refiner",
@@ -104,7 +106,40 @@ def parse_refiner(text: str) -> RefineStep:
         raise ConfigError(f"{text!r} ends before the {row.argument}", hint=f"write {name}:{row.argument.upper()}")
     if colon:
         values = {row.argument: argument, **values}
-    return RefineStep(name, settings_from_text(row.config, values, of=f"refiner {name}"))
+    try:
+        return RefineStep(name, settings_from_text(row.config, values, of=f"refiner {name}"))
+    except ConfigError as error:
+        raise ConfigError(error.message, hint=error.hint or _settings_of(row)) from error
+
+
+def check_settings(config: Any, *, of_choice: Mapping[str, Sequence[str]], choice: str) -> None:
+    """Refuse numbers that are none, and settings that have no say with what was chosen.
+
+    Parameters
+    ----------
+    of_choice
+        Settings that belong to one choice alone, by the choice.
+    choice
+        The one that was made.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{field.name} must be a finite number, got {value}")
+    for owner, names in of_choice.items():
+        given = [f.name for f in dataclasses.fields(config) if f.name in names and getattr(config, f.name) != f.default]
+        if owner != choice and given:
+            raise ConfigError(f"{given[0]} has no say with {choice}, got {getattr(config, given[0])}: it is of {owner}")
+
+
+def _settings_of(row: Refiner) -> str:
+    settings = [f"{field.name}={field.default}" for field in dataclasses.fields(row.config)]
+    return f"settings and their defaults: {', '.join(settings)}"
 
 
 def refined(generate: Generate, refiners: Iterable[Refine]) -> Generate:

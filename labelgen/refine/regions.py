@@ -14,7 +14,7 @@ from labelgen.data.inputs import InputFile, with_input
 from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import SoftMask, decode_mask
-from labelgen.refine.refiner import Refiner
+from labelgen.refine.refiner import Refiner, check_settings
 
 __all__ = ["REGIONS", "RegionsConfig", "make_regions", "mean_scores", "read_regions", "vote_shares"]
 
@@ -63,6 +63,9 @@ class RegionsConfig:
             raise ConfigError("source must be felzenszwalb, slic or a folder of region maps, got nothing")
         if self.segments < 1 or self.min_size < 1:
             raise ConfigError(f"segments and min_size must be >= 1, got {self.segments} and {self.min_size}")
+        of_choice = {"felzenszwalb": ("scale", "sigma", "min_size"), "slic": ("segments", "compactness")}
+        choice = self.source if self.source in of_choice else "a folder of region maps"
+        check_settings(self, of_choice={**of_choice, "a folder of region maps": ("zero",)}, choice=choice)
         if self.compactness <= 0 or self.scale <= 0 or self.sigma < 0:
             raise ConfigError(
                 f"compactness and scale must be > 0 and sigma >= 0, got {self.compactness}, {self.scale}, {self.sigma}"
@@ -84,7 +87,8 @@ def make_regions(config: RegionsConfig) -> Refine:
         regions, file = find(sample)
         if regions.shape != mask.size:
             raise DataError(
-                f"a region map must have the size of its image, {mask.size}, got {regions.shape} for {sample.id}",
+                f"a region map must have the size of its image, {mask.size}, got {regions.shape} for {sample.id}"
+                + (f" in {file.path}" if file else ""),
                 hint="nothing is resized silently; make the files agree",
             )
         details = mask.details if file is None else with_input(mask.details, file)

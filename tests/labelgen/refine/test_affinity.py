@@ -245,10 +245,14 @@ def test_the_network_follows_from_the_data_and_is_recorded():
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
-        ({"gamma": 0.0}, "gamma must be > 0"),
+        ({"variant": "proxy", "gamma": 0.0}, "gamma must be > 0"),
         ({"threshold": 1.0}, r"threshold must lie in \[0, 1\)"),
         ({"radius": -1.0}, "radius and beta must be >= 0"),
-        ({"steps": 0}, "steps and tokens must be >= 1"),
+        ({"steps": 0}, "steps must be >= 1"),
+        ({"tokens": 129}, r"tokens lie in \[1, 128\], got 1 and 129"),
+        ({"radius": float("nan")}, "radius must be a finite number, got nan"),
+        ({"gamma": 4.0}, "gamma has no say with dinoiser, got 4.0: it is of proxy"),
+        ({"variant": "proxy", "threshold": 0.3}, "threshold has no say with proxy"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):

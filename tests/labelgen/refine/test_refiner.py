@@ -16,11 +16,11 @@ from labelgen.refine import REFINERS, make_refiner, models_of, parse_refiners, r
 
 def test_refiners_as_typed():
     first, second = parse_refiners(
-        "affinity:demo-ssvt, variant=proxy,centre=no,gamma=5", "regions:maps,vote=majority,min-size=9"
+        "affinity:demo-ssvt, variant=proxy,centre=no,gamma=5", "regions:felzenszwalb,vote=majority,min-size=9"
     )
     assert (first.name, first.config.backbone, first.config.variant) == ("affinity", "demo-ssvt", "proxy")
     assert (first.config.centre, first.config.gamma) == (False, 5.0)
-    assert (second.config.source, second.config.vote, second.config.min_size) == ("maps", "majority", 9)
+    assert (second.config.source, second.config.vote, second.config.min_size) == ("felzenszwalb", "majority", 9)
     assert parse_refiners() == ()
 
 
@@ -35,7 +35,15 @@ def test_refiners_as_typed():
         ("affinity,steps=2.5", "steps of refiner affinity must be a whole number, got '2.5'", ""),
         ("affinity,variant=crf", "variant of refiner affinity must be dinoiser or proxy, got 'crf'", ""),
         ("regions,vote=max", "vote of refiner regions must be mean or majority, got 'max'", ""),
-        ("affinity,steps=0", "steps and tokens must be >= 1, got 0", ""),
+        (
+            "affinity,steps=0",
+            "steps must be >= 1 and tokens lie in [1, 128], got 0",
+            "and their defaults: backb",
+        ),
+        ("regions,scale=inf", "scale must be a finite number, got inf", "min_size=20"),
+        ("regions:slic,scale=5", "scale has no say with slic, got 5.0: it is of felzenszwalb", "segments=200"),
+        ("regions:maps,segments=5", "segments has no say with a folder of region maps", ""),
+        ("regions:slic,zero=region", "zero has no say with slic, got region: it is of a folder of region maps", ""),
     ],
 )
 def test_mistyped_refiners_are_refused(text, error, hint):
