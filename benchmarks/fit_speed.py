@@ -34,6 +34,7 @@ from torch.nn import functional as F
 
 from labelgen.data.open import open_data
 from labelgen.nets.backbones import Backbone, BackboneConfig, load_backbone
+from labelgen.nets.training import learning_rate
 from segprobe.batches import BatchMaker
 from segprobe.config import FitConfig
 from segprobe.demo import KeptDataset
@@ -43,7 +44,6 @@ from segprobe.fit import fit_head
 from segprobe.heads import Head, make_head
 from segprobe.labels import LabelSet, TruthSource, read_labels
 from segprobe.probe_file import Probe
-from segprobe.training import learning_rate
 
 
 @dataclass(frozen=True)

@@ -143,7 +143,10 @@ def _background_prompts(vocabulary: Vocabulary, mode: BackgroundMode, given: Seq
 def _negative_pairs(words: Sequence[str], taken: set[str], already: set[str], owner: int) -> list[tuple[str, int]]:
     clashing = [word for word in words if word.casefold() in taken]
     if clashing:
-        raise VocabularyError(f"a negative prompt cannot be a class as well, got {clashing[0]!r}")
+        raise VocabularyError(
+            f"a negative prompt cannot be a class as well, got {clashing[0]!r}",
+            hint="leave it out of --negative, or out of the words of the class",
+        )
     return [(word, owner) for word in dict.fromkeys(words) if word not in already]
 
 

@@ -235,6 +235,17 @@ def parse_vocabulary(text: str, *, where: str) -> Vocabulary:
     foreign = sorted(set(table) - known)
     if foreign:
         raise VocabularyError(f"unknown key {foreign[0]!r} in {where}", hint=f"known keys: {', '.join(sorted(known))}")
+    if not {"classes", "base"} & set(table):
+        raise VocabularyError(
+            f"a vocabulary must have classes, or a base to take them from, got neither in {where}",
+            hint='classes = ["background", "cat", "dog"], or base = "voc"',
+        )
+    background = table.get("background")
+    if background is not None and (not isinstance(background, int) or isinstance(background, bool)):
+        raise VocabularyError(
+            f"background must be the id of a class, got {background!r} in {where}",
+            hint="ids count the classes from 0: background = 0 is the first",
+        )
     try:
         given = {key: _read_field(key, value) for key, value in table.items()}
         if "base" in given:
@@ -243,7 +254,7 @@ def parse_vocabulary(text: str, *, where: str) -> Vocabulary:
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         if isinstance(error, VocabularyError):
             raise
-        raise VocabularyError(f"vocabulary is malformed in {where}: {error!r}") from error
+        raise VocabularyError(f"vocabulary is malformed in {where}: {error}") from error
 
 
 def _read_field(key: str, value: Any) -> Any:

@@ -13,6 +13,7 @@ import torch
 from labelgen.data import Dataset
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone, parameter_hash
+from labelgen.nets.training import Progress
 from segprobe.background import add_background, background_rule
 from segprobe.batches import BatchMaker, FeatureSource, check_sizes
 from segprobe.config import FitConfig
@@ -22,7 +23,7 @@ from segprobe.heads import Head, make_head
 from segprobe.labels import Labels, LabelSet, read_labels
 from segprobe.predict import resolve_device
 from segprobe.probe_file import Probe, save_probe
-from segprobe.training import Progress, fit_ridge, train_head
+from segprobe.training import fit_ridge, train_head
 
 __all__ = ["FitReport", "FittedHead", "cached_features", "fit", "fit_head", "views_of"]
 

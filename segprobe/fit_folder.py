@@ -7,9 +7,10 @@ from typing import Any
 
 from labelgen.errors import RunFolderError
 from labelgen.masks import write_atomic
+from labelgen.nets.training import CHECKPOINT
 from labelgen.store.header import differences
 from segprobe.probe_file import DESCRIPTION, TENSORS
-from segprobe.training import CHECKPOINT, METRICS
+from segprobe.training import METRICS
 
 __all__ = ["begin_fit", "finish_fit"]
 

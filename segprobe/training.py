@@ -1,32 +1,28 @@
 """The training loop of a head: AdamW with a warm-up and a cosine, checkpoints, and a resume that changes no bit."""
 
-import io
-import json
-import logging
-import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from labelgen.errors import RunFolderError
-from labelgen.masks import write_atomic
+from labelgen.nets.training import (
+    Progress,
+    append_metrics,
+    cut_metrics,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+)
 from segprobe.batches import UNLABELLED, BatchMaker, batch_loss, read_at_pixels
 from segprobe.config import FitConfig
 from segprobe.heads import Head
 from segprobe.ridge import NormalEquations, calibrated_scale
 
-__all__ = ["Progress", "fit_ridge", "head_threads", "learning_rate", "train_head"]
-
-log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called with steps done, steps in all, and a word on the state."""
+__all__ = ["METRICS", "fit_ridge", "head_threads", "train_head"]
 
 RIDGE = 9  # stream of random numbers of the closed form
-CHECKPOINT = "last.pt"
 METRICS = "metrics.jsonl"
 LOG_EVERY = 10  # steps between two lines of metrics.jsonl
 CALIBRATION_PIXELS = 65536  # enough to choose one gain
@@ -51,7 +47,7 @@ def train_head(
     optimiser = torch.optim.AdamW(_groups(head, config), lr=config.lr, betas=(0.9, 0.999))
     first = 0 if folder is None else load_checkpoint(folder, head, optimiser)
     if folder is not None:
-        _cut_metrics(folder, first)
+        cut_metrics(folder / METRICS, first)
     losses: list[float] = []
     with head_threads(config.threads):
         for step in range(first, maker.num_steps):
@@ -67,26 +63,13 @@ def train_head(
             done = step + 1
             if folder is not None:
                 if done % LOG_EVERY == 0 or done == maker.num_steps:
-                    _append_metrics(folder, done, maker, losses[-1], rate)
+                    line = {"step": done, "epoch": round(done / maker.steps_per_epoch, 3)}
+                    append_metrics(folder / METRICS, line | {"loss": losses[-1], "lr": rate})
                 if done % config.checkpoint_every == 0 and done < maker.num_steps:
                     save_checkpoint(folder, head, optimiser, done)
             if progress is not None:
                 progress(done, maker.num_steps, f"loss {losses[-1]:.3f}")
     return losses
-
-
-def learning_rate(step: int, steps: int, *, peak: float, warmup: float) -> float:
-    """Rise linearly over the first `warmup` share of the steps, then fall to 0 as a half cosine.
-
-    Examples
-    --------
-    >>> [round(learning_rate(s, 10, peak=1.0, warmup=0.2), 3) for s in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 1.0, 0.5, 0.038]
-    """
-    rising = math.ceil(warmup * steps)
-    if step < rising:
-        return peak * (step + 1) / rising
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
 
 
 @contextmanager
@@ -139,55 +122,3 @@ def _groups(head: Head, config: FitConfig) -> list[dict]:
     matrices = [p for p in head.parameters() if p.ndim > 1]
     biases = [p for p in head.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": biases, "weight_decay": 0.0}]
-
-
-def save_checkpoint(folder: Path, head: Head, optimiser: torch.optim.Optimizer, step: int) -> None:
-    """Keep all that the next step depends on; the batches need nothing but its number."""
-    stream = io.BytesIO()
-    torch.save({"step": step, "head": head.state_dict(), "optimiser": optimiser.state_dict()}, stream)
-    write_atomic(folder / CHECKPOINT, stream.getvalue())
-
-
-def load_checkpoint(folder: Path, head: Head, optimiser: torch.optim.Optimizer) -> int:
-    """Restore head and optimiser; returns the number of steps done, 0 when there is no checkpoint.
-
-    Raises
-    ------
-    RunFolderError
-        When the checkpoint is damaged.
-    """
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        return 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        head.load_state_dict(state["head"])
-        optimiser.load_state_dict(state["optimiser"])
-        step = int(state["step"])
-    except Exception as error:
-        raise RunFolderError(
-            f"checkpoint cannot be read: {path} ({error})", hint="delete it to begin this fit again"
-        ) from error
-    log.info("going on after step %d of %s", step, folder)
-    return step
-
-
-def _append_metrics(folder: Path, step: int, maker: BatchMaker, loss: float, rate: float) -> None:
-    line = {"step": step, "epoch": round(step / maker.steps_per_epoch, 3), "loss": loss, "lr": rate}
-    with (folder / METRICS).open("a", encoding="utf-8", newline="\n") as stream:
-        stream.write(json.dumps(line) + "\n")
-
-
-def _cut_metrics(folder: Path, step: int) -> None:
-    """Drop the lines after the checkpoint, which will be written again."""
-    path = folder / METRICS
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError):  # the line that was being written when the fit was killed
-            break
-    write_atomic(path, "".join(kept).encode())

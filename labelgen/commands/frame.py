@@ -12,7 +12,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from cyclopts import App, CycloptsError
+from cyclopts import App, CycloptsError, UnusedCliTokensError
 from cyclopts.argument import ArgumentCollection, update_argument_collection
 
 from labelgen.errors import ConfigError, LabelgenError
@@ -111,6 +111,8 @@ def _usage_sentences(error: CycloptsError, app: App) -> tuple[str, str]:
     if nearest:
         return message.strip(), f"did you mean{nearest}"
     command = error.command_chain[0] if error.command_chain else ""
+    if isinstance(error, UnusedCliTokensError):
+        message = f"too many arguments: {' '.join(error.unused_tokens or ())}; a flag takes one value each time"
     return message.strip(), " ".join([app.name[0], command, "--help lists the flags"]).replace("  ", " ")
 
 

@@ -22,7 +22,7 @@ from labelgen.commands.common import (
 )
 from labelgen.commands.next_step import next_steps
 from labelgen.data.dataset import Dataset
-from labelgen.errors import VocabularyError
+from labelgen.errors import ConfigError, VocabularyError
 from labelgen.methods.method import Method
 from labelgen.run import Job, RunOptions, RunReport, method_job, plan_job, run_job
 from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
@@ -115,6 +115,7 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     from labelgen.methods import METHODS
 
     options = flags.run_options()
+    _refuse_unused(name, METHODS[name], config, flags)
     dataset, vocabulary = open_for(METHODS[name], config, data, flags)
     job = method_job(name, config, vocabulary, dataset=dataset, refine=flags.refine)
     out = Path(flags.out or f"runs/{name}")
@@ -134,6 +135,21 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     if report.first_failure is not None:
         _say_failures(report, report.first_failure)
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+
+
+def _refuse_unused(name: str, method: Method, config: Any, flags: DataFlags) -> None:
+    """Refuse flags about the data that have no say beside the settings of the method."""
+    if flags.vocab and getattr(config, "classes", ""):
+        raise ConfigError(
+            f"--vocab and --classes both say what the classes are, got {flags.vocab!r} and {config.classes!r}",
+            hint="leave one of them out",
+        )
+    if flags.tags and "tags" not in method.supervision(config):
+        gate = "--gate tags restricts the classes of an image to its tags; else " if hasattr(config, "gate") else ""
+        raise ConfigError(
+            f"{name} with these settings looks at no image-level tags, got --tags {flags.tags}",
+            hint=f"{gate}leave --tags out",
+        )
 
 
 def open_for(method: Method, config: Any, data: str, flags: DataFlags) -> tuple[Dataset, Vocabulary]:

@@ -46,7 +46,7 @@ class ClipConfig:
     dtype
         Arithmetic of the image tower.
     cache_dir
-        Folder of downloaded weights; empty for that of the hub.
+        Folder of downloaded weights and tokenizers; empty for that of the hub.
     classes
         Classes of your own instead of --vocab: "rust, paint=painted surface; peeling paint, concrete". The first
         may be background.
@@ -99,7 +99,7 @@ class ClipConfig:
         Share of the least certain pixels of each class that stays unlabelled, found in a first pass over the data;
         0.2 is a good value for labels to train on.
     ignore_thresholds
-        The result of that, CLASS=PROBABILITY; may be given instead.
+        The result of that, CLASS=PROBABILITY; may be given instead, the flag once for each class.
     calibration_images
         Images of the first pass, for the quantile and for auto, chosen by a hash of their ids; 0 for all. Default: 500.
     area

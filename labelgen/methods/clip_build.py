@@ -14,7 +14,7 @@ from jaxtyping import Float32
 from labelgen.data.dataset import Dataset
 from labelgen.data.inputs import with_input
 from labelgen.data.sample import Generate, Sample
-from labelgen.errors import ConfigError
+from labelgen.errors import ConfigError, DataError
 from labelgen.masks import SoftMask
 from labelgen.methods.clip import ClipConfig
 from labelgen.methods.clip_calibrate import calibrated
@@ -95,10 +95,14 @@ def loaded_backbone(name: str, weights: str, device: str) -> Backbone:
 def prepare(config: ClipConfig, vocabulary: Vocabulary, dataset: Dataset | None) -> Prepared:
     """Find and hash the model, settle what was left open, embed the prompts, and calibrate thresholds."""
     clip, config = _settled(config, vocabulary, dataset)
+    if config.saliency and not Path(config.saliency).is_dir():
+        raise DataError(
+            f"saliency maps must be in a folder, which {config.saliency} is not", hint="--saliency FOLDER with ID.png"
+        )
     words = words_for(config, vocabulary, clip)
-    for sentence in (*words.warnings, *_about_model(clip)):
-        log.warning("%s", sentence)
     facts = _facts(config, vocabulary, clip, words)
+    for sentence in facts["warnings"]:
+        log.warning("%s", sentence)
     if config.background_threshold == "auto" or config.ignore_quantile:
 
         def generator(plain: ClipConfig) -> Generate:
@@ -265,7 +269,7 @@ def _facts(config: ClipConfig, vocabulary: Vocabulary, clip: ClipModel, words: W
         "prompts_sha256": table.digest(),
         "templates": [] if config.text_embeddings else list(load_templates(config.templates)),
         "alike": [[one, other, round(cosine, 3)] for one, other, cosine in words.alike[:KEPT_PAIRS]],
-        "warnings": [*words.warnings, *_about_model(clip)],
+        "warnings": [*words.warnings, *_about_model(clip), *_about_threshold(config, table)],
         "learned_scale": clip.logit_scale,
         "activation": clip.activation,
     }
@@ -276,3 +280,15 @@ def _about_model(clip: ClipModel) -> tuple[str, ...]:
     if width is None or width.out_channels < LARGE_WIDTH:
         return ()
     return (f"{clip.name} is larger than ViT-B; in dense use larger models lose 3 to 15 mIoU against ViT-B-16",)
+
+
+def _about_threshold(config: ClipConfig, table: PromptTable) -> tuple[str, ...]:
+    """Whether the threshold is below what the best of so few classes always has."""
+    threshold, rivals = config.background_threshold, table.prompts if config.synonyms == "compat" else table.class_ids
+    alone = config.background == "threshold" and config.activation == "softmax"
+    if not alone or not isinstance(threshold, float | int) or threshold >= 1 / len(rivals):
+        return ()
+    return (
+        f"background_threshold {threshold:g} makes no pixel background: the best of {len(rivals)} has a probability of "
+        f"{1 / len(rivals):.2g} at least; auto finds a threshold on the data, --background words needs none",
+    )

@@ -13,7 +13,7 @@ from labelgen.nets.architectures import Architecture
 from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
 from labelgen.nets.construction import build_architecture
 from labelgen.nets.geometry import Geometry, fitted_size, geometry_for, resize_image
-from labelgen.nets.precision import choose_dtype
+from labelgen.nets.precision import choose_dtype, mean_cosine
 from labelgen.nets.weights import parameter_hash
 
 __all__ = [
@@ -253,7 +253,7 @@ def load_backbone(config: BackboneConfig, *, device: str = "cpu", pretrained: bo
         weights_sha256=parameter_hash(model),
         weights_from=architecture.weights_from,
     )
-    dtype = choose_dtype(config.dtype, architecture, where)
+    dtype = choose_dtype(config.dtype, architecture.model, where, cosine=lambda dtype: mean_cosine(architecture, dtype))
     resolved = _resolve(config, architecture, dtype)
     model.to(device=where, dtype=dtype)
     return Backbone(spec, resolved, architecture, dtype)

@@ -10,20 +10,17 @@ The file stores the embeddings of the tokens that occur in those captions. All o
 `fixed_embeddings`, as they had in training, where texts with such tokens were negatives of every image.
 """
 
-import hashlib
-import json
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import safetensors.torch
 import torch
 from jaxtyping import Float32, Int64
-from safetensors import SafetensorError, safe_open
 
 from labelgen.errors import WeightsError
 from labelgen.nets.clip.open_clip_import import import_open_clip
+from labelgen.nets.shipped import load_shipped, save_shipped, shipped_metadata
 
 if TYPE_CHECKING:
     import open_clip
@@ -82,7 +79,7 @@ def build_demo_clip(*, pretrained: bool = True, seed: int = 0) -> "open_clip.CLI
     with torch.no_grad():
         model.token_embedding.weight.copy_(fixed_embeddings())
     if pretrained:
-        _load(model, DEMO_CLIP_WEIGHTS)
+        load_shipped(model, DEMO_CLIP_WEIGHTS, name="demo-clip", unpack=whole_state)
     return model
 
 
@@ -126,16 +123,12 @@ def save_demo_clip(
     """
     state = dict(model.state_dict())
     state[ROWS] = state.pop(TABLE)[row_ids]
-    half = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in state.items()}
-    metadata = {"labelgen": json.dumps(about, sort_keys=True)}
-    safetensors.torch.save_file({**half, ROW_IDS: row_ids.to(torch.int32)}, path, metadata=metadata)
+    save_shipped({**state, ROW_IDS: row_ids.to(torch.int32)}, path, about=about)
 
 
 def demo_clip_metadata(path: Path = DEMO_CLIP_WEIGHTS) -> dict[str, Any]:
     """Return recipe and figures of a weight file, and the sha256 of the file itself."""
-    with safe_open(path, framework="pt") as file:
-        about = json.loads((file.metadata() or {}).get("labelgen", "{}"))
-    return {**about, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
+    return shipped_metadata(path)
 
 
 def whole_state(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
@@ -160,15 +153,3 @@ def whole_state(stored: Mapping[str, torch.Tensor]) -> dict[str, torch.Tensor]:
             raise WeightsError(f"{ROW_IDS} must lie in [0, {VOCABULARY})")
         table[row_ids.long()] = rows.float()
     return state | {TABLE: table}
-
-
-def _load(model: "open_clip.CLIP", path: Path) -> None:
-    """Load every tensor, in float32; nothing may be missing or left over."""
-    hint = "reinstall labelgen: the file is part of the package"
-    if not path.is_file():
-        raise WeightsError(f"the weights of demo-clip must lie at {path}, but there is no such file", hint=hint)
-    try:
-        state = whole_state(safetensors.torch.load_file(path))
-        model.load_state_dict({name: tensor.float() for name, tensor in state.items()}, strict=True)
-    except (SafetensorError, RuntimeError, WeightsError) as error:
-        raise WeightsError(f"the weights of demo-clip in {path} do not fit: {error}", hint=hint) from error

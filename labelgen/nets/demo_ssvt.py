@@ -9,19 +9,15 @@ References
 .. [1] T. Xiao et al., "Early Convolutions Help Transformers See Better", NeurIPS 2021, arXiv 2106.14881.
 """
 
-import hashlib
-import json
 from pathlib import Path
 from typing import Any
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError, safe_open
 from timm.layers import PatchEmbed
 from timm.models import VisionTransformer
 from torch import nn
 
-from labelgen.errors import WeightsError
+from labelgen.nets.shipped import load_shipped, save_shipped, shipped_metadata
 
 __all__ = ["DEMO_MEAN", "DEMO_STD", "DEMO_WEIGHTS", "build_demo_ssvt", "demo_ssvt_metadata", "save_demo_ssvt"]
 
@@ -91,30 +87,15 @@ def build_demo_ssvt(*, pretrained: bool = True, seed: int = 0) -> VisionTransfor
             embed_layer=ConvolutionalPatchEmbed,
         )
     if pretrained:
-        _load(model, DEMO_WEIGHTS)
+        load_shipped(model, DEMO_WEIGHTS, name="demo-ssvt")
     return model
 
 
 def save_demo_ssvt(model: VisionTransformer, path: Path, *, about: dict[str, Any]) -> None:
     """Write the weights in float16, with `about` as JSON in the metadata."""
-    state = {name: tensor.detach().to(torch.float16).contiguous() for name, tensor in model.state_dict().items()}
-    safetensors.torch.save_file(state, path, metadata={"labelgen": json.dumps(about, sort_keys=True)})
+    save_shipped(model.state_dict(), path, about=about)
 
 
 def demo_ssvt_metadata(path: Path = DEMO_WEIGHTS) -> dict[str, Any]:
     """Return recipe and figures of a weight file, and the sha256 of the file itself."""
-    with safe_open(path, framework="pt") as file:
-        about = json.loads((file.metadata() or {}).get("labelgen", "{}"))
-    return {**about, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
-
-
-def _load(model: VisionTransformer, path: Path) -> None:
-    """Load every tensor, in float32; nothing may be missing or left over."""
-    hint = "reinstall labelgen: the file is part of the package"
-    if not path.is_file():
-        raise WeightsError(f"the weights of demo-ssvt must lie at {path}, but there is no such file", hint=hint)
-    try:
-        state = {name: tensor.float() for name, tensor in safetensors.torch.load_file(path).items()}
-        model.load_state_dict(state, strict=True)
-    except (SafetensorError, RuntimeError) as error:
-        raise WeightsError(f"the weights of demo-ssvt in {path} do not fit: {error}", hint=hint) from error
+    return shipped_metadata(path)

@@ -4,6 +4,7 @@ import hashlib
 import json
 import os
 import pickle
+import zipfile
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,6 +29,8 @@ __all__ = [
     "read_safetensors",
     "read_torch",
 ]
+
+PICKLE = b"\x80"  # first byte of what torch.save wrote before it wrote zip archives
 
 HUB_FILES = ("model.safetensors", "pytorch_model.bin")
 HUB_TIMEOUT = 5.0  # seconds until a hub that does not answer is given up
@@ -102,7 +105,9 @@ def read_safetensors(path: Path) -> tuple[Mapping[str, object], dict[str, Any]]:
             about = json.loads((file.metadata() or {}).get("labelgen", "{}"))
             return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
-        raise WeightsError(f"{path} is not a readable safetensors file: {error}") from error
+        raise WeightsError(
+            f"{path} is not a readable safetensors file: {error}", hint="was it downloaded whole?"
+        ) from error
 
 
 def read_torch(path: Path) -> Mapping[str, object]:
@@ -113,6 +118,13 @@ def read_torch(path: Path) -> Mapping[str, object]:
     WeightsError
         When the file is damaged, is no dict, or would run code when loaded.
     """
+    with path.open("rb") as file:
+        if file.read(1) != PICKLE and not zipfile.is_zipfile(path):
+            raise WeightsError(
+                f"{path} is not a readable torch checkpoint: {path.stat().st_size} bytes, neither a zip archive nor "
+                "a pickle",
+                hint="was it downloaded whole? files of other kinds need their ending, such as .safetensors",
+            )
     try:
         raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
@@ -120,8 +132,11 @@ def read_torch(path: Path) -> Mapping[str, object]:
             f"{path} holds Python objects that would run code when loaded; only tensors are read",
             hint="save model.state_dict() alone with safetensors on a machine where you trust the file",
         ) from error
-    except (RuntimeError, EOFError, OSError) as error:
-        raise WeightsError(f"{path} is not a readable torch checkpoint: {error}") from error
+    except Exception as error:  # damaged files raise a different type for each way to be damaged
+        raise WeightsError(
+            f"{path} is not a readable torch checkpoint: {type(error).__name__} {error}",
+            hint="was it downloaded whole?",
+        ) from error
     if not isinstance(raw, Mapping):
         raise WeightsError(f"a checkpoint must be a dict of tensors, got {type(raw).__name__} in {path}")
     return raw

@@ -196,7 +196,8 @@ def test_user_file(tmp_path):
     ("content", "message"),
     [
         ("classes = [", "not valid TOML"),
-        ('name = "x"', "malformed"),
+        ('name = "x"', "must have classes, or a base to take them from, got neither in"),
+        ('classes = ["a", "b"]\nbackground = "a"', "background must be the id of a class, got 'a' in"),
         ("classes = []", "at least one class"),
         ('classes = ["a", "a"]', "unique, got a twice"),
         ('classes = ["a"]\nbackground = 1', "background must be an id < 1, got 1"),

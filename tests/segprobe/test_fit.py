@@ -7,6 +7,7 @@ import torch
 
 from labelgen.errors import ConfigError, DataError, RunFolderError, ShapeError, VocabularyError
 from labelgen.nets.backbones import BackboneConfig, load_backbone, parameter_hash
+from labelgen.nets.training import learning_rate
 from labelgen.vocab import Vocabulary
 from segprobe import training
 from segprobe.background import background_rule, far_pixels, token_pixels
@@ -18,7 +19,6 @@ from segprobe.fit import fit, fit_head
 from segprobe.heads import make_head
 from segprobe.labels import ImageLabels, TruthSource, read_labels
 from segprobe.probe_file import Probe, open_probe
-from segprobe.training import learning_rate
 from tests.segprobe.toy import (
     VOCABULARY,
     ToyBackbone,

@@ -1,7 +1,6 @@
 """Build an image-text model from open_clip's config, and what can be read from the built modules."""
 
 import copy
-import logging
 from collections.abc import Mapping
 from typing import Any
 
@@ -13,11 +12,9 @@ from labelgen.nets.clip.checkpoint import fit_state
 from labelgen.nets.clip.config import DEMO_CLIP
 from labelgen.nets.clip.open_clip_import import import_open_clip
 from labelgen.nets.clip.source import ClipSource
-from labelgen.nets.precision import BIG, ENOUGH, computes_bfloat16
+from labelgen.nets.precision import smooth_noise
 
-__all__ = ["activation_of", "build_clip", "choose_clip_dtype"]
-
-LOG = logging.getLogger(__name__)
+__all__ = ["activation_of", "build_clip", "clip_cosine"]
 
 ACTIVATIONS = {
     "QuickGELU": "quick_gelu",
@@ -107,8 +104,8 @@ def activation_of(tower: nn.Module) -> str:
     return "+".join(sorted(found)) or "none"
 
 
-def choose_clip_dtype(name: str, visual: Any, device: torch.device, *, size: tuple[int, int]) -> torch.dtype:
-    """Resolve `auto`: bfloat16 for big image towers on hardware that computes in it and where vectors stay the same.
+def clip_cosine(visual: Any, dtype: torch.dtype, size: tuple[int, int]) -> float:
+    """Smallest mean cosine, over image vectors and patch tokens, between `dtype` and float32 on smooth noise.
 
     Parameters
     ----------
@@ -116,30 +113,8 @@ def choose_clip_dtype(name: str, visual: Any, device: torch.device, *, size: tup
         The image tower, in float32 on the CPU.
     size
         Native `(height, width)` in pixels.
-
-    Raises
-    ------
-    ConfigError
-        For float16 on a CPU, where it is slower than float32 and overflows.
     """
-    if name == "float16" and device.type == "cpu":
-        raise ConfigError("dtype float16 needs a GPU", hint="use bfloat16 or float32 on a CPU")
-    if name != "auto":
-        return getattr(torch, name)
-    big = sum(parameter.numel() for parameter in visual.parameters()) >= BIG
-    if not big or not computes_bfloat16(device):
-        return torch.float32
-    cosine = _mean_cosine(visual, torch.bfloat16, size)
-    if cosine <= ENOUGH:
-        LOG.info("image vectors in bfloat16 have cosine %.4f to float32 ones: computing in float32", cosine)
-        return torch.float32
-    return torch.bfloat16
-
-
-def _mean_cosine(visual: Any, dtype: torch.dtype, size: tuple[int, int]) -> float:
-    """Smallest mean cosine, over image vectors and patch tokens, between `dtype` and float32 on smooth noise."""
-    coarse = torch.randn(2, 3, 8, 8, generator=torch.Generator().manual_seed(0))
-    batch = nn.functional.interpolate(coarse, size=size, mode="bicubic")
+    batch = smooth_noise(size)
     cheap = copy.deepcopy(visual).to(dtype)
     with torch.inference_mode():
         exact, rough = _read(visual, batch), _read(cheap, batch.to(dtype))

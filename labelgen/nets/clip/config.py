@@ -41,7 +41,7 @@ class ClipModelConfig:
     weights: Annotated[str, "checkpoint file (.safetensors, .pt, .bin) or local-dir:/folder; instead of a tag"] = ""
     dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], "arithmetic of the image tower"] = "auto"
     device: Annotated[str, "torch device; auto takes CUDA where there is one"] = "auto"
-    cache_dir: Annotated[str, "folder of downloaded weights; empty for that of the hub"] = ""
+    cache_dir: Annotated[str, "folder of downloaded weights and tokenizers; empty for that of the hub"] = ""
 
     def __post_init__(self) -> None:
         if self.pretrained and self.weights:
@@ -53,6 +53,11 @@ class ClipModelConfig:
             raise ConfigError(
                 f"{DEMO_CLIP} has one set of weights, got pretrained {self.pretrained!r}",
                 hint=f"name the model that the tag belongs to: --model {REAL_CLIP} --pretrained {self.pretrained}",
+            )
+        if self.cache_dir and self.name == DEMO_CLIP:
+            raise ConfigError(
+                f"{DEMO_CLIP} is part of the package, so that it needs no cache_dir, got {self.cache_dir!r}",
+                hint="leave --cache-dir out",
             )
         if self.is_folder and (self.model or self.weights == LOCAL_DIR):
             raise ConfigError(

@@ -12,13 +12,14 @@ from jaxtyping import Float, Float32, UInt8
 from torch import nn
 
 from labelgen.errors import ConfigError, ShapeError
-from labelgen.nets.clip.build import activation_of, build_clip, choose_clip_dtype
+from labelgen.nets.clip.build import activation_of, build_clip, clip_cosine
 from labelgen.nets.clip.config import LOCAL_DIR, ClipModelConfig
 from labelgen.nets.clip.names import Preprocess
 from labelgen.nets.clip.open_clip_import import import_open_clip
 from labelgen.nets.clip.source import ClipSource, find_clip
 from labelgen.nets.clip.tokenizer import ClipTokenizer
 from labelgen.nets.clip.view import native_view
+from labelgen.nets.precision import choose_dtype
 from labelgen.nets.weights import parameter_hash
 
 __all__ = ["ClipModel", "load_clip"]
@@ -197,7 +198,7 @@ def load_clip(config: ClipModelConfig, *, pretrained: bool = True, seed: int = 0
     sha256 = parameter_hash(model)
     visual, text = model.visual, getattr(model, "text", model)
     height, width = (visual.image_size,) * 2 if isinstance(visual.image_size, int) else visual.image_size
-    dtype = choose_clip_dtype(config.dtype, visual, device, size=(height, width))
+    dtype = choose_dtype(config.dtype, visual, device, cosine=lambda dtype: clip_cosine(visual, dtype, (height, width)))
     context_length = getattr(text, "context_length", 0) or source.config["text_cfg"].get("context_length", 77)
     loaded = ClipModel(
         config=_resolved(config, source, dtype, device),

@@ -15,12 +15,13 @@ from labelgen.errors import DataError, WeightsError
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import load_backbone
 from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.training import Progress
 from labelgen.nets.zeroseg.batches import StepBatches
 from labelgen.nets.zeroseg.config import Preset
 from labelgen.nets.zeroseg.student import Student, build_student
 from labelgen.nets.zeroseg.student_file import begin_training, config_json, finish_training
 from labelgen.nets.zeroseg.teacher import ImageTower, TeacherVectors
-from labelgen.nets.zeroseg.training import Progress, StepRecord, student_losses, train_student
+from labelgen.nets.zeroseg.training import StepRecord, student_losses, train_student
 from labelgen.store.header import MODEL_PACKAGES, versions
 
 __all__ = ["Cost", "StudentReport", "estimate_cost", "fit_student", "start_encoder"]

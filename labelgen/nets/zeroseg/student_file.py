@@ -13,9 +13,10 @@ from safetensors import SafetensorError, safe_open
 
 from labelgen.errors import RunFolderError, WeightsError
 from labelgen.masks import write_atomic
+from labelgen.nets.training import CHECKPOINT
 from labelgen.nets.zeroseg.config import LossConfig, StudentConfig, TrainingConfig
 from labelgen.nets.zeroseg.student import Student, build_student
-from labelgen.nets.zeroseg.training import CHECKPOINT, METRICS
+from labelgen.nets.zeroseg.training import METRICS
 from labelgen.store.header import differences
 
 __all__ = [

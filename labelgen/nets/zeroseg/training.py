@@ -1,17 +1,18 @@
 """The training loop of the student: AdamW, a warm-up and a cosine, checkpoints, and a resume that changes no bit."""
 
-import io
-import json
-import logging
-import math
-from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from labelgen.errors import RunFolderError
-from labelgen.masks import write_atomic
+from labelgen.nets.training import (
+    Progress,
+    append_metrics,
+    cut_metrics,
+    learning_rate,
+    load_checkpoint,
+    save_checkpoint,
+)
 from labelgen.nets.zeroseg.batches import MicroBatch, StepBatches
 from labelgen.nets.zeroseg.config import TrainingConfig
 from labelgen.nets.zeroseg.losses import Losses, reconstruction_loss, total_loss
@@ -19,14 +20,8 @@ from labelgen.nets.zeroseg.masking import hidden_patches
 from labelgen.nets.zeroseg.student import Student
 from labelgen.nets.zeroseg.tiles import tile_members
 
-__all__ = ["CHECKPOINT", "METRICS", "Progress", "StepRecord", "learning_rate", "student_losses", "train_student"]
+__all__ = ["METRICS", "StepRecord", "student_losses", "train_student"]
 
-log = logging.getLogger(__name__)
-
-Progress = Callable[[int, int, str], None]
-"""Called with steps done, steps in all, and a word on the state."""
-
-CHECKPOINT = "last.pt"
 METRICS = "losses.jsonl"
 FROM_NOTHING = ("decoder.", "head.to_joint.", "head.summary.", "head.image_to_joint.")
 LOG_EVERY = 10  # steps between two lines of losses.jsonl
@@ -73,9 +68,9 @@ def train_student(
     config, steps = batches.config, batches.num_steps
     device = next(student.parameters()).device
     optimiser = torch.optim.AdamW(_groups(student, config), lr=config.peak_rate, betas=config.betas)
-    first = 0 if folder is None else _load_checkpoint(folder, student, optimiser)
+    first = 0 if folder is None else load_checkpoint(folder, student, optimiser)
     if folder is not None:
-        _cut_metrics(folder, first)
+        cut_metrics(folder / METRICS, first)
     student.train()
     if device.type == "cpu":
         _unfuse_attention(student)
@@ -119,20 +114,6 @@ def student_losses(student: Student, part: MicroBatch, config: TrainingConfig) -
     return total_loss(reconstruct, segments.image, segments.vectors, taken, inside, teacher, config.losses)
 
 
-def learning_rate(step: int, steps: int, *, peak: float, warmup: float) -> float:
-    """Rise linearly over the first `warmup` share of the steps, then fall to 0 as a half cosine.
-
-    Examples
-    --------
-    >>> [round(learning_rate(s, 10, peak=1.0, warmup=0.2), 3) for s in (0, 1, 2, 6, 9)]
-    [0.5, 1.0, 1.0, 0.5, 0.038]
-    """
-    rising = math.ceil(warmup * steps)
-    if step < rising:
-        return peak * (step + 1) / rising
-    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
-
-
 def _groups(student: Student, config: TrainingConfig) -> list[dict]:
     """Decay matrices only: neither biases, norms and scales nor learnable tokens and positions."""
     groups: dict[tuple[bool, bool], list] = {}
@@ -169,47 +150,6 @@ def _note(
         return
     last = record.step == steps
     if record.step % LOG_EVERY == 0 or last:
-        with (folder / METRICS).open("a", encoding="utf-8", newline="\n") as stream:
-            stream.write(json.dumps(vars(record)) + "\n")
+        append_metrics(folder / METRICS, vars(record))
     if record.step % checkpoint_every == 0 or last:
-        _save_checkpoint(folder, student, optimiser, record.step)
-
-
-def _save_checkpoint(folder: Path, student: Student, optimiser: torch.optim.Optimizer, step: int) -> None:
-    """Keep all that the next step depends on; the batches need nothing but its number."""
-    stream = io.BytesIO()
-    torch.save({"step": step, "student": student.state_dict(), "optimiser": optimiser.state_dict()}, stream)
-    write_atomic(folder / CHECKPOINT, stream.getvalue())
-
-
-def _load_checkpoint(folder: Path, student: Student, optimiser: torch.optim.Optimizer) -> int:
-    """Restore student and optimiser; returns the number of steps done, 0 when there is no checkpoint."""
-    path = folder / CHECKPOINT
-    if not path.is_file():
-        return 0
-    try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
-        student.load_state_dict(state["student"])
-        optimiser.load_state_dict(state["optimiser"])
-        step = int(state["step"])
-    except Exception as error:
-        raise RunFolderError(
-            f"checkpoint cannot be read: {path} ({error})", hint="delete it to begin this training again"
-        ) from error
-    log.info("going on after step %d of %s", step, folder)
-    return step
-
-
-def _cut_metrics(folder: Path, step: int) -> None:
-    """Drop the lines after the checkpoint, which will be written again."""
-    path = folder / METRICS
-    if not path.is_file():
-        return
-    kept = []
-    for line in path.read_text(encoding="utf-8").splitlines():
-        try:
-            if json.loads(line)["step"] <= step:
-                kept.append(line + "\n")
-        except (ValueError, KeyError):  # the line that was being written when the training was killed
-            break
-    write_atomic(path, "".join(kept).encode())
+        save_checkpoint(folder, student, optimiser, record.step)

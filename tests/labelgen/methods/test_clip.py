@@ -266,6 +266,8 @@ def test_saliency_maps_make_background(label, image, tmp_path):
     assert (labels[:, :48] == 0).all() and (labels[:, 48:] != 0).all()
     with pytest.raises(DataError, match="no saliency map for 'b'"):
         label(image, background="saliency", saliency=str(tmp_path), sample_id="b")
+    with pytest.raises(DataError, match=r"must be in a folder, which .*nosuch is not"):
+        label(image, background="saliency", saliency=str(tmp_path / "nosuch"))
 
 
 def test_vectors_from_a_file_are_those_of_the_text_tower(label, image, tmp_path):
@@ -341,6 +343,21 @@ def test_a_background_threshold_is_found_without_truth(data):
         plain(config, None)
 
 
+@pytest.mark.parametrize(
+    ("settings", "warns"),
+    [
+        ({"background_threshold": 0.1}, True),
+        ({"background_threshold": 0.2}, False),
+        ({"background_threshold": 0.12, "synonyms": "compat"}, False),  # 9 prompts of 6 classes
+        ({"background_threshold": 0.1, "background": "words+threshold"}, False),
+    ],
+)
+def test_a_threshold_that_no_best_class_falls_below_is_reported(caplog, settings, warns):
+    facts = plain(ClipConfig(**{**SMALL, "background": "threshold", **settings}), None).facts
+    assert any("makes no pixel background: the best of 6 has" in text for text in facts["warnings"]) == warns
+    assert ("makes no pixel background" in caplog.text) == warns
+
+
 def test_sigmoid_needs_a_model_for_it(data):
     with pytest.raises(ConfigError, match="needs a model trained with it"):
         plain(ClipConfig(**SMALL, activation="sigmoid"), data)
@@ -351,6 +368,18 @@ def test_thresholds_by_class_are_checked(entry):
     config = ClipConfig(**SMALL, ignore_thresholds=(entry,))
     with pytest.raises(ConfigError, match="must be CLASS=PROBABILITY"):
         CLIP.make(plain(config, None).config, CLASSES)
+
+
+@pytest.mark.parametrize(
+    ("flags", "error"),
+    [
+        (["--classes", "cat, dog", "--vocab", "voc"], "--vocab and --classes both say what the classes are"),
+        (["--tags", "tags.json"], "clip with these settings looks at no image-level tags, got --tags tags.json"),
+    ],
+)
+def test_flags_about_the_data_that_have_no_say_are_refused(capsys, tmp_path, flags, error):
+    assert main(["clip", "demo", "--limit", "1", "--out", str(tmp_path / "run"), *flags]) == 2
+    assert error in capsys.readouterr().err and not (tmp_path / "run").exists()
 
 
 def test_own_classes(data):

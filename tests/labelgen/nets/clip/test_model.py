@@ -13,15 +13,15 @@ from open_clip.transform import PreprocessCfg, image_transform_v2
 from PIL import Image
 
 from labelgen.errors import ConfigError, ShapeError, WeightsError
-from labelgen.nets.clip import build as clip_build
-from labelgen.nets.clip.build import choose_clip_dtype
+from labelgen.nets import precision
+from labelgen.nets.clip.build import clip_cosine
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.clip.model import load_clip
 from labelgen.nets.clip.names import Preprocess
 from labelgen.nets.clip.open_clip_import import import_open_clip
 from labelgen.nets.clip.tokenizer import ClipTokenizer
 from labelgen.nets.clip.view import native_view
-from labelgen.nets.precision import computes_bfloat16
+from labelgen.nets.precision import choose_dtype, computes_bfloat16
 from labelgen.nets.weights import parameter_hash
 from tests.labelgen.nets.clip.tiny_clip import CONFIG, OPENAI, register, tiny_model
 
@@ -164,7 +164,7 @@ def test_devices_that_are_not_there_are_refused():
 def test_float16_needs_a_gpu():
     visual = tiny_model().visual
     with pytest.raises(ConfigError, match="float16 needs a GPU"):
-        choose_clip_dtype("float16", visual, torch.device("cpu"), size=(32, 32))
+        choose_dtype("float16", visual, torch.device("cpu"), cosine=lambda dtype: 1.0)
 
 
 @pytest.mark.parametrize(
@@ -177,16 +177,16 @@ def test_float16_needs_a_gpu():
     ],
 )
 def test_bfloat16_is_chosen_only_where_it_is_fast_and_true(monkeypatch, big, native, cosine, expected):
-    monkeypatch.setattr(clip_build, "BIG", 0 if big else 10**9)
-    monkeypatch.setattr(clip_build, "computes_bfloat16", lambda device: native)
-    monkeypatch.setattr(clip_build, "_mean_cosine", lambda visual, dtype, size: cosine)
-    assert choose_clip_dtype("auto", tiny_model().visual, torch.device("cpu"), size=(32, 32)) == expected
+    monkeypatch.setattr(precision, "BIG", 0 if big else 10**9)
+    monkeypatch.setattr(precision, "computes_bfloat16", lambda device: native)
+    visual = tiny_model().visual
+    assert choose_dtype("auto", visual, torch.device("cpu"), cosine=lambda dtype: cosine) == expected
 
 
 def test_the_comparison_of_arithmetics_sees_a_difference():
     visual = tiny_model().visual
-    same = clip_build._mean_cosine(visual, torch.float32, (32, 32))
-    rough = clip_build._mean_cosine(visual, torch.bfloat16, (32, 32))
+    same = clip_cosine(visual, torch.float32, (32, 32))
+    rough = clip_cosine(visual, torch.bfloat16, (32, 32))
     assert same == pytest.approx(1)
     assert 0.99 < rough < same - 1e-7
 

@@ -145,6 +145,7 @@ def test_a_file_is_recognised_by_its_name_or_its_repository(tmp_path, monkeypatc
     [
         ({"model": "ViT-B-16", "pretrained": "openai", "weights": "x.pt"}, "exclude each other"),
         ({"pretrained": "openai"}, "demo-clip has one set of weights"),
+        ({"cache_dir": "folder"}, "demo-clip is part of the package"),
         ({"model": "demo-clip", "pretrained": "openai"}, "demo-clip has one set of weights"),
         ({"model": "ViT-B-16", "weights": "local-dir:/x"}, "which says itself what model it holds"),
         ({"weights": "local-dir:"}, "must name a folder"),

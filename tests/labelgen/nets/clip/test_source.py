@@ -206,7 +206,9 @@ def test_files_that_would_run_code_are_refused(tmp_path, capsys):
     [
         ("none.pt", None, "must exist"),
         ("a.safetensors", b"not safe", "not a readable safetensors file"),
-        ("a.pt", b"not torch", "not a readable torch checkpoint|would run code"),
+        ("a.pt", b"junk", "not a readable torch checkpoint: 4 bytes, neither a zip archive nor a pickle"),
+        ("a.bin", b"\x80\x02junk", "not a readable torch checkpoint|would run code"),
+        ("b.pt", b"", "not a readable torch checkpoint: 0 bytes"),
         ("a.npz", b"", "numpy form are not read"),
     ],
 )

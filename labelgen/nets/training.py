@@ -1,0 +1,100 @@
+"""What the trainings share: the schedule of the learning rate, checkpoints, and a file of figures, a line a step.
+
+A training here draws its batches from the seed and the number of the step, so model, optimiser and step are all that
+the next step depends on.
+"""
+
+import io
+import json
+import logging
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labelgen.errors import RunFolderError
+from labelgen.masks import write_atomic
+
+__all__ = [
+    "CHECKPOINT",
+    "Progress",
+    "append_metrics",
+    "cut_metrics",
+    "learning_rate",
+    "load_checkpoint",
+    "save_checkpoint",
+]
+
+log = logging.getLogger(__name__)
+
+CHECKPOINT = "last.pt"
+
+Progress = Callable[[int, int, str], None]
+"""Called with steps done, steps in all, and a word on the state."""
+
+
+def learning_rate(step: int, steps: int, *, peak: float, warmup: float) -> float:
+    """Rise linearly over the first `warmup` share of the steps, then fall to 0 as a half cosine.
+
+    Examples
+    --------
+    >>> [round(learning_rate(s, 10, peak=1.0, warmup=0.2), 3) for s in (0, 1, 2, 6, 9)]
+    [0.5, 1.0, 1.0, 0.5, 0.038]
+    """
+    rising = math.ceil(warmup * steps)
+    if step < rising:
+        return peak * (step + 1) / rising
+    return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+
+
+def save_checkpoint(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:
+    """Write all that the next step depends on; whole or not at all."""
+    stream = io.BytesIO()
+    torch.save({"step": step, "model": model.state_dict(), "optimiser": optimiser.state_dict()}, stream)
+    write_atomic(folder / CHECKPOINT, stream.getvalue())
+
+
+def load_checkpoint(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer) -> int:
+    """Restore model and optimiser; returns the number of steps done, 0 when there is no checkpoint.
+
+    Raises
+    ------
+    RunFolderError
+        When the checkpoint is damaged or of another model.
+    """
+    path = folder / CHECKPOINT
+    if not path.is_file():
+        return 0
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        model.load_state_dict(state["model"])
+        optimiser.load_state_dict(state["optimiser"])
+        step = int(state["step"])
+    except Exception as error:
+        raise RunFolderError(
+            f"checkpoint cannot be read: {path} ({error})", hint="delete it to begin this training again"
+        ) from error
+    log.info("going on after step %d of %s", step, folder)
+    return step
+
+
+def append_metrics(path: Path, line: dict[str, Any]) -> None:
+    """Add one line of JSON; it holds its `step`."""
+    with path.open("a", encoding="utf-8", newline="\n") as stream:
+        stream.write(json.dumps(line) + "\n")
+
+
+def cut_metrics(path: Path, step: int) -> None:
+    """Drop the lines after `step`, which will be written again, and one that a kill left unfinished."""
+    if not path.is_file():
+        return
+    kept = []
+    for line in path.read_text(encoding="utf-8").splitlines():
+        try:
+            if json.loads(line)["step"] <= step:
+                kept.append(line + "\n")
+        except (ValueError, KeyError):  # the line that was being written when the training was killed
+            break
+    write_atomic(path, "".join(kept).encode())
