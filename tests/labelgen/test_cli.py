@@ -111,7 +111,11 @@ def test_debug_adds_the_traceback(capsys):
         (["point", "--limit", "-1"], "--limit must be >= 0, got -1", "see labelgen point --help"),
         (["point", "--workers", "0"], "workers must be >= 1, got 0", "1 labels in this process"),
         (["point", "a", "b"], "too many arguments: b; a flag takes one value each time", "labelgen point --help"),
-        (["clip", "--ignore-thresholds", "cat=1", "cow=1", "dog=1"], "too many arguments: cow=1 dog=1;", "clip --help"),
+        (
+            ["clip", "demo", "--ignore-thresholds", "cat=1", "cow=1", "dog=1"],
+            "too many arguments: cow=1 dog=1;",
+            "clip --help",
+        ),
         (["point", "--config", "absent.toml"], "config file cannot be read: absent.toml", "TOML"),
     ],
 )
