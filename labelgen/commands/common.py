@@ -34,6 +34,7 @@ __all__ = [
     "EXIT_USAGE",
     "CommonFlags",
     "DataFlags",
+    "ImageFlags",
     "data_path",
     "new_app",
     "open_dataset_from",
@@ -52,7 +53,7 @@ Switch = Annotated[bool, Parameter(negative="")]
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataFlags:
+class ImageFlags:
     """Which images.
 
     Parameters
@@ -63,15 +64,25 @@ class DataFlags:
         File with one image id a line; only these.
     limit
         Only the first N images; 0 for all.
+    """
+
+    split: str = ""
+    ids: str = ""
+    limit: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataFlags(ImageFlags):
+    """Which images, and what is known of them.
+
+    Parameters
+    ----------
     vocab
         Vocabulary of the labels: a name out of `labelgen vocabs`, or a .toml file. Default: that of the data.
     tags
         File of image-level tags (JSON or CSV). Default: derived from the truth.
     """
 
-    split: str = ""
-    ids: str = ""
-    limit: int = 0
     vocab: str = ""
     tags: str = ""
 

@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from labelgen.commands.common import (
     DataFlags,
+    ImageFlags,
     Switch,
     data_path,
     open_dataset_from,
@@ -20,7 +21,7 @@ from labelgen.methods.zeroseg import STUDENT_FOLDER
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.zeroseg.config import Preset, preset
 
-__all__ = ["ImageFlags", "RecipeFlags", "TeacherFlags", "fit_zeroseg"]
+__all__ = ["RecipeFlags", "TeacherFlags", "fit_zeroseg"]
 
 PAPER_TEACHER = "ViT-L-14"  # its joint space has the 768 channels of the paper preset
 
@@ -107,25 +108,6 @@ class RecipeFlags:
         if given["init"] == "none":
             given["init"] = ""
         return {key: value for key, value in given.items() if value is not None}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImageFlags:
-    """Which images.
-
-    Parameters
-    ----------
-    split
-        Part of the data set: train, val, ...
-    ids
-        File with one image id a line; only these.
-    limit
-        Only the first N images; 0 for all.
-    """
-
-    split: str = ""
-    ids: str = ""
-    limit: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,7 +7,7 @@ from cyclopts import Parameter
 
 from labelgen.commands.common import print_json, print_table, progress_bar
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import JsonFlag, evaluation_data
+from segprobe.commands.flags import JsonFlag, ProbeFlags, evaluation_data
 from segprobe.commands.predict import ViewFlags
 
 __all__ = ["evaluate"]
@@ -18,14 +18,10 @@ def evaluate(
     /,
     *,
     data: str = "",
-    split: str = "",
-    ids: str = "",
-    limit: int = 0,
     reference: str = "",
     bootstrap: int = 0,
-    device: str = "auto",
-    weights: str = "",
     as_json: JsonFlag = False,
+    flags: Annotated[ProbeFlags | None, Parameter(name="*")] = None,
     views: Annotated[ViewFlags | None, Parameter(name="*", group="Views")] = None,
 ) -> None:
     """Compare the predictions of a probe with the truth, at the original size of the images.
@@ -36,20 +32,10 @@ def evaluate(
         Folder of the probe. Default: the newest below probes/.
     data
         Data set with truth. Default: the one that the probe was trained on.
-    split
-        Part of the data set. Default: val, or all images where the data have no such split.
-    ids
-        File with one image id a line; only these.
-    limit
-        Only the first N images; 0 for all.
     reference
         A probe trained on full truth, or its mIoU: retention is the share of it that this probe reaches.
     bootstrap
         Times that the images are drawn anew for a 95 % confidence interval; 0 for none.
-    device
-        cpu, cuda, or auto for a GPU where there is one.
-    weights
-        Where the checkpoint of the backbone lies now, if it was moved.
     """
     from segprobe.evaluate import evaluate_probe, interval
     from segprobe.predict import load_predictor
@@ -58,16 +44,16 @@ def evaluate(
     if bootstrap < 0:
         raise ConfigError(f"--bootstrap must be >= 0 resamples, got {bootstrap}")
     path = Path(probe) if probe else newest_probe()
-    config = (views or ViewFlags()).config()
-    predictor = load_predictor(path, config, device=device, weights=weights)
-    dataset = evaluation_data(data, split, predictor.probe.data, limit=limit, ids=ids)
+    flags, config = flags or ProbeFlags(), (views or ViewFlags()).config()
+    predictor = load_predictor(path, config, device=flags.device, weights=flags.weights)
+    dataset = evaluation_data(data, flags, predictor.probe.data)
     with progress_bar("eval") as progress:
         evaluation = evaluate_probe(predictor, dataset, progress=progress)
     found: dict[str, Any] = {"probe": str(path), **evaluation.to_json()}
     if bootstrap:
         found["interval"] = list(interval(evaluation, resamples=bootstrap))
     if reference:
-        full = _reference_miou(reference, config, dataset, device=device, weights=weights)
+        full = _reference_miou(reference, config, dataset, device=flags.device, weights=flags.weights)
         found["reference"] = full
         found["retention"] = evaluation.miou / full
     if as_json:

@@ -1,17 +1,18 @@
 """Flags that several commands of segprobe share, and the choice of what was not typed."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated
 
 from cyclopts import Parameter
 
+from labelgen.commands.common import ImageFlags
 from labelgen.data.dataset import Dataset, DataSpec
 from labelgen.errors import ConfigError, SplitError
 from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
 
-__all__ = ["BackboneFlags", "JsonFlag", "evaluation_data"]
+__all__ = ["BackboneFlags", "JsonFlag", "ProbeFlags", "evaluation_data"]
 
 log = logging.getLogger(__name__)
 
@@ -106,7 +107,26 @@ def parse_layers(text: str) -> tuple[int, ...]:
         ) from None
 
 
-def evaluation_data(data: str, split: str, trained_on: DataSpec | None, *, limit: int = 0, ids: str = "") -> Dataset:
+@dataclass(frozen=True, kw_only=True)
+class ProbeFlags(ImageFlags):
+    """Which images a probe looks at, and where it runs.
+
+    Parameters
+    ----------
+    split
+        Part of the data set. Default: val, or all images where the data have no such split.
+    device
+        cpu, cuda, or auto for a GPU where there is one.
+    weights
+        Where the checkpoint of the backbone lies now, if it was moved.
+    """
+
+    split: str = ""
+    device: str = "auto"
+    weights: str = ""
+
+
+def evaluation_data(data: str, flags: ImageFlags, trained_on: DataSpec | None) -> Dataset:
     """The data of `eval` and `predict`: those that were typed, else the probe's own; the val split where there is one.
 
     Raises
@@ -116,12 +136,12 @@ def evaluation_data(data: str, split: str, trained_on: DataSpec | None, *, limit
     SplitError
         When a split was typed that does not exist.
     """
-    if split:
-        return _open_part(data, split, trained_on, limit=limit, ids=ids)
+    if flags.split:
+        return _open_part(data, flags.split, flags, trained_on)
     try:
-        return _open_part(data, "val", trained_on, limit=limit, ids=ids)
+        return _open_part(data, "val", flags, trained_on)
     except SplitError:
-        dataset = _open_part(data, "", trained_on, limit=limit, ids=ids)
+        dataset = _open_part(data, "", flags, trained_on)
     spec = dataset.spec
     part = f"its split {spec.split}" if spec.split else "all of its images"
     seen = trained_on is not None and (trained_on.kind, trained_on.root, trained_on.split) == (
@@ -134,15 +154,13 @@ def evaluation_data(data: str, split: str, trained_on: DataSpec | None, *, limit
     return dataset
 
 
-def _open_part(data: str, split: str, trained_on: DataSpec | None, *, limit: int, ids: str) -> Dataset:
-    from dataclasses import replace
-
+def _open_part(data: str, split: str, flags: ImageFlags, trained_on: DataSpec | None) -> Dataset:
     from labelgen.data.open import open_data, reopen
 
     if data:
         vocabulary = trained_on.vocabulary if trained_on else ""
-        return open_data(data, split=split, vocabulary=vocabulary, ids_file=ids, limit=limit)
+        return open_data(data, split=split, vocabulary=vocabulary, ids_file=flags.ids, limit=flags.limit)
     if trained_on is None:
         raise ConfigError("the probe does not say which data it was trained on", hint="name the data: --data DATA")
-    file = str(Path(ids).resolve()) if ids else ""
-    return reopen(replace(trained_on, split=split, ids_file=file, limit=limit))
+    file = str(Path(flags.ids).resolve()) if flags.ids else ""
+    return reopen(replace(trained_on, split=split, ids_file=file, limit=flags.limit))

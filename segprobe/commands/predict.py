@@ -17,7 +17,7 @@ from labelgen.commands.common import (
     progress_bar,
 )
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import JsonFlag, evaluation_data
+from segprobe.commands.flags import JsonFlag, ProbeFlags, evaluation_data
 
 if TYPE_CHECKING:
     from segprobe.predict import PredictConfig
@@ -62,9 +62,6 @@ def predict(
     data: str = "",
     /,
     *,
-    split: str = "",
-    ids: str = "",
-    limit: int = 0,
     out: str = "runs/predict",
     save_scores: Switch = False,
     min_score: float = 0.0,
@@ -72,9 +69,8 @@ def predict(
     shard: str = "1/1",
     overwrite: Switch = False,
     strict: Switch = False,
-    device: str = "auto",
-    weights: str = "",
     as_json: JsonFlag = False,
+    flags: Annotated[ProbeFlags | None, Parameter(name="*")] = None,
     views: Annotated[ViewFlags | None, Parameter(name="*", group="Views")] = None,
 ) -> int:
     """Label images with a probe.
@@ -85,12 +81,6 @@ def predict(
         Folder of the probe. Default: the newest below probes/.
     data
         Images to label. Default: the data that the probe was trained on.
-    split
-        Part of the data set. Default: val, or all images where the data have no such split.
-    ids
-        File with one image id a line; only these.
-    limit
-        Only the first N images; 0 for all.
     out
         Run folder to write.
     save_scores
@@ -105,17 +95,14 @@ def predict(
         Replace a run that is already there.
     strict
         Stop at the first image that cannot be labelled.
-    device
-        cpu, cuda, or auto for a GPU where there is one.
-    weights
-        Where the checkpoint of the backbone lies now, if it was moved.
     """
     from labelgen.run import RunOptions
     from segprobe.predict import predict_run
     from segprobe.probe_file import newest_probe, open_probe
 
     path = Path(probe) if probe else newest_probe()
-    dataset = evaluation_data(data, split, open_probe(path).data, limit=limit, ids=ids)
+    flags = flags or ProbeFlags()
+    dataset = evaluation_data(data, flags, open_probe(path).data)
     options = RunOptions(
         workers=workers,
         shard=parse_shard(shard),
@@ -131,8 +118,8 @@ def predict(
             Path(out),
             config=(views or ViewFlags()).config(),
             options=options,
-            device=device,
-            weights=weights,
+            device=flags.device,
+            weights=flags.weights,
             progress=progress,
         )
     if as_json:
