@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from labelgen.data.dataset import Dataset
-from labelgen.data.sample import SUPERVISION, Generate
+from labelgen.data.sample import SUPERVISION, Generate, Likely
 from labelgen.errors import ConfigError
 from labelgen.refine import RefineStep, make_refiner, models_of, parse_refiners, refined, settle_refiners
 from labelgen.vocab import Vocabulary
@@ -42,6 +42,8 @@ class Job:
         Name of each network to facts about it, its sha256 among them, for run.json.
     facts
         What else the method settled before the first image, as JSON values, for run.json.
+    likely
+        Builds the function that gives scores of likely classes before any rule, where the method has one.
     """
 
     method: str
@@ -52,6 +54,7 @@ class Job:
     vocabulary: Vocabulary
     models: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    likely: Callable[[], Likely] | None = None
 
     def __post_init__(self) -> None:
         unknown = sorted(self.needs - SUPERVISION)
@@ -205,6 +208,7 @@ def method_job(
         vocabulary=vocabulary,
         models=prepared.models,
         facts=prepared.facts,
+        likely=functools.partial(method.likely, prepared.config, vocabulary) if method.likely else None,
     )
     return refined_job(job, refiners, dataset=dataset) if refiners else job
 

@@ -67,6 +67,11 @@ def preview(
     values = dict(split_setting(text) for text in set_)
     values |= {"classes": classes} if classes else {}
     config = settings_from_text(row.config, values, of=f"method {method}")
+    if vocab and getattr(config, "classes", ""):
+        raise ConfigError(
+            f"--vocab and --classes both say what to look for, got {vocab!r} and {getattr(config, 'classes', '')!r}",
+            hint="leave one of them out",
+        )
     _refuse_supervised(method, row, config)
     pictures = _pictures(images or (DEMO,), out)
     documents: dict[Path, dict[str, Any]] = {}
@@ -165,9 +170,11 @@ def _files(pictures: list[_Picture], vocab: str) -> "Dataset":
 
 def _previews(dataset: "Dataset", job: Job, pictures: list[_Picture], seed: int) -> dict[Path, dict[str, Any]]:
     """Label the pictures of one data set and write their previews."""
-    from labelgen.report.preview import Preview, write_preview
+    from labelgen.report.labelled import FEWEST_HEAT_MAPS, Preview
+    from labelgen.report.preview import write_preview
 
     generate, documents = job.make(), {}
+    likely = job.likely() if job.likely else None
     for picture in pictures:
         sample = dataset.load(picture.id, {"image"})
         mask = generate(sample, rng_for(seed, picture.id))
@@ -183,14 +190,20 @@ def _previews(dataset: "Dataset", job: Job, pictures: list[_Picture], seed: int)
             "facts": dict(job.facts),
             "seed": seed,
         }
-        preview = Preview(title, sample.need_image(), mask, job.vocabulary)
+        others = likely(sample, rng_for(seed, picture.id), FEWEST_HEAT_MAPS) if likely else None
+        preview = Preview(title, sample.need_image(), mask, job.vocabulary, others)
         documents[picture.folder] = write_preview(preview, picture.folder, facts=facts)
     return documents
 
 
 def _print_classes(folder: Path, document: dict[str, Any]) -> None:
     rows = [
-        (facts["name"], f"{100 * facts['share']:.1f} %", f"{facts['mean_score']:.3f}", f"{facts['best_score']:.3f}")
+        (
+            f"{facts['name']} (wins nowhere)" if facts["runner_up"] else facts["name"],
+            f"{100 * facts['share']:.1f} %",
+            f"{facts['mean_score']:.3f}",
+            f"{facts['best_score']:.3f}",
+        )
         for facts in document["classes"]
     ]
     if document["coverage"] < 1:

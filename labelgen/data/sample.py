@@ -10,7 +10,7 @@ from labelgen.errors import DataError, ShapeError
 from labelgen.masks import LabelMap, SoftMask
 from labelgen.strokes import Stroke
 
-__all__ = ["SUPERVISION", "Generate", "Refine", "Sample"]
+__all__ = ["SUPERVISION", "Generate", "Likely", "Refine", "Sample"]
 
 SUPERVISION = frozenset({"truth", "tags", "saliency", "strokes"})
 """The kinds of supervision that a method may declare in `Method.needs`. Instances come with `truth`."""
@@ -103,6 +103,9 @@ class Sample:
 
 Generate = Callable[[Sample, np.random.Generator], SoftMask]
 """A method after `make`: one sample in, class scores out; all randomness from the generator."""
+
+Likely = Callable[[Sample, np.random.Generator, int], SoftMask]
+"""Scores, before any rule makes labels of them, of so many classes: those that are the likeliest somewhere."""
 
 Refine = Callable[[Sample, SoftMask], SoftMask]
 """A refiner after its `make`: a sample without supervision (id, image) and scores in, repaired scores out."""

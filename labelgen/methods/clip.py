@@ -4,7 +4,7 @@ from dataclasses import dataclass, fields
 from typing import Literal
 
 from labelgen.data.dataset import Dataset
-from labelgen.data.sample import Generate
+from labelgen.data.sample import Generate, Likely
 from labelgen.errors import ConfigError
 from labelgen.methods.clip_presets import find_preset
 from labelgen.methods.method import Method, Prepared
@@ -243,6 +243,13 @@ def make_clip(config: ClipConfig, vocabulary: Vocabulary) -> Generate:
     return build(config, vocabulary)
 
 
+def likely_clip(config: ClipConfig, vocabulary: Vocabulary) -> Likely:
+    """Probabilities of the likeliest classes, for those who want to see what nearly won."""
+    from labelgen.methods.clip_build import build_likely
+
+    return build_likely(config, vocabulary)
+
+
 def clip_needs(config: ClipConfig) -> frozenset[str]:
     """Nothing, unless classes are restricted to the tags of an image or a saliency map is given."""
     wanted = {"tags": config.gate == "tags", "saliency": bool(config.saliency)}
@@ -266,4 +273,5 @@ CLIP = Method(
     needs_for=clip_needs,
     prepare=prepare_clip,
     vocabulary_for=clip_vocabulary,
+    likely=likely_clip,
 )

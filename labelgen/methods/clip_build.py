@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from labelgen.data.dataset import Dataset
 from labelgen.data.inputs import with_input
-from labelgen.data.sample import Generate, Sample
+from labelgen.data.sample import Generate, Likely, Sample
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import SoftMask
 from labelgen.methods.clip import ClipConfig
@@ -37,7 +37,7 @@ from labelgen.nets.zeroshot.views import Windows
 from labelgen.prompts import UNLABELLED, PromptTable, prompt_table, split_words
 from labelgen.vocab import Vocabulary
 
-__all__ = ["build", "prepare"]
+__all__ = ["build", "build_likely", "prepare"]
 
 log = logging.getLogger(__name__)
 
@@ -121,6 +121,17 @@ def build(config: ClipConfig, vocabulary: Vocabulary) -> Generate:
         config = prepare(config, vocabulary, None).config
     clip = loaded_clip(model_of(config, demo=False))
     return _generator(config, vocabulary, clip, words_for(config, vocabulary, clip))
+
+
+def build_likely(config: ClipConfig, vocabulary: Vocabulary) -> Likely:
+    """Probabilities of settled settings before any rule, of classes that win nowhere too."""
+    clip = loaded_clip(model_of(config, demo=False))
+    labeller = _labeller(config, vocabulary, clip, words_for(config, vocabulary, clip))
+
+    def likely(sample: Sample, rng: np.random.Generator, count: int) -> SoftMask:
+        return labeller.likely(sample.need_image(), rng, count)
+
+    return likely
 
 
 def _settled(config: ClipConfig, vocabulary: Vocabulary, dataset: Dataset | None) -> tuple[ClipModel, ClipConfig]:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from labelgen.data.dataset import Dataset
-from labelgen.data.sample import Generate
+from labelgen.data.sample import Generate, Likely
 from labelgen.vocab import Vocabulary
 
 __all__ = ["Method", "Prepared"]
@@ -55,6 +55,9 @@ class Method:
     vocabulary_for
         For methods that name classes by words: `vocabulary_for(config, vocabulary)` gives the vocabulary of the
         labels, which need not be that of the data.
+    likely
+        `likely(config, vocabulary)` gives scores of classes that win nowhere too, for methods whose masks leave them
+        out; None where masks hold every class that has a score.
     """
 
     config: type
@@ -65,6 +68,7 @@ class Method:
     reads_image_for: Callable[[Any], bool] | None = None
     prepare: Callable[[Any, Vocabulary, Dataset | None], Prepared] | None = None
     vocabulary_for: Callable[[Any, Vocabulary], Vocabulary] | None = None
+    likely: Callable[[Any, Vocabulary], Likely] | None = None
 
     def supervision(self, config: Any) -> frozenset[str]:
         """The supervision that the method sees with these settings."""

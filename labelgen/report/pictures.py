@@ -1,6 +1,6 @@
 """Drawing: labels and scores over an image, colour bars, legends, text that fits."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from pathlib import Path
 
@@ -12,6 +12,7 @@ from labelgen.masks import LabelMap
 from labelgen.vocab import Colour, Vocabulary
 
 __all__ = [
+    "CLEAR_COLOURS",
     "GAP",
     "INK",
     "LegendEntry",
@@ -29,9 +30,16 @@ __all__ = [
     "scores_at",
     "shown_size",
     "text_that_fits",
+    "with_names",
 ]
 
 PAPER, INK, FAINT = (255, 255, 255), (32, 32, 32), (118, 118, 118)
+CLEAR_COLOURS: tuple[Colour, ...] = (
+    (213, 94, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (204, 121, 167), (0, 114, 178), (230, 159, 0),
+    (107, 47, 0), (196, 225, 246), (0, 79, 57), (250, 245, 190), (102, 60, 83), (0, 57, 89), (247, 217, 153),
+)  # fmt: skip
+"""Told apart with every kind of colour vision: the seven of Okabe & Ito, "Color Universal Design" (2008), then the same
+darker and lighter in turn."""
 GAP = 12  # pixels between things
 SMALLEST, LARGEST = 720, 1280  # pixels of the long side of a picture of its own
 TINT = 0.55  # of the class colour over the image
@@ -39,6 +47,7 @@ HEAT = 0.72  # of the colour map over the grey image
 COLOURS = "magma"  # dark to light evenly, for the colour-blind too
 NARROWEST, WIDEST = 220, 480  # pixels of a legend
 SLIMMEST = 180  # pixels of a cell of the contact sheet, so that there is room for its title
+NAMED = 0.01  # share of the picture from which on a class gets its name written on it
 HATCH = 10  # pixels from stripe to stripe over what has no label
 LegendEntry = tuple[Colour | None, str, str]
 """Colour (None: hatched, without a label), name, and what stands to its right."""
@@ -110,11 +119,12 @@ def outlines(labels: LabelMap) -> Bool[np.ndarray, "H W"]:
 
 
 def label_overlay(
-    image: UInt8[np.ndarray, "H W 3"], labels: LabelMap, vocabulary: Vocabulary
+    image: UInt8[np.ndarray, "H W 3"], labels: LabelMap, vocabulary: Vocabulary, colours: Mapping[int, Colour]
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """Labels in their colours over the image: background clear, unlabelled hatched, outlines white."""
+    """Labels in these colours over the image: background clear, unlabelled hatched, outlines white."""
     table = np.zeros((max(int(labels.max()), vocabulary.num_classes) + 1, 3), np.float32)
-    table[: vocabulary.num_classes] = vocabulary.colours
+    for class_id, colour in colours.items():
+        table[class_id] = colour
     canvas = image.astype(np.float32)
     tinted = labels != vocabulary.ignore
     if vocabulary.background is not None:
@@ -124,6 +134,28 @@ def label_overlay(
     canvas[empty] = hatched(image)[empty]
     canvas[outlines(labels)] = 255
     return np.rint(canvas).astype(np.uint8)
+
+
+def with_names(
+    picture: UInt8[np.ndarray, "H W 3"], labels: LabelMap, names: Mapping[int, str], *, text_size: int
+) -> UInt8[np.ndarray, "H W 3"]:
+    """The name of each class where it is farthest from its edges; none for classes too small for it."""
+    import cv2
+
+    sheet, face = Image.fromarray(picture), font(text_size)
+    draw = ImageDraw.Draw(sheet)
+    for class_id, name in names.items():
+        region = np.pad(labels == class_id, 1)
+        if region.mean() < NAMED:
+            continue
+        depth = cv2.distanceTransform(region.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
+        row, col = (int(place) - 1 for place in np.unravel_index(depth.argmax(), depth.shape))
+        text = text_that_fits(name, face, sheet.width - 8)
+        half = face.getlength(text) / 2 + 4
+        col = min(max(col, half), max(sheet.width - half, half))
+        row = min(max(row, 0.7 * text_size), sheet.height - 0.7 * text_size)
+        draw.text((col, row), text, fill=PAPER, font=face, anchor="mm", stroke_width=2, stroke_fill=INK)
+    return np.asarray(sheet)
 
 
 def hatched(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:
@@ -154,17 +186,20 @@ def _grey(image: np.ndarray) -> np.ndarray:
 
 
 def colour_bar(height: int, *, top: float, text_size: int = 14) -> Image.Image:
-    """A bar from 0 to `top` with its numbers, `height` pixels high."""
-    bar = colours_of(np.linspace(1, 0, height)[:, None].repeat(18, axis=1))
-    marks = [top * share for share in (0, 0.25, 0.5, 0.75, 1)] if height >= 6 * text_size else [0.0, top]
+    """A bar from 0 to `top` with its numbers and what they are, `height` pixels high or a little more."""
+    head = round(1.8 * text_size)
+    length = max(height - head, 2 * text_size)
+    bar = colours_of(np.linspace(1, 0, length)[:, None].repeat(18, axis=1))
+    marks = [top * share for share in (0, 0.25, 0.5, 0.75, 1)] if length >= 6 * text_size else [0.0, top]
     texts = [f"{mark:.3g}" for mark in marks]
-    wide = max(int(font(text_size).getlength(text)) for text in texts)
-    sheet = paper((height, 18 + 8 + wide + 4))
-    sheet.paste(Image.fromarray(np.rint(bar).astype(np.uint8)), (0, 0))
+    wide = max(int(font(text_size).getlength(text)) for text in [*texts, "score"])
+    sheet = paper((head + length, 18 + 8 + wide + 4))
+    sheet.paste(Image.fromarray(np.rint(bar).astype(np.uint8)), (0, head))
     draw = ImageDraw.Draw(sheet)
+    draw.text((0, head / 2), "score", fill=INK, font=font(text_size), anchor="lm")
     for mark, text in zip(marks, texts, strict=True):
-        row = (1 - mark / top) * (height - 1)
-        row = min(max(row, text_size * 0.55), height - text_size * 0.6)
+        row = (1 - mark / top) * (length - 1)
+        row = head + min(max(row, text_size * 0.55), length - text_size * 0.6)
         draw.text((26, row), text, fill=INK, font=font(text_size), anchor="lm")
     return sheet
 

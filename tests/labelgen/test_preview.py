@@ -1,5 +1,5 @@
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import numpy as np
@@ -12,7 +12,10 @@ from labelgen.errors import ConfigError, DataError, RunFolderError
 from labelgen.masks import SoftMask, one_hot, read_mask
 from labelgen.methods import METHODS, Method
 from labelgen.methods.method import Prepared
+from labelgen.report.labelled import Preview
+from labelgen.report.pages import contact_sheet, heat_page, overlay_page
 from labelgen.report.pictures import (
+    CLEAR_COLOURS,
     colour_bar,
     columns_of,
     font,
@@ -22,8 +25,9 @@ from labelgen.report.pictures import (
     legend,
     scores_at,
     text_that_fits,
+    with_names,
 )
-from labelgen.report.preview import Preview, contact_sheet, overlay_page, write_preview
+from labelgen.report.preview import write_preview
 from labelgen.vocab import Vocabulary, load_vocabulary
 
 TOY = Vocabulary("toy", ("background", "cat", "dog"), background=0, palette=((0, 0, 0), (255, 0, 0), (0, 0, 255)))
@@ -50,6 +54,63 @@ def test_shares_and_scores_of_classes():
     ]
     assert preview.coverage == 0.75 and preview.top == 0.8
     assert preview.confidence[0].tolist() == [0.5] * 4 + [0.75] * 2 + [0.0] * 2
+
+
+LIKELY = np.zeros((3, 4, 8), np.float32)
+LIKELY[0], LIKELY[1, 0, 0], LIKELY[2, 1, 1] = 0.9, 0.003, 0.25
+
+
+def test_what_nearly_won_follows_with_scores_of_its_own():
+    scores = np.ones((1, 4, 8), np.float32)
+    image = np.zeros((4, 8, 3), np.uint8)
+    preview = Preview("toy", image, SoftMask(scores, (0,)), TOY, SoftMask(LIKELY, (0, 1, 2)))
+    found = [(c.name, c.share, c.best_score, c.runner_up) for c in preview.classes]
+    assert found == [("background", 1, 1, False), ("dog", 0, 0.25, True), ("cat", 0, pytest.approx(0.003), True)]
+    assert preview.scores_of(preview.classes[1]) is not preview.mask.scores[0]
+    assert preview.scores_of(preview.classes[1])[1, 1] == 0.25
+    assert (preview.top, preview.top_of(preview.classes[0])) == (1, 1)
+    assert [preview.top_of(c) for c in preview.classes[1:]] == [0.4, 0.004]
+    assert (preview.labels == 0).all() and preview.coverage == 1
+
+
+def test_no_more_runners_up_than_there_is_want_of_maps():
+    vocabulary = Vocabulary("many", tuple(f"class {i}" for i in range(20)))
+    image = np.zeros((1, 4, 3), np.uint8)
+    mask = SoftMask(np.eye(4, dtype=np.float32)[:, None], (0, 1, 2, 3))
+    likely = SoftMask(np.full((20, 1, 4), 0.5, np.float32), tuple(range(20)))
+    preview = Preview("toy", image, mask, vocabulary, likely)
+    assert [c.id for c in preview.classes] == [0, 1, 2, 3, 4, 5]
+    assert [c.runner_up for c in preview.classes] == [False] * 4 + [True] * 2
+    seven = SoftMask(np.eye(7, dtype=np.float32)[:, None, :], tuple(range(7)))
+    preview = Preview("toy", np.zeros((1, 7, 3), np.uint8), seven, vocabulary)
+    assert len(preview.classes) == 7 == len(set(preview.colours.values()))
+
+
+def test_colours_are_those_that_everybody_tells_apart_and_go_by_share():
+    preview = toy_preview(QUARTERS, (0, 1, 2))
+    assert preview.colours == {1: (213, 94, 0)}  # the background has none, dog wins nothing
+    assert len(set(CLEAR_COLOURS)) == len(CLEAR_COLOURS) == 14
+
+
+def test_names_stand_on_classes_that_have_room():
+    picture = np.full((200, 300, 3), 120, np.uint8)
+    labels = np.zeros((200, 300), np.uint8)
+    labels[50:150, 100:250], labels[0:5, 0:5] = 1, 2
+    drawn = with_names(picture, labels, {1: "cat", 2: "dog"}, text_size=16)
+    changed = np.argwhere((drawn != picture).any(axis=-1))
+    assert len(changed) > 50 and (abs(changed.mean(axis=0) - (100, 175)) < 30).all()
+    assert (with_names(picture, labels, {2: "dog"}, text_size=16) == picture).all()
+    labels[:, :8] = 2  # at the edge; the name is moved in
+    drawn = with_names(picture, labels, {2: "a dog"}, text_size=16)
+    assert (drawn[:, 0] == picture[:, 0]).all() and (drawn != picture).any()
+
+
+def test_heat_pages_of_runners_up_have_the_scale_that_shows_them():
+    image = np.zeros((40, 80, 3), np.uint8)
+    faint = np.full((1, 40, 80), 0.004, np.float32)
+    preview = Preview("toy", image, SoftMask(np.ones((1, 40, 80), np.float32), (0,)), TOY, SoftMask(faint, (1,)))
+    page = np.asarray(heat_page(preview, preview.classes[1]))
+    assert (page[200, 300] > 150).any()  # light, where a scale up to 1 would show black
 
 
 def test_a_class_without_any_score_is_not_listed():
@@ -118,7 +179,7 @@ def test_overlay_shows_background_clear_classes_tinted_and_gaps_hatched():
     image = np.full((30, 60, 3), 100, np.uint8)
     labels = np.zeros((30, 60), np.uint8)
     labels[:, 20:40], labels[:, 40:] = 1, 255
-    drawn = label_overlay(image, labels, TOY)
+    drawn = label_overlay(image, labels, TOY, {1: (255, 0, 0)})
     assert (drawn[:, :19] == 100).all()
     assert (drawn[:, 21:39] == [185, 45, 45]).all()  # 55 % red over grey
     assert (drawn[:, 19:21] == 255).all() and (drawn[:, 39:41] == 255).all()
@@ -154,8 +215,8 @@ def test_text_is_cut_to_its_room():
 def test_numbers_of_the_colour_bar_are_inside_it():
     for height in (10, 40, 400):
         bar = np.asarray(colour_bar(height, top=0.4))
-        assert bar.shape[0] == height
-        assert (bar[:, 26:] < 200).any() and (bar[:, -1] == 255).all()
+        assert bar.shape[0] == max(height, 53)  # the word and two numbers
+        assert (bar[:20, :26] < 200).any() and (bar[25:, 26:] < 200).any() and (bar[:, -1] == 255).all()
 
 
 @dataclass(frozen=True)
@@ -192,6 +253,30 @@ def stub(monkeypatch, tmp_path):
     monkeypatch.setitem(METHODS, "stub", row)
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+def test_runners_up_of_a_method_that_tells(photo, monkeypatch, capsys, tmp_path):
+    def likely(config, vocabulary):
+        def tell(sample, rng, count):
+            ids = tuple(range(3, 3 + count))
+            return SoftMask(np.full((count, *sample.size), 0.125, np.float32), ids)
+
+        return tell
+
+    monkeypatch.setitem(METHODS, "stub", replace(METHODS["stub"], likely=likely))
+    assert main(["preview", photo, "--method", "stub", "--refine", "regions:slic", "--json"]) == 0
+    document = json.loads(capsys.readouterr().out)
+    names = [c["name"] for c in document["classes"]]
+    assert names == ["background", "person", "bird", "boat", "bottle", "bus"]
+    assert [c["runner_up"] for c in document["classes"]] == [False] * 2 + [True] * 4
+    assert "heat_bus.png" in document["files"]
+    assert main(["preview", photo, "--method", "stub"]) == 0
+    assert "bus (wins nowhere)" in capsys.readouterr().out
+
+
+def test_classes_are_said_once(photo, capsys):
+    assert main(["preview", photo, "--method", "stub", "--classes", "cat, dog", "--vocab", "voc"]) == 2
+    assert "--vocab and --classes both say what to look for" in capsys.readouterr().err
 
 
 @pytest.fixture

@@ -10,7 +10,7 @@ from jaxtyping import Float32, UInt8
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
 from labelgen.nets.zeroshot.decide import Rules, decide
-from labelgen.nets.zeroshot.readout import Readout, class_probabilities, keep_classes, winning_planes
+from labelgen.nets.zeroshot.readout import Readout, class_probabilities, keep_classes, likeliest, winning_planes
 from labelgen.nets.zeroshot.similarity import ScoreMaps
 from labelgen.prompts import UNLABELLED, PromptTable
 
@@ -125,10 +125,30 @@ class Labeller:
             return mask
         return replace(mask, details={**mask.details, "classes_allowed": sorted(kept - self._apart)})
 
+    def likely(self, image: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator, count: int) -> SoftMask:
+        """Probabilities before any rule of the `count` classes that are the likeliest somewhere."""
+        found, _ = self.probabilities(image, rng, also=count)
+        planes = {class_id: plane.cpu().numpy() for class_id, plane in found.items() if class_id != UNLABELLED}
+        kept = sorted(sorted(planes, key=lambda c: (-planes[c].max(), c))[:count])
+        size = image.shape[0], image.shape[1]
+        scores = np.stack([planes[c] for c in kept]) if kept else np.zeros((0, *size), np.float32)
+        return SoftMask(scores, tuple(kept))
+
     def probabilities(
-        self, image: UInt8[np.ndarray, "H W 3"], rng: np.random.Generator, *, tags: frozenset[int] | None = None
+        self,
+        image: UInt8[np.ndarray, "H W 3"],
+        rng: np.random.Generator,
+        *,
+        tags: frozenset[int] | None = None,
+        also: int = 0,
     ) -> tuple[dict[int, torch.Tensor], set[int] | None]:
-        """Planes of the winning classes before any rule, and the classes that the gate let pass (None: all)."""
+        """Planes of the winning classes before any rule, and the classes that the gate let pass (None: all).
+
+        Parameters
+        ----------
+        also
+            So many of the likeliest classes have a plane even if they win nowhere.
+        """
         allowed = self._allowed(image, tags)
         table, prototypes = self.table, self.prototypes
         if allowed is not None:
@@ -143,7 +163,7 @@ class Labeller:
                 maps = maps.with_scores(lambda scores: class_probabilities(scores, whole, rule))
                 table = PromptTable(tuple(map(str, table.class_ids)), table.class_ids)
                 readout = replace(readout, activation="given", synonyms="max-logit")
-            always = frozenset(self._apart - {UNLABELLED})
+            always = frozenset(self._apart - {UNLABELLED}) | set(likeliest(maps, table, readout, also) if also else ())
             return winning_planes(maps, table, readout, always=always), allowed
 
     @property

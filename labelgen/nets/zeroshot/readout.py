@@ -12,7 +12,7 @@ from labelgen.errors import ConfigError
 from labelgen.nets.zeroshot.similarity import ScoreMaps
 from labelgen.prompts import PromptTable
 
-__all__ = ["Readout", "average_prompts", "class_probabilities", "keep_classes", "winning_planes"]
+__all__ = ["Readout", "average_prompts", "class_probabilities", "keep_classes", "likeliest", "winning_planes"]
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,14 @@ def winning_planes(
         for class_id in ids
         if class_id in winners
     }
+
+
+def likeliest(maps: ScoreMaps, table: PromptTable, readout: Readout, count: int) -> list[int]:
+    """So many classes of the table, by their greatest probability at any patch; ties go to the first."""
+    peaks = [class_probabilities(term.scores, table, readout).flatten(start_dim=1).amax(dim=1) for term in maps.terms]
+    best = torch.stack(peaks).mean(dim=0).tolist()
+    ranked = sorted(zip(table.class_ids, best, strict=True), key=lambda pair: -pair[1])
+    return [class_id for class_id, _ in ranked[:count]]
 
 
 def _class_logits(maps: ScoreMaps, table: PromptTable, class_id: int, readout: Readout) -> torch.Tensor:

@@ -249,6 +249,22 @@ def test_the_gate_lets_the_best_classes_pass(label, image):
         assert set(mask.class_ids) <= {0, *mask.details["classes_allowed"]}
 
 
+@pytest.mark.parametrize("change", [{}, {"fuse": "prob"}, {"flip": True}, {"synonyms": "compat"}])
+def test_likely_classes_are_told_before_any_rule(label, image, change):
+    config = CLIP.prepare(ClipConfig(**{**SMALL, **change}), CLASSES, None).config
+    likely = CLIP.likely(config, CLASSES)(Sample("a", image.shape[:2], image=image), np.random.default_rng(0), 4)
+    assert len(likely.class_ids) == 4 and likely.size == image.shape[:2]
+    winners = label(image, **change, background_threshold=0.0)
+    for class_id in set(winners.class_ids) & set(likely.class_ids):
+        one, other = (m.scores[m.class_ids.index(class_id)] for m in (likely, winners))
+        np.testing.assert_allclose(one, other, atol=1e-5)
+    everything = CLIP.likely(config, CLASSES)(Sample("a", image.shape[:2], image=image), np.random.default_rng(0), 99)
+    assert everything.class_ids == tuple(range(7))
+    peaks = dict(zip(everything.class_ids, everything.scores.max(axis=(1, 2)), strict=True))
+    others = [peak for class_id, peak in peaks.items() if class_id not in likely.class_ids]
+    assert min(peaks[class_id] for class_id in likely.class_ids) >= max(others) - 0.05  # patches are not pixels
+
+
 def test_one_class_of_surgery(label, image):
     lonely = Vocabulary("lonely", ("cat",))
     mask = label(image, lonely, method="surgery")

@@ -3,7 +3,14 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError
-from labelgen.nets.zeroshot.readout import Readout, average_prompts, class_probabilities, keep_classes, winning_planes
+from labelgen.nets.zeroshot.readout import (
+    Readout,
+    average_prompts,
+    class_probabilities,
+    keep_classes,
+    likeliest,
+    winning_planes,
+)
 from labelgen.nets.zeroshot.similarity import ScoreMaps, grid_term
 from labelgen.prompts import UNLABELLED, PromptTable
 
@@ -93,6 +100,16 @@ def test_given_probabilities_stay_as_they_are():
     scores = torch.tensor([[[0.2]], [[0.7]]])
     planes = winning_planes(maps_of(scores), PromptTable(("0", "3"), (0, 3)), Readout(activation="given"))
     assert list(planes) == [3] and float(planes[3]) == pytest.approx(0.7)
+
+
+@pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
+def test_the_likeliest_classes_are_those_of_the_greatest_probability_anywhere(activation):
+    scores = torch.full((4, 3, 5), -1.0)
+    scores[0, 0, 0], scores[2, 1, 1], scores[3, 2, 2] = 0.1, 0.3, 0.2
+    table = PromptTable(("a", "b", "c", "d"), (4, 5, 6, 7))
+    readout = Readout(scale=5.0, activation=activation)
+    assert likeliest(maps_of(scores), table, readout, 3) == [6, 7, 4]
+    assert likeliest(maps_of(scores), table, readout, 9) == [6, 7, 4, 5]
 
 
 def test_no_prompts_no_planes():
