@@ -170,8 +170,10 @@ def open_for(method: Method, config: Any, data: str, flags: DataFlags) -> tuple[
             raise
         named = flags.vocab or f"classes:{getattr(config, 'classes', '')}"
         return open_dataset_from(replace(flags, vocab=named), data), wanted
-    if flags.vocab in vocabulary_names() and wanted and set(wanted.classes) <= set(dataset.vocabulary.classes):
-        dataset = open_dataset_from(flags, data)  # a variant, such as voc20 or voc-ovss, reads the same files
+    named = flags.vocab or (wanted.name if wanted else "")  # a preset brings its words with it
+    if named in vocabulary_names() and wanted and set(wanted.classes) <= set(dataset.vocabulary.classes):
+        # a variant, such as voc20 or voc-ovss, reads the same files
+        dataset = open_dataset_from(replace(flags, vocab=named), data)
     return dataset, wanted or dataset.vocabulary
 
 

@@ -443,6 +443,19 @@ def test_an_interrupted_run_is_finished_to_the_same_bytes(tmp_path):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize(("preset", "words"), [("naclip-voc20", "voc20-ovss"), ("naclip-voc21", "voc-ovss")])
+def test_labels_of_a_preset_can_be_scored(tmp_path, capsys, preset, words):
+    out = str(tmp_path / "run")
+    flags = ["--preset", preset, "--model", "demo-clip", "--templates", "simple", "--short-side", "64", "--crop", "0"]
+    assert main(["clip", "demo", "--split", "val", "--limit", "2", "--out", out, *flags]) == 0
+    header = read_header(tmp_path / "run")
+    assert header["data"]["vocabulary"] == header["vocabulary"]["name"] == words
+    capsys.readouterr()
+    assert main(["quality", out, "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)[0]["num_images"] == 2
+
+
+@pytest.mark.slow
 def test_quality_of_a_run_is_that_of_an_independent_count(tmp_path, capsys):
     out = tmp_path / "run"
     assert main(["clip", "--split", "val", "--limit", "8", "--templates", "simple", "--out", str(out), "--json"]) == 0
