@@ -1,5 +1,6 @@
 """`labelgen preview IMAGE`: what a method makes of one picture, to be looked at."""
 
+import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -8,12 +9,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from labelgen.commands.common import print_json, print_table
-from labelgen.errors import ConfigError, DataError
+from labelgen.errors import ConfigError, DataError, RunFolderError
 from labelgen.job import Job, method_job, rng_for
 from labelgen.vocab import load_vocabulary
 
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
+    from labelgen.data.sample import Sample
     from labelgen.methods.method import Method
 
 __all__ = ["preview"]
@@ -74,6 +76,8 @@ def preview(
         )
     _refuse_supervised(method, row, config)
     pictures = _pictures(images or (DEMO,), out)
+    for picture in pictures:
+        _refuse_folder(picture.folder)
     documents: dict[Path, dict[str, Any]] = {}
     for dataset, some in _opened(pictures, vocab):
         base = load_vocabulary(vocab) if vocab else dataset.vocabulary
@@ -190,10 +194,30 @@ def _previews(dataset: "Dataset", job: Job, pictures: list[_Picture], seed: int)
             "facts": dict(job.facts),
             "seed": seed,
         }
-        others = likely(sample, rng_for(seed, picture.id), FEWEST_HEAT_MAPS) if likely else None
+        others = None
+        if likely and len(mask.class_ids) < FEWEST_HEAT_MAPS:
+            others = likely(_shown(sample), rng_for(seed, picture.id), FEWEST_HEAT_MAPS)
         preview = Preview(title, sample.need_image(), mask, job.vocabulary, others)
         documents[picture.folder] = write_preview(preview, picture.folder, facts=facts)
     return documents
+
+
+def _shown(sample: "Sample") -> "Sample":
+    """The image at the size of the pages, if that is smaller: maps to be looked at need no more."""
+    from labelgen.report.pictures import picture_at, shown_size
+
+    size = shown_size(sample.size)
+    if max(size) >= max(sample.size):
+        return sample
+    return replace(sample, size=size, image=picture_at(sample.need_image(), size))
+
+
+def _refuse_folder(folder: Path) -> None:
+    """Refuse what cannot be written before anything is loaded."""
+    there = next((p for p in (folder, *folder.parents) if p.exists()), Path())
+    if not there.is_dir() or not os.access(there, os.W_OK | os.X_OK):
+        why = "is no folder" if not there.is_dir() else "may not be written to"
+        raise RunFolderError(f"the preview cannot be written to {folder}: {there} {why}", hint="give another --out")
 
 
 def _print_classes(folder: Path, document: dict[str, Any]) -> None:

@@ -1,6 +1,6 @@
 """One labelled image: its classes with their figures, the colours to draw them in, and what nearly won."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -50,7 +50,7 @@ class Preview:
     name
         Of the image, for titles.
     likely
-        Scores of likely classes before any rule, for those that the mask does not hold.
+        Scores of likely classes before any rule, for those that the mask does not hold; may be smaller than the image.
     """
 
     name: str
@@ -73,9 +73,11 @@ class Preview:
     def classes(self) -> tuple[ClassFacts, ...]:
         """Every class that has a score somewhere, the largest share first, then the best score; then runners-up."""
         own = self._ranked(self.mask)
-        others = [] if self.likely is None else self._ranked(self.likely)
-        held = {facts.id for facts in own}
-        runners_up = [replace(f, share=0.0, mean_score=0.0, runner_up=True) for f in others if f.id not in held]
+        held, planes = {facts.id for facts in own}, []
+        if self.likely is not None:
+            planes = [p for p in zip(self.likely.class_ids, self.likely.scores, strict=True) if p[0] not in held]
+        best = [(class_id, float(plane.max())) for class_id, plane in planes if plane.max() > 0]
+        runners_up = [ClassFacts(i, self.vocabulary.classes[i], 0.0, 0.0, score, runner_up=True) for i, score in best]
         return (*own, *sorted(runners_up, key=lambda f: (-f.best_score, f.id))[: max(0, FEWEST_HEAT_MAPS - len(own))])
 
     def _ranked(self, mask: SoftMask) -> list[ClassFacts]:

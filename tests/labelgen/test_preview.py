@@ -256,8 +256,11 @@ def stub(monkeypatch, tmp_path):
 
 
 def test_runners_up_of_a_method_that_tells(photo, monkeypatch, capsys, tmp_path):
+    asked = []
+
     def likely(config, vocabulary):
         def tell(sample, rng, count):
+            asked.append(sample.size)
             ids = tuple(range(3, 3 + count))
             return SoftMask(np.full((count, *sample.size), 0.125, np.float32), ids)
 
@@ -272,6 +275,23 @@ def test_runners_up_of_a_method_that_tells(photo, monkeypatch, capsys, tmp_path)
     assert "heat_bus.png" in document["files"]
     assert main(["preview", photo, "--method", "stub"]) == 0
     assert "bus (wins nowhere)" in capsys.readouterr().out
+    Image.new("RGB", (2560, 1000), (200, 0, 0)).save(tmp_path / "wide.png")
+    assert main(["preview", "wide.png", "--method", "stub", "--json"]) == 0
+    assert asked[-1] == (500, 1280) and asked[0] == (20, 30)
+    assert json.loads(capsys.readouterr().out)["classes"][1]["runner_up"]
+
+
+def test_a_place_that_cannot_be_written_is_refused_before_anything_is_loaded(photo, monkeypatch, capsys, tmp_path):
+    (tmp_path / "file").write_text("")
+
+    def prepare(config, vocabulary, dataset):
+        raise AssertionError("nothing must be prepared")
+
+    monkeypatch.setitem(METHODS, "stub", replace(METHODS["stub"], prepare=prepare))
+    for out in ("file", "file/below"):
+        assert main(["preview", photo, "--method", "stub", "--out", out]) == 1
+        error, hint = capsys.readouterr().err.splitlines()
+        assert f"the preview cannot be written to {out}: file is no folder" in error and "--out" in hint
 
 
 def test_classes_are_said_once(photo, capsys):
