@@ -77,6 +77,8 @@ class RecipeFlags:
         Group patches by what sets them apart from the mean of their image; not in the paper.
     short_side
         Short side at which the student will label images by default; 0 for their own.
+    top_k
+        Classes that a window may show by default when the student labels; 0 for all.
     """
 
     init: str | None = None
@@ -101,6 +103,7 @@ class RecipeFlags:
     locate: float | None = None
     centre: bool | None = None
     short_side: int | None = None
+    top_k: int | None = None
 
     def changes(self) -> dict[str, Any]:
         """What was given."""

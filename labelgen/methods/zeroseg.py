@@ -51,7 +51,8 @@ class ZeroSegConfig:
     scale
         Factor on cosines before the softmax. Default: that of the CLIP model.
     top_k
-        Classes that a window may show, those nearest to it as a whole; 0 for all. 5 as GroupViT.
+        Classes that a window may show, those nearest to it as a whole; 0 for all. Default: that of the student's
+        preset, 5 in the paper.
     background
         Where background comes from: nowhere; the word; a list of words; a segment whose best score is below the
         threshold, as in the paper; words and threshold. Default: threshold where the vocabulary has a background and
@@ -83,7 +84,7 @@ class ZeroSegConfig:
     crop: int | None = None
     stride: int | None = None
     scale: float | None = None
-    top_k: int = 5
+    top_k: int | None = None
     background: Literal["none", "word", "words", "threshold", "words+threshold"] | None = None
     background_words: str = ""
     background_threshold: float | None = None

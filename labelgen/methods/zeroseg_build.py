@@ -61,7 +61,7 @@ def build(config: ZeroSegConfig, vocabulary: Vocabulary) -> Generate:
         prototypes=torch.from_numpy(prototypes_of(config, table, trained)),
         class_of=table.class_of,
         scale=config.scale or 1.0,
-        top_k=config.top_k,
+        top_k=config.top_k or 0,
         threshold=config.background_threshold or 0.0,
         background=vocabulary.background,
     )
@@ -105,6 +105,7 @@ def settle(config: ZeroSegConfig, vocabulary: Vocabulary, trained: TrainedStuden
         short_side=short_side,
         crop=crop,
         stride=stride,
+        top_k=trained.about["top_k"] if config.top_k is None else config.top_k,
         scale=scale,
         background=background,
         background_threshold=threshold,

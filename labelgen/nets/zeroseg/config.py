@@ -223,16 +223,19 @@ class Preset:
         Short side to which images are resized for labelling, pixels; 0 leaves them as they are.
     init
         Where the encoder starts: a backbone, or empty for random weights.
+    top_k
+        Classes that a window may show by default, those nearest to it as a whole; 0 for all.
     """
 
     student: StudentConfig
     training: TrainingConfig
     short_side: int
     init: str
+    top_k: int
 
 
 PRESETS: dict[str, Preset] = {
-    "paper": Preset(StudentConfig(), TrainingConfig(), short_side=448, init=""),
+    "paper": Preset(StudentConfig(), TrainingConfig(), short_side=448, init="", top_k=5),
     "demo": Preset(
         StudentConfig(
             image_size=128,
@@ -261,6 +264,7 @@ PRESETS: dict[str, Preset] = {
         ),
         short_side=0,
         init="demo-ssvt",
+        top_k=0,
     ),
 }
 """`paper`: ViT-B/16 at 224 pixels, 4096 images a step for 80 epochs, nothing but what is published.

@@ -32,7 +32,7 @@ __all__ = [
 DESCRIPTION = "zeroseg.json"
 TENSORS = "weights.safetensors"
 FORMAT = "labelgen-zeroseg"
-SCHEMA = 1
+SCHEMA = 2
 RESULT_KEYS = ("state", "figures", "versions")  # the rest are settings
 
 

@@ -52,6 +52,7 @@ def test_the_command_writes_a_run_that_says_what_made_it(student, tmp_path, caps
     assert report["done"] == 2 and report["supervision"] == []
     header = json.loads((tmp_path / "run" / "run.json").read_text())
     assert header["config"]["short_side"] == 0 and header["config"]["background"] == "words"
+    assert header["config"]["top_k"] == 0  # of the demo preset
     assert header["models"]["zeroseg"]["init"]["name"] == "demo-ssvt"
     assert header["models"]["zeroseg"]["teacher"]["teacher"]["model"] == "demo-clip"
     assert "aeroplane" in header["facts"]["prompts"]
