@@ -21,7 +21,8 @@ def test_the_paper_preset_is_what_was_published():
     assert 2 * student.stage_depth + student.final_depth == 5
     assert (training.batch, training.epochs, training.warmup * training.epochs) == (4096, 80, 20)
     assert (training.lr, training.mask, training.tiles) == (1.5e-4, 0.6, (1, 2, 3, 4))
-    assert training.losses == LossConfig("sum", True, True, 1, 1, 1, 0) and (PRESETS["paper"].short_side, PRESETS["paper"].top_k) == (448, 5)
+    assert training.losses == LossConfig("sum", True, True, 1, 1, 1, 0)
+    assert (PRESETS["paper"].short_side, PRESETS["paper"].top_k) == (448, 5)
 
 
 def test_what_is_not_in_the_paper_is_off_in_its_preset():
