@@ -33,7 +33,8 @@ class RecipeFlags:
     Parameters
     ----------
     init
-        Backbone whose weights the encoder starts from, such as vit_base_patch16_224.mae; `none` for random weights.
+        Where the encoder starts: a backbone with the sizes of the preset, such as vit_base_patch16_224.mae; `teacher`
+        for the teacher's image tower, whose sizes it then has; `none` for random weights.
     epochs
         Passes over the images. 80 in the paper.
     batch

@@ -5,7 +5,7 @@ from typing import Any, Literal
 
 from labelgen.errors import ConfigError
 
-__all__ = ["PRESETS", "LossConfig", "Preset", "StudentConfig", "TrainingConfig", "preset"]
+__all__ = ["FROM_TEACHER", "PRESETS", "LossConfig", "Preset", "StudentConfig", "TrainingConfig", "preset"]
 
 
 @dataclass(frozen=True)
@@ -19,7 +19,10 @@ class StudentConfig:
     patch
         Side of a patch in pixels.
     stem
-        Patches are embedded linearly, or by the two convolutions of demo-ssvt.
+        Patches are embedded linearly, by the two convolutions of demo-ssvt, or as in CLIP's image tower: linearly
+        without a bias, with a norm before the first block.
+    activation
+        Of the encoder.
     class_token
         Whether the encoder carries a class token, as MAE does; the heads never see it.
     width, depth, heads
@@ -53,7 +56,8 @@ class StudentConfig:
 
     image_size: int = 224
     patch: int = 16
-    stem: Literal["linear", "convolutional"] = "linear"
+    stem: Literal["linear", "convolutional", "clip"] = "linear"
+    activation: Literal["gelu", "quick_gelu"] = "gelu"
     class_token: bool = True
     width: int = 768
     depth: int = 12
@@ -211,6 +215,10 @@ class TrainingConfig:
         return max(1, round(self.epochs * images / self.batch))
 
 
+FROM_TEACHER = "teacher"
+"""In `Preset.init`: the encoder starts as the image tower of the teacher."""
+
+
 @dataclass(frozen=True)
 class Preset:
     """A named pair of settings.
@@ -222,7 +230,8 @@ class Preset:
     short_side
         Short side to which images are resized for labelling, pixels; 0 leaves them as they are.
     init
-        Where the encoder starts: a backbone, or empty for random weights.
+        Where the encoder starts: a backbone, `teacher` for the teacher's image tower, whose form it then has, or empty
+        for random weights.
     top_k
         Classes that a window may show by default, those nearest to it as a whole; 0 for all.
     """

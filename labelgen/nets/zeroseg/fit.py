@@ -11,20 +11,19 @@ from typing import Any
 import torch
 
 from labelgen.data.dataset import Dataset
-from labelgen.errors import DataError, WeightsError
-from labelgen.nets.backbone_config import BackboneConfig
-from labelgen.nets.backbones import load_backbone
+from labelgen.errors import DataError
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.training import Progress
 from labelgen.nets.zeroseg.batches import StepBatches
 from labelgen.nets.zeroseg.config import Preset
-from labelgen.nets.zeroseg.student import Student, build_student
+from labelgen.nets.zeroseg.start import fit_to_teacher, start_encoder
+from labelgen.nets.zeroseg.student import build_student
 from labelgen.nets.zeroseg.student_file import begin_training, config_json, finish_training
 from labelgen.nets.zeroseg.teacher import ImageTower, TeacherVectors
 from labelgen.nets.zeroseg.training import StepRecord, student_losses, train_student
 from labelgen.store.header import MODEL_PACKAGES, versions
 
-__all__ = ["Cost", "StudentReport", "estimate_cost", "fit_student", "start_encoder"]
+__all__ = ["Cost", "StudentReport", "estimate_cost", "fit_student"]
 
 log = logging.getLogger(__name__)
 
@@ -135,9 +134,9 @@ def fit_student(
     """
     start = time.perf_counter()
     where = _device(device)
-    preset = replace(preset, student=replace(preset.student, joint_dim=tower.embed_dim))
+    preset = fit_to_teacher(preset, tower)
     student = build_student(preset.student, seed=preset.training.seed)
-    init = start_encoder(student, preset.init, init_weights)
+    init = start_encoder(student, preset.init, weights=init_weights, tower=tower)
     vectors = TeacherVectors(tower, preset.training.tiles, cache)
     batches = StepBatches(dataset, vectors, preset.student, preset.training)
     settings = _settings(dataset, preset, init, vectors, teacher, bfloat16=bfloat16)
@@ -162,38 +161,10 @@ def fit_student(
     )
 
 
-def start_encoder(student: Student, name: str, weights: str = "") -> dict[str, Any]:
-    """Copy the weights of a backbone into the encoder; returns where it starts, for the record.
-
-    Parameters
-    ----------
-    name
-        `demo-ssvt`, or a timm ViT of the same sizes such as `vit_base_patch16_224.mae`; empty leaves random weights.
-    weights
-        Checkpoint of that backbone instead of its published weights.
-
-    Raises
-    ------
-    WeightsError
-        When its tensors do not fit the encoder.
-    """
-    if not name and not weights:
-        return {"name": "random", "sha256": ""}
-    backbone = load_backbone(BackboneConfig(name, weights=weights, dtype="float32"))
-    try:
-        student.encoder.load_state_dict(backbone.model.state_dict(), strict=True)
-    except RuntimeError as error:
-        raise WeightsError(
-            f"the weights of {backbone.spec.name} do not fit the encoder of the student: {error}",
-            hint="--init takes a ViT with the sizes of the preset; empty begins with random weights",
-        ) from error
-    return {"name": backbone.spec.name, "sha256": backbone.spec.weights_sha256}
-
-
 def estimate_cost(dataset: Dataset, tower: ImageTower, *, preset: Preset, device: str = "auto") -> Cost:
     """Time a little of the work and multiply; nothing is written."""
     where = _device(device)
-    config = replace(preset.student, joint_dim=tower.embed_dim)
+    config = fit_to_teacher(preset, tower).student
     training = replace(preset.training, batch=TIMED_IMAGES, micro_batch=TIMED_IMAGES)
     student = build_student(config).to(where)
     batches = StepBatches(dataset, TeacherVectors(tower, training.tiles), config, training)

@@ -2,6 +2,7 @@
 
 import itertools
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
@@ -18,6 +19,7 @@ from labelgen.nets.zeroseg.positions import sine_positions
 
 __all__ = ["Segments", "Student", "StudentOutput", "build_student"]
 
+TIMM_EPSILON, CLIP_EPSILON = 1e-6, 1e-5  # of layer norms
 TOKEN_STD = 0.02  # of a freshly drawn mask token, as in every ViT
 GROUP_STD = 0.3  # of group tokens: much smaller ones are all alike once layers have added to them
 
@@ -152,6 +154,7 @@ class Student(nn.Module):
         super().__init__()
         self.config = config
         stem: Any = ConvolutionalPatchEmbed if config.stem == "convolutional" else PatchEmbed
+        of_clip = config.stem == "clip"
         self.encoder: Any = VisionTransformer(
             img_size=config.image_size,
             patch_size=config.patch,
@@ -163,6 +166,9 @@ class Student(nn.Module):
             class_token=config.class_token,
             dynamic_img_size=True,
             embed_layer=stem,
+            pre_norm=of_clip,
+            act_layer=config.activation,
+            norm_layer=partial(nn.LayerNorm, eps=CLIP_EPSILON if of_clip else TIMM_EPSILON),
         )
         with torch.no_grad():
             grid = sine_positions(config.grid, config.grid, config.width)
@@ -210,7 +216,7 @@ class Student(nn.Module):
         if prefix:
             first = encoder.cls_token + positions[:, :prefix]
             tokens = torch.cat([first.to(tokens.dtype).expand(len(tokens), -1, -1), tokens], dim=1)
-        return encoder.norm(encoder.blocks(tokens))[:, prefix:]
+        return encoder.norm(encoder.blocks(encoder.norm_pre(tokens)))[:, prefix:]
 
 
 def build_student(config: StudentConfig, *, seed: int = 0) -> Student:

@@ -8,12 +8,9 @@ import pytest
 import torch
 
 from labelgen.errors import RunFolderError, WeightsError
-from labelgen.nets.backbone_config import BackboneConfig
-from labelgen.nets.backbones import load_backbone
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.zeroseg.batches import StepBatches, rows_of_step
-from labelgen.nets.zeroseg.config import preset
-from labelgen.nets.zeroseg.fit import estimate_cost, fit_student, start_encoder
+from labelgen.nets.zeroseg.fit import estimate_cost, fit_student
 from labelgen.nets.zeroseg.student import build_student
 from labelgen.nets.zeroseg.student_file import read_student
 from labelgen.nets.zeroseg.teacher import TeacherVectors
@@ -162,24 +159,6 @@ def test_a_damaged_checkpoint_is_named(tmp_path):
     (tmp_path / "last.pt").write_bytes(b"half")
     with pytest.raises(RunFolderError, match="checkpoint cannot be read"):
         fit(tmp_path)
-
-
-def test_the_encoder_can_start_from_a_backbone():
-    student = build_student(preset("demo").student)
-    shipped = load_backbone(BackboneConfig("demo-ssvt", dtype="float32"))
-    before = student.encoder.blocks[0].attn.qkv.weight.clone()
-    start = start_encoder(student, "demo-ssvt")
-    assert start == {"name": "demo-ssvt", "sha256": shipped.spec.weights_sha256}
-    assert not torch.equal(before, student.encoder.blocks[0].attn.qkv.weight)
-    picture, _ = shipped.prepare(np.random.default_rng(0).integers(0, 256, (64, 96, 3), np.uint8))
-    with torch.inference_mode():
-        ours = student.eval().encode(picture[None])
-    assert torch.allclose(ours[0], shipped.tokens(picture[None])[0].flatten(0, 1), atol=1e-4)
-
-
-def test_a_backbone_of_other_sizes_is_refused():
-    with pytest.raises(WeightsError, match="do not fit the encoder"):
-        start_encoder(build_student(STUDENT), "demo-ssvt")
 
 
 def test_the_cost_is_counted():
