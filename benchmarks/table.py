@@ -98,10 +98,11 @@ def zeroseg_demo() -> str:
             row["labels"],
             f"{row['miou']:.3f}" + (f" ± {row['spread']:.3f}" if row["runs"] > 1 else ""),
             f"{row['foreground_miou']:.3f}",
+            f"{row['fresh_miou']:.3f}",
         ]
         for row in result["rows"]
     ]
-    return markdown(["labels", "val mIoU", "ten drawn classes"], rows) + "\n\n" + source(result)
+    return markdown(["labels", "val mIoU", "ten drawn classes", "fresh scenes, mIoU"], rows) + "\n\n" + source(result)
 
 
 def probe_voc_animals() -> str:

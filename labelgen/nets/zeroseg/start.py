@@ -86,8 +86,9 @@ def start_encoder(student: Student, name: str, *, weights: str = "", tower: Imag
 
 def tower_weights(clip: ClipModel) -> dict[str, torch.Tensor]:
     """Weights of an image tower of open_clip in timm's names, without its last projection."""
+    visual: Any = clip.model.visual
     state: dict[str, torch.Tensor] = {}
-    for key, tensor in clip.model.visual.state_dict().items():
+    for key, tensor in visual.state_dict().items():
         if key == "proj":
             continue
         if key == "class_embedding":
@@ -115,7 +116,8 @@ def _timm_name(key: str) -> str:
 
 def _form_of(clip: ClipModel, student: StudentConfig) -> StudentConfig:
     """Sizes of the image tower."""
-    visual, tower = clip.model.visual, tower_of(clip.model)
+    visual: Any = clip.model.visual
+    tower = tower_of(clip.model)
     plain = tower.kind == "native" and all(hasattr(visual, part) for part in NATIVE_PARTS)
     block = visual.transformer.resblocks[0] if plain else None
     scaled = block is not None and not isinstance(getattr(block, "ls_1", nn.Identity()), nn.Identity)
