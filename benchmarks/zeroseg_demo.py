@@ -105,10 +105,7 @@ def trained(work: Path, seed: int, *, bfloat16: bool, recipe: str = "student") -
 def untrained(work: Path, seed: int) -> Path:
     """The same student before its first update, as a file that the method reads."""
     about = read_student(work / f"student-{seed}").about
-    settings = {
-        key: about[key]
-        for key in ("student", "training", "short_side", "top_k", "precision", "init", "teacher", "data")
-    }
+    settings = {key: about[key] for key in ("student", "training", "labelling", "precision", "init", "teacher", "data")}
     student = build_student(read_student(work / f"student-{seed}").student.config, seed=seed)
     start_encoder(student, preset("demo").init, tower=load_clip(ClipModelConfig(device="cpu")))
     out = work / f"untrained-{seed}"

@@ -78,6 +78,10 @@ class RecipeFlags:
         Group patches by what sets them apart from the mean of their image; not in the paper.
     short_side
         Short side at which the student will label images by default; 0 for their own.
+    crop
+        Side of the windows of resized images that it will label by default; 0 for whole images.
+    stride
+        Pixels from window to window.
     top_k
         Classes that a window may show by default when the student labels; 0 for all.
     """
@@ -104,6 +108,8 @@ class RecipeFlags:
     locate: float | None = None
     centre: bool | None = None
     short_side: int | None = None
+    crop: int | None = None
+    stride: int | None = None
     top_k: int | None = None
 
     def changes(self) -> dict[str, Any]:

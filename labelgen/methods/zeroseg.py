@@ -45,9 +45,10 @@ class ZeroSegConfig:
         Short side in pixels to which images are resized; 0 leaves them. Default: that of the student's preset, 448 in
         the paper.
     crop
-        Side of the windows in pixels; 0 looks at the whole image at once. Default: the short side.
+        Side of the windows in pixels; 0 looks at the whole image at once. Default: that of the student's preset, 448
+        in the paper, and never more than the short side.
     stride
-        Pixels from window to window. Default: half the crop.
+        Pixels from window to window. Default: that of the student's preset, 224 in the paper; half of another crop.
     scale
         Factor on cosines before the softmax. Default: that of the CLIP model.
     top_k

@@ -19,6 +19,7 @@ from labelgen.nets.clip.config import DEMO_CLIP, ClipModelConfig
 from labelgen.nets.clip.model import ClipModel
 from labelgen.nets.clip.prototypes import read_text_embeddings, text_prototypes
 from labelgen.nets.clip.templates import load_templates
+from labelgen.nets.zeroseg.config import LabellingConfig
 from labelgen.nets.zeroseg.inference import ClassRule, label_image
 from labelgen.nets.zeroseg.student_file import TrainedStudent, read_student, student_path
 from labelgen.prompts import PromptTable, prompt_table, split_words
@@ -88,9 +89,12 @@ def settle(config: ZeroSegConfig, vocabulary: Vocabulary, trained: TrainedStuden
         When background is asked for that the vocabulary does not have, or without the threshold that it needs.
     """
     teacher = trained.about["teacher"]["teacher"]
-    short_side = trained.about["short_side"] if config.short_side is None else config.short_side
-    crop = short_side if config.crop is None else config.crop
-    stride = config.stride if config.stride is not None else max(1, crop // 2) if crop else None
+    usual = LabellingConfig(**trained.about["labelling"])
+    short_side = usual.short_side if config.short_side is None else config.short_side
+    crop = min(usual.crop, short_side or usual.crop) if config.crop is None else config.crop
+    stride = config.stride
+    if stride is None and crop:
+        stride = usual.stride if crop == usual.crop else max(1, crop // 2)
     background, threshold = background_of(config, vocabulary, published_threshold(vocabulary, teacher.get("model", "")))
     scale = config.scale if config.scale is not None else teacher.get("logit_scale")
     if scale is None:
@@ -105,7 +109,7 @@ def settle(config: ZeroSegConfig, vocabulary: Vocabulary, trained: TrainedStuden
         short_side=short_side,
         crop=crop,
         stride=stride,
-        top_k=trained.about["top_k"] if config.top_k is None else config.top_k,
+        top_k=usual.top_k if config.top_k is None else config.top_k,
         scale=scale,
         background=background,
         background_threshold=threshold,

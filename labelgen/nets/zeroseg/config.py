@@ -5,7 +5,16 @@ from typing import Any, Literal
 
 from labelgen.errors import ConfigError
 
-__all__ = ["FROM_TEACHER", "PRESETS", "LossConfig", "Preset", "StudentConfig", "TrainingConfig", "preset"]
+__all__ = [
+    "FROM_TEACHER",
+    "PRESETS",
+    "LabellingConfig",
+    "LossConfig",
+    "Preset",
+    "StudentConfig",
+    "TrainingConfig",
+    "preset",
+]
 
 
 @dataclass(frozen=True)
@@ -220,31 +229,50 @@ FROM_TEACHER = "teacher"
 
 
 @dataclass(frozen=True)
-class Preset:
-    """A named pair of settings.
+class LabellingConfig:
+    """How a student labels images, unless told otherwise.
 
     Parameters
     ----------
-    student, training
-        The settings.
     short_side
-        Short side to which images are resized for labelling, pixels; 0 leaves them as they are.
+        Short side to which images are resized, pixels; 0 leaves them as they are.
+    crop, stride
+        Side and distance of the windows that are labelled, pixels of the resized image; crop 0 for the whole image.
+    top_k
+        Classes that a window may show, those nearest to it as a whole; 0 for all.
+    """
+
+    short_side: int = 448
+    crop: int = 448
+    stride: int = 224
+    top_k: int = 5
+
+    def __post_init__(self) -> None:
+        if min(self.short_side, self.crop, self.top_k) < 0 or self.stride < 1:
+            raise ConfigError(f"short_side, crop and top_k must be >= 0 and stride >= 1, got {vars(self)}")
+
+
+@dataclass(frozen=True)
+class Preset:
+    """Named settings of a student from its start to its labels.
+
+    Parameters
+    ----------
+    student, training, labelling
+        The settings.
     init
         Where the encoder starts: a backbone, `teacher` for the teacher's image tower, whose form it then has, or empty
         for random weights.
-    top_k
-        Classes that a window may show by default, those nearest to it as a whole; 0 for all.
     """
 
     student: StudentConfig
     training: TrainingConfig
-    short_side: int
+    labelling: LabellingConfig
     init: str
-    top_k: int
 
 
 PRESETS: dict[str, Preset] = {
-    "paper": Preset(StudentConfig(), TrainingConfig(), short_side=448, init="", top_k=5),
+    "paper": Preset(StudentConfig(), TrainingConfig(), LabellingConfig(), init=""),
     "demo": Preset(
         StudentConfig(
             image_size=128,
@@ -271,9 +299,8 @@ PRESETS: dict[str, Preset] = {
             body_rate=0.03,
             losses=LossConfig(distill=0.1, match=0.25, locate=1.0),
         ),
-        short_side=0,
-        init="demo-ssvt",
-        top_k=0,
+        LabellingConfig(short_side=160, crop=128, stride=32, top_k=0),
+        init=FROM_TEACHER,
     ),
 }
 """`paper`: ViT-B/16 at 224 pixels, 4096 images a step for 80 epochs, nothing but what is published.
@@ -291,7 +318,8 @@ def preset(name: str, **changes: Any) -> Preset:
     Parameters
     ----------
     changes
-        Fields of `StudentConfig`, `TrainingConfig`, `LossConfig` or `Preset`; None leaves one as it is.
+        Fields of `StudentConfig`, `TrainingConfig`, `LossConfig`, `LabellingConfig` or `Preset`; None leaves one as it
+        is.
 
     Raises
     ------
@@ -309,7 +337,8 @@ def preset(name: str, **changes: Any) -> Preset:
     chosen, changes = PRESETS[name], {key: value for key, value in changes.items() if value is not None}
     losses = _changed(chosen.training.losses, changes)
     training = replace(_changed(chosen.training, changes), losses=losses)
-    chosen = replace(_changed(chosen, changes), student=_changed(chosen.student, changes), training=training)
+    student, labelling = _changed(chosen.student, changes), _changed(chosen.labelling, changes)
+    chosen = replace(_changed(chosen, changes), student=student, training=training, labelling=labelling)
     if changes:
         raise ConfigError(f"there is no setting called {next(iter(changes))!r}")
     return chosen

@@ -205,8 +205,7 @@ def _settings(
     settings = {
         "student": config_json(preset.student),
         "training": config_json(preset.training),
-        "short_side": preset.short_side,
-        "top_k": preset.top_k,
+        "labelling": config_json(preset.labelling),
         "precision": "bfloat16" if bfloat16 else "float32",
         "init": init,
         "teacher": {"load": load, **vectors.fingerprint()},

@@ -11,8 +11,9 @@ from labelgen.data.open import open_data
 from labelgen.errors import ConfigError, WeightsError
 from labelgen.masks import harden
 from labelgen.methods.zeroseg import ZeroSegConfig, make_zeroseg, prepare_zeroseg
-from labelgen.methods.zeroseg_build import background_of, published_threshold
+from labelgen.methods.zeroseg_build import background_of, published_threshold, settle
 from labelgen.nets.clip.text_embeddings import write_text_embeddings
+from labelgen.nets.zeroseg.student_file import read_student
 from labelgen.prompts import prompt_table
 from labelgen.vocab import load_vocabulary
 
@@ -51,9 +52,10 @@ def test_the_command_writes_a_run_that_says_what_made_it(student, tmp_path, caps
     report = json.loads(capsys.readouterr().out)
     assert report["done"] == 2 and report["supervision"] == []
     header = json.loads((tmp_path / "run" / "run.json").read_text())
-    assert header["config"]["short_side"] == 0 and header["config"]["background"] == "words"
-    assert header["config"]["top_k"] == 0  # of the demo preset
-    assert header["models"]["zeroseg"]["init"]["name"] == "demo-ssvt"
+    config = header["config"]
+    assert [config[key] for key in ("short_side", "crop", "stride", "top_k")] == [160, 128, 32, 0]  # the demo preset's
+    assert config["background"] == "words"
+    assert header["models"]["zeroseg"]["init"]["name"] == "teacher"
     assert header["models"]["zeroseg"]["teacher"]["teacher"]["model"] == "demo-clip"
     assert "aeroplane" in header["facts"]["prompts"]
 
@@ -175,6 +177,22 @@ def test_windows_and_sizes_are_obeyed(student):
     windows = make_zeroseg(config_of(student, short_side=160, crop=96), VOC)(sample, np.random.default_rng(0))
     assert windows.size == plain.size == (128, 160)
     assert windows.scores.tobytes() != plain.scores.tobytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [
+        ({}, (160, 128, 32)),
+        ({"short_side": 96}, (96, 96, 48)),
+        ({"short_side": 0}, (0, 128, 32)),
+        ({"crop": 64}, (160, 64, 32)),
+        ({"crop": 0}, (160, 0, None)),
+        ({"stride": 16}, (160, 128, 16)),
+    ],
+)
+def test_windows_left_open_are_those_of_the_student(student, options, expected):
+    config = settle(config_of(student, **options), VOC, read_student(student))
+    assert (config.short_side, config.crop, config.stride) == expected
 
 
 def test_own_classes_replace_those_of_the_data(student, tmp_path):

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError
-from labelgen.nets.zeroseg.config import PRESETS, LossConfig, StudentConfig, TrainingConfig, preset
+from labelgen.nets.zeroseg.config import PRESETS, LabellingConfig, LossConfig, StudentConfig, TrainingConfig, preset
 from labelgen.nets.zeroseg.positions import sine_positions
 from labelgen.nets.zeroseg.student import build_student
 from tests.labelgen.nets.zeroseg.toys import DIM, STUDENT
@@ -22,7 +22,7 @@ def test_the_paper_preset_is_what_was_published():
     assert (training.batch, training.epochs, training.warmup * training.epochs) == (4096, 80, 20)
     assert (training.lr, training.mask, training.tiles) == (1.5e-4, 0.6, (1, 2, 3, 4))
     assert training.losses == LossConfig("sum", True, True, 1, 1, 1, 0)
-    assert (PRESETS["paper"].short_side, PRESETS["paper"].top_k) == (448, 5)
+    assert PRESETS["paper"].labelling == LabellingConfig(short_side=448, crop=448, stride=224, top_k=5)
 
 
 def test_what_is_not_in_the_paper_is_off_in_its_preset():

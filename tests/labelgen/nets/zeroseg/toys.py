@@ -6,7 +6,7 @@ import numpy as np
 import torch
 
 from labelgen.data.dataset import DataSpec
-from labelgen.nets.zeroseg.config import Preset, StudentConfig, TrainingConfig
+from labelgen.nets.zeroseg.config import LabellingConfig, Preset, StudentConfig, TrainingConfig
 from labelgen.vocab import load_vocabulary
 
 DIM = 6
@@ -15,7 +15,7 @@ STUDENT = StudentConfig(
     stages=(4, 2), stage_depth=1, joint_dim=DIM, class_token=False,
 )  # fmt: skip
 TRAINING = TrainingConfig(batch=4, micro_batch=3, epochs=3, warmup=0.2, lr=1e-2, tiles=(1, 2))
-PRESET = Preset(STUDENT, TRAINING, short_side=0, init="", top_k=5)
+PRESET = Preset(STUDENT, TRAINING, LabellingConfig(), init="")
 
 
 @dataclass
