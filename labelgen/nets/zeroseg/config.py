@@ -291,9 +291,10 @@ PRESETS: dict[str, Preset] = {
             std=(0.25, 0.25, 0.25),
         ),
         TrainingConfig(
+            mask=0.3,
             batch=16,
             noise=0.0,
-            epochs=80,
+            epochs=40,
             warmup=0.1,
             lr=2e-3,
             body_rate=0.03,
@@ -305,10 +306,10 @@ PRESETS: dict[str, Preset] = {
 }
 """`paper`: ViT-B/16 at 224 pixels, 4096 images a step for 80 epochs, nothing but what is published.
 
-`demo`: a student of minutes for the 160 demo scenes, of the form of demo-ssvt, whose weights its encoder starts from.
-With so few images and steps the published losses alone make all segments alike (`benchmarks/zeroseg_demo.py` has the
-figures), so it groups centred tokens without noise, changes what it starts from slowly, has more segments, and a term
-that ties each to its place.
+`demo`: a student of minutes for the 160 demo scenes. With so few images and steps the published losses alone make all
+segments alike (`benchmarks/zeroseg_demo.py` has the figures), so it starts as the image tower of its teacher, groups
+centred tokens without noise, changes what it starts from slowly, hides fewer patches, has more segments, and a term
+that ties each to its place. The sizes of its encoder, those of demo-ssvt, hold for `init="demo-ssvt"`.
 """
 
 
