@@ -43,11 +43,10 @@ RECIPES = {
     "student": {},
     "published": {
         "locate": 0.0, "distill": 1.0, "match": 1.0, "noise": 1.0, "body_rate": 1.0, "centre": False, "mask": 0.6,
-        "init": "demo-ssvt",
     },
     "demo-ssvt": {"init": "demo-ssvt"},
 }  # fmt: skip
-"""`published`: losses, noise and mask of the papers. Both others start from self-supervised weights."""
+"""`published`: losses, noise and mask of the papers. `demo-ssvt`: starts from self-supervised weights."""
 
 TRUTH = frozenset({"truth"})
 VAL = open_data("demo", split="val")
