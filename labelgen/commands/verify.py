@@ -29,7 +29,7 @@ def verify(run: str = "", /, *, as_json: Annotated[bool, Parameter(name="--json"
         print_json({"run": str(path), "sound": not problems, "problems": problems})
     elif problems:
         print("\n".join(problems))  # noqa: T201
-        say(f"error: {len(problems)} problems in {path}")
+        say(f"error: {len(problems)} {'problem' if len(problems) == 1 else 'problems'} in {path}")
         say("hint: files that are missing are made again by the command that made the run; for the rest --overwrite")
     else:
         print(f"{path} is sound")  # noqa: T201
