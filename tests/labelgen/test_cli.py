@@ -155,7 +155,7 @@ def test_verify_lists_damage_and_fails(masks, capsys, tmp_path):
     assert main(["verify"]) == 1
     out, err = capsys.readouterr()
     assert out == "labels/one.png: missing (No such file or directory)\n"
-    assert err.startswith("error: 1 problems in ")
+    assert err.startswith("error: 1 problem in ")
     assert main(["verify", "--json"]) == 1
     assert not json.loads(capsys.readouterr().out)["sound"]
 

@@ -66,7 +66,7 @@ def test_training_again_does_nothing_and_says_so(student, capsys):
     assert "nothing to do" in capsys.readouterr().out
     assert (student / "weights.safetensors").read_bytes() == before
     assert fit(student, "--mask", "0.5") == 1
-    assert "training.mask is 0.6 there, 0.5 now" in capsys.readouterr().err
+    assert "training.mask is 0.3 there, 0.5 now" in capsys.readouterr().err
 
 
 def test_a_dry_run_writes_nothing(tmp_path, capsys):
