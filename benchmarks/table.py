@@ -90,6 +90,15 @@ def demo_clip() -> str:
     return "\n\n".join([markdown(header, rows), names, source(result)])
 
 
+def refiners() -> str:
+    """What refiners make of labels of several kinds."""
+    result = load("refiners")
+    ways = [key for key in result["rows"][0] if key not in ("labels", "before")]
+    rows = [[row["labels"], *(f"{row[way]:.3f}" for way in ("before", *ways))] for row in result["rows"]]
+    rows.append(["seconds an image", "", *(f"{result['seconds_per_image'][way]:.2g}" for way in ways)])
+    return markdown(["labels", "before", *ways], rows) + "\n\n" + source(result)
+
+
 def zeroseg_demo() -> str:
     """The ZeroSeg student on the demo scenes, beside dense CLIP."""
     result = load("zeroseg_demo")
@@ -206,6 +215,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "demo": demo,
     "demo_ssvt": demo_ssvt,
     "demo_clip": demo_clip,
+    "refiners": refiners,
     "zeroseg_demo": zeroseg_demo,
     "probe_voc_animals": probe_voc_animals,
     "speed": speed,
