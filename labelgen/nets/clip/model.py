@@ -106,9 +106,9 @@ class ClipModel:
         """Turn RGB pictures of any one size into what the image tower takes, on its device and in its arithmetic."""
         if isinstance(images, np.ndarray):
             images = torch.from_numpy(np.require(images, requirements=["C", "W"]))
-        pixels = images.to(self.device).permute(0, 3, 1, 2).float() / 255
+        pixels = images.to(self.device).permute(0, 3, 1, 2).to(torch.float32, memory_format=torch.contiguous_format)
         mean, std = (torch.tensor(v, device=self.device).reshape(1, 3, 1, 1) for v in (self.mean, self.std))
-        return ((pixels - mean) / std).to(self.dtype).contiguous()
+        return pixels.div_(255).sub_(mean).div_(std).to(self.dtype)
 
     def native_view(self, image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "h w 3"]:
         """Resize one picture to the native size, as its publisher does: cut to the centre, or squashed."""

@@ -111,9 +111,11 @@ def _best(scores: np.ndarray) -> np.ndarray:
 
 def _winners(scores: np.ndarray, ids: list[int]) -> np.ndarray:
     """Class of each pixel; `UNLABELLED` where all scores are zero. Ties go to the smaller id."""
-    if not ids:
-        return np.full(scores.shape[1:], UNLABELLED)
-    return np.where(_best(scores) > 0, np.array(ids)[scores.argmax(axis=0)], UNLABELLED)
+    winners, best = np.full(scores.shape[1:], UNLABELLED, np.int32), np.zeros(scores.shape[1:], np.float32)
+    for plane, class_id in zip(scores, ids, strict=True):  # several times faster than argmax
+        np.copyto(winners, class_id, where=plane > best)
+        np.maximum(best, plane, out=best)
+    return winners
 
 
 def _foreground(ids: list[int], rules: Rules) -> list[int]:
@@ -170,7 +172,9 @@ def _leave_unlabelled(scores: np.ndarray, ids: list[int], rules: Rules) -> tuple
         if class_id < len(limits):
             limits[class_id] = max(limits[class_id], limit)
     taken = winners == UNLABELLED
-    uncertain = ~taken & ~by_threshold & (best < limits[np.where(taken, 0, winners)])
+    uncertain = np.zeros(best.shape, bool)
+    if limits.any():
+        uncertain = ~taken & ~by_threshold & (best < limits[np.where(taken, 0, winners)])
     if uncertain.any() or taken.any():
         scores[:, taken | uncertain] = 0
         winners[uncertain] = UNLABELLED

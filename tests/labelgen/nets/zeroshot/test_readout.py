@@ -50,6 +50,19 @@ def test_probabilities_by_hand(synonyms):
     assert [float(p) for p in dense[1:, 0, 0]] == pytest.approx([expected[8], expected[12]], abs=1e-6)
 
 
+@pytest.mark.parametrize("scale", [1.0, 100.0, 2000.0])  # the last spreads logits too far for one shift
+@pytest.mark.parametrize("synonyms", SYNONYMS)
+def test_no_scale_overflows_or_vanishes(synonyms, scale):
+    scores = noise(4, 5, 6)
+    planes = winning_planes(maps_of(scores), TABLE, Readout(scale, synonyms=synonyms), always=frozenset({0, 8, 12}))
+    logits = scale * scores.double()
+    cats = logits[:2].logsumexp(dim=0) if synonyms == "logsumexp" else logits[:2].amax(dim=0)
+    classes = torch.stack([logits[3], cats, logits[2]])  # by rising id
+    expected = (classes - (logits if synonyms == "compat" else classes).logsumexp(dim=0)).exp()
+    found = torch.stack(list(planes.values())).double()
+    assert torch.allclose(found, expected, atol=1e-4 if scale < 1000 else 1e-3)
+
+
 @pytest.mark.parametrize("synonyms", SYNONYMS)
 @pytest.mark.parametrize("activation", ["softmax", "sigmoid"])
 def test_one_class_after_the_other_is_all_at_once(synonyms, activation):
