@@ -10,7 +10,7 @@ from labelgen.errors import ConfigError, WeightsError
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import load_backbone
 from labelgen.nets.clip.model import ClipModel, load_clip
-from labelgen.nets.dense_clip.tower import NATIVE_PARTS, tower_of
+from labelgen.nets.dense_clip.tower import tower_of
 from labelgen.nets.zeroseg.config import FROM_TEACHER, Preset, StudentConfig
 from labelgen.nets.zeroseg.student import Student
 from labelgen.nets.zeroseg.teacher import ImageTower
@@ -118,8 +118,7 @@ def _form_of(clip: ClipModel, student: StudentConfig) -> StudentConfig:
     """Sizes of the image tower."""
     visual: Any = clip.model.visual
     tower = tower_of(clip.model)
-    plain = tower.kind == "native" and all(hasattr(visual, part) for part in NATIVE_PARTS)
-    block = visual.transformer.resblocks[0] if plain else None
+    block = visual.transformer.resblocks[0] if tower.kind == "native" else None
     scaled = block is not None and not isinstance(getattr(block, "ls_1", nn.Identity()), nn.Identity)
     wide = block is not None and block.mlp.c_fc.out_features != 4 * tower.width
     height, width = tower.native_size

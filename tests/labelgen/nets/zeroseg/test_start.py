@@ -3,6 +3,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from open_clip import factory
 
 from labelgen.errors import ConfigError, WeightsError
 from labelgen.nets.backbone_config import BackboneConfig
@@ -64,13 +65,19 @@ def test_the_teachers_tower_gives_the_same_tokens_in_the_student(monkeypatch, na
 
 def test_a_teacher_in_bfloat16_gives_its_exact_weights(monkeypatch):
     exact, cheap = tiny_teacher(monkeypatch), tiny_teacher(monkeypatch, dtype="bfloat16")
-    encoders = []
+    asked, encoders = [], []
+
+    def stored(config):  # the tiny model has no file to be loaded from
+        asked.append(config.dtype)
+        return exact
+
+    monkeypatch.setattr("labelgen.nets.zeroseg.start.load_clip", stored)
     for clip in (exact, cheap):
-        monkeypatch.setattr("labelgen.nets.zeroseg.start.load_clip", lambda config: exact)  # random weights anew
         student = build_student(fit_to_teacher(SETTINGS, clip).student)
         start_encoder(student, FROM_TEACHER, tower=clip)
         encoders.append(student.encoder.patch_embed.proj.weight)
     assert encoders[1].dtype == torch.float32 and torch.equal(*encoders)
+    assert asked == ["float32"]  # for the cheap one alone
 
 
 def test_training_from_the_tower_leaves_the_teacher_alone_and_can_be_read_again(monkeypatch, tmp_path):
@@ -91,7 +98,7 @@ def test_towers_of_another_form_are_refused(monkeypatch):
         fit_to_teacher(SETTINGS, other)
     for change in ({"ls_init_value": 0.1}, {"mlp_ratio": 2.0}):
         visual = {**CONFIG["vision_cfg"], **change}
-        monkeypatch.setitem(__import__("open_clip").factory._MODEL_CONFIGS, "tiny", {**CONFIG, "vision_cfg": visual})
+        monkeypatch.setitem(factory._MODEL_CONFIGS, "tiny", {**CONFIG, "vision_cfg": visual})
         odd = load_clip(ClipModelConfig("tiny", device="cpu"), pretrained=False)
         with pytest.raises(ConfigError, match="plain ViT of open_clip"):
             fit_to_teacher(SETTINGS, odd)
