@@ -1,5 +1,6 @@
 """`segprobe fit [RUN]`: train the head from a run of labels."""
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -8,7 +9,8 @@ from cyclopts import Parameter
 from labelgen.commands.common import DataFlags as AllDataFlags
 from labelgen.commands.common import Switch, data_path, open_dataset_from, print_json, print_table, progress_bar
 from labelgen.data.dataset import Dataset
-from labelgen.errors import ConfigError, RunFolderError
+from labelgen.errors import ConfigError, RunFolderError, VocabularyError
+from labelgen.store.layout import HEADER
 from segprobe.commands.flags import BackboneFlags, JsonFlag
 from segprobe.config import FitConfig
 
@@ -104,16 +106,29 @@ def open_supervision(run: str, data: str, images: AllDataFlags) -> tuple[Any, Da
         dataset = open_dataset_from(images, data or "demo")
         return TruthSource(dataset), dataset
     path = Path(run) if run else newest_run()
-    if data:
-        dataset = open_dataset_from(images, data)
-        return open_labels(path, vocabulary=dataset.vocabulary), dataset
-    if not (path / "run.json").exists():
-        if path.is_dir():
-            raise ConfigError(f"which images do the masks in {path} belong to?", hint="name them: --data DATA")
+    if not path.is_dir():
         raise RunFolderError(f"no such run or folder: {path}", hint="labelgen scribble --out RUN makes one")
+    if data:
+        dataset = _named_data(data, images, path)
+        return open_labels(path, vocabulary=dataset.vocabulary), dataset
+    if not (path / HEADER).exists():
+        raise ConfigError(f"which images do the masks in {path} belong to?", hint="name them: --data DATA")
     if images != AllDataFlags():
         raise ConfigError("--split, --ids, --limit, --vocab and --tags choose from --data, which was not given")
     source = open_labels(path)
     if source.spec is None:
         raise ConfigError(f"{path} does not say which data it was made from", hint="name them: --data DATA")
     return source, reopen(source.spec)
+
+
+def _named_data(data: str, images: AllDataFlags, run: Path) -> Dataset:
+    """The data that were typed; pictures that come without classes have those of the run."""
+    from labelgen.store import open_labels
+
+    try:
+        return open_dataset_from(images, data)
+    except VocabularyError:
+        spec = open_labels(run).spec if (run / HEADER).exists() and not images.vocab else None
+        if spec is None or not spec.vocabulary:
+            raise
+        return open_dataset_from(replace(images, vocab=spec.vocabulary), data)

@@ -183,6 +183,27 @@ def test_labels_without_a_labelled_pixel_are_refused(folder, vit, capsys):
     assert not (folder / "probes" / "void" / "probe.json").exists()
 
 
+@pytest.mark.slow
+def test_pictures_without_classes_have_those_of_the_run(folder, vit, capsys):
+    from PIL import Image
+
+    from labelgen.cli import main as labelgen
+
+    (folder / "photos").mkdir()
+    for name in ("one", "two"):
+        pixels = np.random.default_rng(len(name)).integers(0, 256, (64, 80, 3), dtype=np.uint8)
+        Image.fromarray(pixels).save(folder / "photos" / f"{name}.png")
+    words = ["--classes", "rust, paint=painted surface; peeling paint", "--model", "demo-clip", "--templates", "simple"]
+    assert labelgen(["clip", "photos", *words, "--out", "runs/words"]) == 0
+    capsys.readouterr()
+    code, _, err = run(capsys, "fit", "runs/words", "--data", "photos", *vit, "--steps", "2", "--out", "probes/words")
+    assert code == 0, err
+    assert json.loads((folder / "probes/words/probe.json").read_text())["vocabulary"]["classes"] == ["rust", "paint"]
+    code, _, err = run(capsys, "fit", "runs/nowhere", "--data", "photos", *vit)
+    assert code == 1
+    assert "no such run or folder: runs" in two_lines(err)
+
+
 def test_a_run_of_other_classes_is_refused(folder, vit, capsys):
     from labelgen.cli import main as labelgen
 
