@@ -8,6 +8,7 @@ from cyclopts import Parameter
 
 from labelgen.commands.common import DataFlags as AllDataFlags
 from labelgen.commands.common import Switch, data_path, open_dataset_from, print_json, print_table, progress_bar
+from labelgen.commands.next_step import can_be_scored
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, RunFolderError, VocabularyError
 from labelgen.store.layout import HEADER
@@ -73,13 +74,14 @@ def fit(
     if as_json:
         print_json(facts)
         return
+    following = "eval" if can_be_scored(dataset, dataset.vocabulary) else "predict"
     title = f"{report.out} is complete: nothing to do" if report.already else f"probe: {report.out}"
     rows = [
         ("labels", source.name),
         ("images", f"{report.images}" + (f" ({report.skipped} without a label left out)" if report.skipped else "")),
         ("coverage", f"{100 * report.coverage:.2f} % of the pixels"),
         ("seconds", f"{report.seconds:.1f}"),
-        ("next", f"segprobe eval {data_path(report.out)}"),
+        ("next", f"segprobe {following} {data_path(report.out)}"),
     ]
     if not report.already:
         again = f" ({report.first_step} of them before)" if report.first_step else ""

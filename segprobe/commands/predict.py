@@ -16,6 +16,7 @@ from labelgen.commands.common import (
     print_table,
     progress_bar,
 )
+from labelgen.commands.next_step import can_be_scored
 from labelgen.errors import ConfigError
 from segprobe.commands.flags import JsonFlag, ProbeFlags, evaluation_data
 
@@ -127,6 +128,7 @@ def predict(
         print_json({"out": str(report.out), "probe": str(path), **{key: getattr(report, key) for key in keys}})
     else:
         rows = [("images", report.done + report.skipped), ("failed", report.failed)]
-        rows += [("next", f"labelgen quality {data_path(report.out)}")]
+        if can_be_scored(dataset, dataset.vocabulary):
+            rows += [("next", f"labelgen quality {data_path(report.out)}")]
         print_table(("", ""), rows, title=f"predictions: {report.out}")
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE

@@ -196,9 +196,13 @@ def test_pictures_without_classes_have_those_of_the_run(folder, vit, capsys):
     words = ["--classes", "rust, paint=painted surface; peeling paint", "--model", "demo-clip", "--templates", "simple"]
     assert labelgen(["clip", "photos", *words, "--out", "runs/words"]) == 0
     capsys.readouterr()
-    code, _, err = run(capsys, "fit", "runs/words", "--data", "photos", *vit, "--steps", "2", "--out", "probes/words")
+    code, out, err = run(capsys, "fit", "runs/words", "--data", "photos", *vit, "--steps", "2", "--out", "probes/words")
     assert code == 0, err
+    assert "segprobe predict probes/words" in out  # there is no truth to evaluate with
     assert json.loads((folder / "probes/words/probe.json").read_text())["vocabulary"]["classes"] == ["rust", "paint"]
+    code, out, err = run(capsys, "predict", "probes/words")
+    assert code == 0, err
+    assert "labelgen quality" not in out
     code, _, err = run(capsys, "fit", "runs/nowhere", "--data", "photos", *vit)
     assert code == 1
     assert "no such run or folder: runs" in two_lines(err)
