@@ -1,0 +1,1 @@
+"""Correction of labels while something is trained on them: pure functions on arrays."""
