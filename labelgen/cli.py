@@ -15,6 +15,7 @@ COMMANDS = {  # name: (module and function, one line of help)
     "fit-zeroseg": ("labelgen.commands.fit_zeroseg:fit_zeroseg", "Train a ZeroSeg student from images and CLIP."),
     "preview": ("labelgen.commands.preview:preview", "Label one picture and look at what came out."),
     "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),
+    "refine": ("labelgen.commands.refine:refine", "Repair the labels of a run."),
     "verify": ("labelgen.commands.verify:verify", "Check that a run folder is still what was written."),
     "vocabs": ("labelgen.commands.vocabs:vocabs", "List the vocabularies."),
 }

@@ -15,9 +15,11 @@ from labelgen.data.dataset import Dataset
 from labelgen.data.sample import SUPERVISION, Generate, Likely
 from labelgen.errors import ConfigError
 from labelgen.refine import RefineStep, make_refiner, models_of, parse_refiners, refined, settle_refiners
+from labelgen.refine.source import Start, make_start
+from labelgen.store import LabelSource
 from labelgen.vocab import Vocabulary
 
-__all__ = ["Job", "RunOptions", "RunReport", "config_to_json", "method_job", "refined_job", "rng_for"]
+__all__ = ["Job", "RunOptions", "RunReport", "config_to_json", "method_job", "refined_job", "rng_for", "source_job"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,8 @@ class Job:
         What else the method settled before the first image, as JSON values, for run.json.
     likely
         Builds the function that gives scores of likely classes before any rule, where the method has one.
+    inherited
+        Supervision behind what the method starts from, such as the run that it refines; recorded beside `needs`.
     """
 
     method: str
@@ -55,6 +59,12 @@ class Job:
     models: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
     likely: Callable[[], Likely] | None = None
+    inherited: frozenset[str] = frozenset()
+
+    @property
+    def supervision(self) -> frozenset[str]:
+        """All supervision behind the labels."""
+        return self.needs | self.inherited
 
     def __post_init__(self) -> None:
         unknown = sorted(self.needs - SUPERVISION)
@@ -227,8 +237,49 @@ def refined_job(job: Job, refiners: Sequence[RefineStep], *, dataset: Dataset | 
         make=functools.partial(_make_refined, job.make, refiners),
         reads_image=True,
         models={**job.models, **models_of(refiners)},
-        facts={**job.facts, "refine": [{"refiner": r.name, **config_to_json(r.config)} for r in refiners]},
+        facts={**job.facts, "refine": _steps_to_json(refiners)},
     )
+
+
+def source_job(
+    source: LabelSource, refiners: Sequence[RefineStep], *, dataset: Dataset, certainty: float | None = None
+) -> Job:
+    """The job that repairs what a run or a folder of masks holds.
+
+    Parameters
+    ----------
+    source
+        What to start from; a run must be complete.
+    dataset
+        Where its images are.
+    certainty
+        Start from hard labels with this score; None starts from the scores of the run (see `labelgen.refine.source`).
+
+    Raises
+    ------
+    ConfigError
+        When there is no refiner, or the certainty is out of range or needed.
+    RunFolderError
+        When the run is not complete.
+    """
+    if not refiners:
+        raise ConfigError("at least one refiner must be named", hint="--with crf, or several: --with crf --with pamr")
+    start = Start(source, certainty)
+    steps = settle_refiners(refiners, dataset.spec)
+    return Job(
+        method="refine",
+        config={"source": start.facts(), "certainty": certainty, "steps": _steps_to_json(steps)},
+        make=functools.partial(_make_refined, functools.partial(make_start, start), steps),
+        needs=frozenset(),
+        reads_image=True,
+        vocabulary=source.vocabulary,
+        models=models_of(steps),
+        inherited=start.supervision,
+    )
+
+
+def _steps_to_json(steps: Sequence[RefineStep]) -> list[dict[str, Any]]:
+    return [{"refiner": step.name, **config_to_json(step.config)} for step in steps]
 
 
 def _make_refined(make: Callable[[], Generate], refiners: tuple[RefineStep, ...]) -> Generate:

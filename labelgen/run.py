@@ -92,7 +92,7 @@ def _header(dataset: Dataset, job: Job, options: RunOptions) -> dict[str, Any]:
         dataset,
         method=job.method,
         config=job.config,
-        supervision=sorted(job.needs),
+        supervision=sorted(job.supervision),
         vocabulary=job.vocabulary,
         seed=options.seed,
         min_score=options.min_score,

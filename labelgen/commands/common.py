@@ -35,6 +35,7 @@ __all__ = [
     "CommonFlags",
     "DataFlags",
     "ImageFlags",
+    "RunFlags",
     "data_path",
     "new_app",
     "open_dataset_from",
@@ -88,8 +89,8 @@ class DataFlags(ImageFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class CommonFlags(DataFlags):
-    """Flags of every command that labels images.
+class RunFlags:
+    """Flags of every command that writes a run.
 
     Parameters
     ----------
@@ -107,9 +108,6 @@ class CommonFlags(DataFlags):
         Stop at the first image that cannot be labelled.
     save_scores
         Keep the scores beside the labels.
-    refine
-        Repair each mask: affinity:BACKBONE, regions:slic, regions:felzenszwalb or regions:DIR, with options as
-        NAME:ARGUMENT,key=value; several are applied in their order.
     dry_run
         Say what would be done and write nothing.
     as_json
@@ -123,7 +121,6 @@ class CommonFlags(DataFlags):
     overwrite: Switch = False
     strict: Switch = False
     save_scores: Switch = False
-    refine: tuple[str, ...] = ()
     dry_run: Switch = False
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
 
@@ -137,6 +134,20 @@ class CommonFlags(DataFlags):
             save_scores=self.save_scores,
             strict=self.strict,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CommonFlags(RunFlags, DataFlags):
+    """Flags of every command that labels images.
+
+    Parameters
+    ----------
+    refine
+        Repair each mask: affinity:BACKBONE, regions:slic, regions:felzenszwalb or regions:DIR, with options as
+        NAME:ARGUMENT,key=value; several are applied in their order.
+    """
+
+    refine: tuple[str, ...] = ()
 
 
 def open_dataset_from(flags: DataFlags, data: str = "demo") -> Dataset:

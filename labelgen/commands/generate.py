@@ -27,7 +27,7 @@ from labelgen.methods.method import Method
 from labelgen.run import Job, RunOptions, RunReport, method_job, plan_job, run_job
 from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
 
-__all__ = ["Afterwards", "label_data", "method_command"]
+__all__ = ["Afterwards", "label_data", "method_command", "print_plan", "print_report", "say_failures"]
 
 DATA_HELP = (
     "Data set: demo, demo:N for N scenes, a folder of known layout or of pictures, or KIND:PATH (voc, folder, coco, "
@@ -120,7 +120,7 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     job = method_job(name, config, vocabulary, dataset=dataset, refine=flags.refine)
     out = Path(flags.out or f"runs/{name}")
     if flags.dry_run:
-        _print_plan(dataset, job, out, options, as_json=flags.as_json)
+        print_plan(dataset, job, out, options, as_json=flags.as_json)
         return EXIT_DONE
     with progress_bar(name) as progress:
         report = run_job(dataset, job, out, options, progress=progress)
@@ -129,11 +129,11 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     if report.complete and not flags.as_json:
         row = METHODS[name]
         steps = next_steps(dataset, job.vocabulary, report.out, name=name, method=row, config=config, flags=flags)
-    _print_report(report, job, as_json=flags.as_json, more=facts, steps=steps)
+    print_report(report, job, as_json=flags.as_json, more=facts, steps=steps)
     if then and facts and not flags.as_json:
         then.show(facts)
     if report.first_failure is not None:
-        _say_failures(report, report.first_failure)
+        say_failures(report, report.first_failure)
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE
 
 
@@ -185,7 +185,8 @@ def label_vocabulary(method: Method, config: Any, name: str) -> Vocabulary | Non
     return None if wanted is nothing else wanted
 
 
-def _say_failures(report: RunReport, first: Mapping[str, Any]) -> None:
+def say_failures(report: RunReport, first: Mapping[str, Any]) -> None:
+    """Say on stderr how many images failed, and why the first did."""
     total = report.done + report.skipped + report.failed
     say_error(
         f"{report.failed} of {total} images could not be labelled, the first {first['id']}: {first['error']}",
@@ -193,11 +194,12 @@ def _say_failures(report: RunReport, first: Mapping[str, Any]) -> None:
     )
 
 
-def _print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, as_json: bool) -> None:
+def print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, as_json: bool) -> None:
+    """Print what a run would do."""
     todo, total = plan_job(dataset, job, out, options)
     plan = {
         "method": job.method,
-        "supervision": sorted(job.needs),
+        "supervision": sorted(job.supervision),
         "config": dict(job.config),
         "data": dataset.spec.to_json(),
         "vocabulary": job.vocabulary.name,
@@ -215,13 +217,22 @@ def _print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, a
     _print_pairs(rows, title="would do (nothing is written)")
 
 
-def _print_report(
+def print_report(
     report: RunReport, job: Job, *, as_json: bool, more: dict[str, Any], steps: list[tuple[str, str]]
 ) -> None:
+    """Print what came out of a run.
+
+    Parameters
+    ----------
+    more
+        Further facts for the JSON document.
+    steps
+        Rows about what to type next.
+    """
     counts, vocabulary = report.counts, job.vocabulary
     if as_json:
         keys = ("done", "skipped", "failed", "complete", "coverage")
-        facts = {"out": str(report.out), "method": job.method, "supervision": sorted(job.needs)}
+        facts = {"out": str(report.out), "method": job.method, "supervision": sorted(job.supervision)}
         print_json(facts | {key: getattr(report, key) for key in keys} | {"counts": dict(counts)} | more)
         return
     if report.complete and not report.done and not report.failed:
@@ -240,7 +251,7 @@ def _print_report(
         ),
         ("strokes", counts["strokes"]),
         ("warnings", f"{counts['warnings']} (in manifest.jsonl)"),
-        ("supervision", ", ".join(sorted(job.needs)) or "none"),
+        ("supervision", ", ".join(sorted(job.supervision)) or "none"),
     ]
     rows += steps
     always = {"images labelled", "failed", "coverage", "classes", "supervision", *(word for word, _ in steps)}

@@ -46,6 +46,10 @@ class LabelSource(Protocol):
         """
         ...
 
+    def label_file(self, sample_id: str) -> Path:
+        """Where the label map of one image lies; DataError when the image has none."""
+        ...
+
 
 class RunFolder:
     """A run folder to read from, complete or not.
@@ -106,8 +110,16 @@ class RunFolder:
         DataError
             When the run has no such image or its file is missing or damaged.
         """
+        return read_mask(self.label_file(sample_id))
+
+    def label_file(self, sample_id: str) -> Path:
+        """Where the label map of one image lies; DataError when the run has no such image."""
         self._need(sample_id)
-        return read_mask(path_of(self.path, LABELS, sample_id))
+        return path_of(self.path, LABELS, sample_id)
+
+    def scores_file(self, sample_id: str) -> Path | None:
+        """Where the scores of one image lie, or None when the run kept none; DataError without such an image."""
+        return path_of(self.path, SCORES, sample_id) if "scores_sha256" in self._need(sample_id) else None
 
     def scores(self, sample_id: str) -> SoftMask | None:
         """The scores of one image (float16 precision), or None when the run kept none.
@@ -117,9 +129,9 @@ class RunFolder:
         DataError
             When the run has no such image or the file is damaged.
         """
-        if "scores_sha256" not in self._need(sample_id):
+        path = self.scores_file(sample_id)
+        if path is None:
             return None
-        path = path_of(self.path, SCORES, sample_id)
         try:
             with np.load(path, allow_pickle=False) as archive:
                 scores = archive["scores"].astype(np.float32)
@@ -187,12 +199,16 @@ class MaskFolder:
         DataError
             When there is no such mask, or it is damaged, or holds an id outside the vocabulary.
         """
-        if sample_id not in self._files:
-            raise DataError(f"no mask for image {sample_id!r} in {self.path}")
-        path = self._files[sample_id]
+        path = self.label_file(sample_id)
         labels = read_mask(path)
         check_labels(labels, num_classes=self.vocabulary.num_classes, where=str(path), ignore=self.vocabulary.ignore)
         return labels.astype(np.uint8 if self.vocabulary.ignore <= 255 else np.uint16, copy=False)
+
+    def label_file(self, sample_id: str) -> Path:
+        """Where the mask of one image lies; DataError when there is none."""
+        if sample_id not in self._files:
+            raise DataError(f"no mask for image {sample_id!r} in {self.path}")
+        return self._files[sample_id]
 
 
 def open_labels(path: Path | str, *, vocabulary: Vocabulary | None = None) -> LabelSource:
@@ -220,8 +236,13 @@ def open_labels(path: Path | str, *, vocabulary: Vocabulary | None = None) -> La
     return MaskFolder(path, vocabulary=vocabulary)
 
 
-def newest_run(root: Path = Path("runs")) -> Path:
+def newest_run(root: Path = Path("runs"), *, but: str = "") -> Path:
     """The complete run below `root` whose run.json is the youngest; runs still unfinished are passed over.
+
+    Parameters
+    ----------
+    but
+        Runs of this method are passed over, too.
 
     Raises
     ------
@@ -229,14 +250,21 @@ def newest_run(root: Path = Path("runs")) -> Path:
         When there is none; unfinished runs are named.
     """
     found = sorted(root.glob(f"*/{HEADER}"), key=lambda p: (p.stat().st_mtime_ns, p.parent.name), reverse=True)
+    unfinished = []
     for header in found:
-        if read_header(header.parent)["state"] == "complete":
+        content = read_header(header.parent)
+        if but and content["method"] == but:
+            continue
+        if content["state"] == "complete":
             return header.parent
-    if found:
-        names = ", ".join(str(header.parent) for header in found[:SHOWN_RUNS])
+        unfinished.append(header.parent)
+    if unfinished:
+        names = ", ".join(map(str, unfinished[:SHOWN_RUNS]))
         raise RunFolderError(
             f"no complete run below {root}; unfinished: {names}", hint="give the same command again to finish it"
         )
+    if found:
+        raise RunFolderError(f"all runs below {root} are made by {but}", hint="name the run")
     elsewhere = sorted(p.parent for pattern in ("*", "*/*") for p in root.parent.glob(f"{pattern}/{HEADER}"))
     elsewhere += sorted(p.parent for p in root.glob(f"*/*/{HEADER}"))
     if elsewhere:
