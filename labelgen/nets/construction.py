@@ -13,7 +13,7 @@ from labelgen.nets.keymaps import load_strictly
 from labelgen.nets.pos_embed import use_official_positions
 from labelgen.nets.weights import Checkpoint, fetch_published, read_checkpoint
 
-__all__ = ["build_architecture"]
+__all__ = ["build_architecture", "checkpoint_options"]
 
 VIT_MODULES = ("vision_transformer", "eva", "deit", "beit")
 """timm modules whose models are columns of blocks over one grid of patches."""
@@ -21,8 +21,16 @@ VIT_MODULES = ("vision_transformer", "eva", "deit", "beit")
 SHIPPED_LICENCE = "MIT (shipped)"
 
 
-def build_architecture(config: BackboneConfig, *, pretrained: bool, seed: int) -> Architecture:
+def build_architecture(
+    config: BackboneConfig, *, pretrained: bool, seed: int, options: Mapping[str, Any] | None = None
+) -> Architecture:
     """Build the network of `config` with its weights.
+
+    Parameters
+    ----------
+    options
+        Arguments of the timm architecture besides those of `config`, such as `checkpoint_options` of the file that the
+        network was once built from.
 
     Raises
     ------
@@ -37,13 +45,25 @@ def build_architecture(config: BackboneConfig, *, pretrained: bool, seed: int) -
         _refuse_output_stride(config, name)
         model, about = _demo_model(checkpoint, pretrained=pretrained, seed=seed)
     else:
-        model, about = _timm_model(name, config, checkpoint, pretrained=pretrained, seed=seed)
+        model, about = _timm_model(name, config, checkpoint, pretrained=pretrained, seed=seed, more=options or {})
     if checkpoint:
         load_strictly(model, checkpoint.state, family=checkpoint.family, source=str(checkpoint.path))
     if config.pos_interp == "official":
         use_official_positions(model)
     describe = describe_vit if is_vit(model) else describe_stages
     return describe(model, name, config, about)
+
+
+def checkpoint_options(path: Path) -> dict[str, Any]:
+    """Arguments of the architecture that a checkpoint asks for, so that the network can be built again without it.
+
+    Raises
+    ------
+    WeightsError
+        When the file is missing or damaged.
+    """
+    checkpoint = read_checkpoint(path)
+    return {**_trained_grid(checkpoint), **checkpoint.timm_kwargs}
 
 
 def _model_name(config: BackboneConfig, checkpoint: Checkpoint | None) -> str:
@@ -80,7 +100,13 @@ def _demo_model(checkpoint: Checkpoint | None, *, pretrained: bool, seed: int) -
 
 
 def _timm_model(
-    name: str, config: BackboneConfig, checkpoint: Checkpoint | None, *, pretrained: bool, seed: int
+    name: str,
+    config: BackboneConfig,
+    checkpoint: Checkpoint | None,
+    *,
+    pretrained: bool,
+    seed: int,
+    more: Mapping[str, Any],
 ) -> tuple[Any, dict[str, Any]]:
     import timm
 
@@ -100,6 +126,7 @@ def _timm_model(
     if checkpoint:
         options |= _trained_grid(checkpoint) if vit else {}
         options |= checkpoint.timm_kwargs
+    options |= more
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = _create(name, pretrained=published, options=options)
@@ -122,7 +149,13 @@ def _create(name: str, *, pretrained: bool, options: Mapping[str, Any]) -> Any:
 
     try:
         return timm.create_model(name, pretrained=pretrained, **options)
-    except (TypeError, RuntimeError, ValueError) as error:
+    except (AssertionError, TypeError, RuntimeError, ValueError) as error:
+        if "output_stride" in options:
+            why = str(error) or "refused by timm"
+            raise ConfigError(
+                f"{name} does not take the output stride {options['output_stride']} ({why})",
+                hint="0 leaves the strides as they are; ResNets, RegNets, ConvNeXts and MobileNets take 8, 16 and 32",
+            ) from error
         raise ConfigError(
             f"timm cannot build {name} with {dict(options)}: {error}", hint="choose another model or option"
         ) from error
