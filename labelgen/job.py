@@ -16,7 +16,7 @@ from labelgen.data.sample import SUPERVISION, Generate, Likely
 from labelgen.errors import ConfigError
 from labelgen.refine import RefineStep, make_refiner, models_of, parse_refiners, refined, settle_refiners
 from labelgen.refine.source import Start, make_start
-from labelgen.store import LabelSource
+from labelgen.store import MaskFolder, RunFolder
 from labelgen.vocab import Vocabulary
 
 __all__ = ["Job", "RunOptions", "RunReport", "config_to_json", "method_job", "refined_job", "rng_for", "source_job"]
@@ -242,7 +242,11 @@ def refined_job(job: Job, refiners: Sequence[RefineStep], *, dataset: Dataset | 
 
 
 def source_job(
-    source: LabelSource, refiners: Sequence[RefineStep], *, dataset: Dataset, certainty: float | None = None
+    source: RunFolder | MaskFolder,
+    refiners: Sequence[RefineStep],
+    *,
+    dataset: Dataset,
+    certainty: float | None = None,
 ) -> Job:
     """The job that repairs what a run or a folder of masks holds.
 

@@ -37,7 +37,7 @@ def quality(
     vocab: str = "",
     ids: str = "",
     limit: int = 0,
-    unlabelled: Literal["miss", "exclude", "background"] = "miss",
+    unlabelled: Literal["miss", "exclude", "background", "error"] = "miss",
     boundary: Switch = False,
     bands: str = "",
     per_image: str = "",
@@ -67,8 +67,8 @@ def quality(
     limit
         Score only the first N images; 0 for all.
     unlabelled
-        What a pixel without a label is in the headline and in the table of classes: an error of its true class,
-        nothing, or background.
+        What a pixel without a label is in the headline and in the table of classes: an error of its true class
+        (miss, as PSA and SEAM count), nothing (exclude, as EPS), background (as IRN), or not allowed (error).
     boundary
         Also measure boundary IoU (within 2 % of the diagonal of each contour).
     bands

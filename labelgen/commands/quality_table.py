@@ -25,6 +25,7 @@ RULES = {
     "miss": "unlabelled pixels are misses",
     "exclude": "unlabelled pixels are left out",
     "background": "unlabelled pixels are background",
+    "error": "no pixel is unlabelled",
 }
 FIGURES: dict[str, Callable[[Document], Any]] = {
     "mIoU, unlabelled = miss": lambda d: d["miou"],

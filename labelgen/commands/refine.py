@@ -13,7 +13,7 @@ from labelgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
-    from labelgen.store import LabelSource
+    from labelgen.store import MaskFolder, RunFolder
 
 __all__ = ["RefineRunFlags", "SourceFlags", "open_source", "refine"]
 
@@ -127,7 +127,7 @@ def _start_sentence(certainty: float | None, *, has: bool) -> str:
     return f"its labels are refined with a certainty of {certainty:g} ({why})"
 
 
-def open_source(path: Path, flags: SourceFlags) -> "tuple[LabelSource, Dataset]":
+def open_source(path: Path, flags: SourceFlags) -> "tuple[RunFolder | MaskFolder, Dataset]":
     """Labels, and the data set that their images are in.
 
     Raises

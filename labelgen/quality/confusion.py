@@ -1,7 +1,19 @@
-"""The confusion matrix with its column of unlabelled pixels, and the scores that follow from it."""
+"""The confusion matrix with its column of unlabelled pixels, and the scores that follow from it.
+
+What published evaluations do with a predicted 255, which are thus not comparable with each other:
+
+============  ==============================================  ==========================================================
+code          what it does                                    the same here
+============  ==============================================  ==========================================================
+PSA, SEAM     a miss of its true class                        `miss`; they give absent classes 0, here they are left out
+IRN           counts as background                            `background`
+EPS           leaves such pixels out, which raises the score  `exclude`
+CLIP-ES,ToCo  lands in a cell of other classes, or fails      none; `error` makes sure that there is no such pixel
+============  ==============================================  ==========================================================
+"""
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, get_args
 
 import numpy as np
 from jaxtyping import Float64, Int64, Integer
@@ -10,10 +22,13 @@ from labelgen.errors import ConfigError, DataError, ShapeError
 from labelgen.masks import IGNORE
 from labelgen.quality.counting import count_pairs
 
-__all__ = ["Scores", "Unlabelled", "confusion_matrix", "pair_counts", "scores_from_confusion"]
+__all__ = ["RULES", "Scores", "Unlabelled", "confusion_matrix", "pair_counts", "scores_from_confusion"]
 
-Unlabelled = Literal["miss", "exclude", "background"]
-"""What a pixel without a label means: an error of its true class, nothing at all, or the label `background`."""
+Unlabelled = Literal["miss", "exclude", "background", "error"]
+"""What a pixel without a label means: an error of its true class, nothing at all, the label `background`, or that the
+labels are refused."""
+
+RULES: tuple[Unlabelled, ...] = get_args(Unlabelled)
 
 
 def pair_counts(
@@ -151,7 +166,7 @@ def scores_from_confusion(
     ----------
     unlabelled
         `miss`: an unlabelled pixel is an error of its true class but predicts nothing. `exclude`: it does not
-        count. `background`: it counts as labelled `background`.
+        count. `background`: it counts as labelled `background`. `error`: there must be none.
     background
         Id of the background class; only for `unlabelled="background"`.
 
@@ -159,6 +174,8 @@ def scores_from_confusion(
     ------
     ConfigError
         When the rule is unknown, or is `background` and there is no background class.
+    DataError
+        When the rule is `error` and a pixel is unlabelled.
 
     Examples
     --------
@@ -237,7 +254,7 @@ def split_unlabelled(
 
     Raises
     ------
-    ConfigError
+    ConfigError, DataError
         As `scores_from_confusion`.
     """
     square, missing = matrix[..., :-1], matrix[..., -1]
@@ -245,8 +262,11 @@ def split_unlabelled(
         return square, missing
     if unlabelled == "exclude":
         return square, np.zeros_like(missing)
+    if unlabelled == "error":
+        refuse_unlabelled(int(missing.sum()))
+        return square, missing
     if unlabelled != "background":
-        raise ConfigError(f"unlabelled must be miss, exclude or background, got {unlabelled!r}")
+        raise ConfigError(f"unlabelled must be {', '.join(RULES[:-1])} or {RULES[-1]}, got {unlabelled!r}")
     if background is None:
         raise ConfigError(
             "unlabelled pixels can count as background only in a vocabulary that has a background class",
@@ -255,6 +275,21 @@ def split_unlabelled(
     square = square.copy()
     square[..., background] += missing
     return square, np.zeros_like(missing)
+
+
+def refuse_unlabelled(count: int, *, where: str = "") -> None:
+    """Refuse labels with holes, for the rule `error`.
+
+    Raises
+    ------
+    DataError
+        With the number of unlabelled pixels, if there are any.
+    """
+    if count:
+        raise DataError(
+            f"every pixel that counts must be labelled, got {count} without a label{f' in {where}' if where else ''}",
+            hint="--unlabelled miss, exclude or background says what such a pixel is",
+        )
 
 
 def _refuse_foreign(kind: str, ids: np.ndarray, num_classes: int, ignore: int, place: str) -> None:

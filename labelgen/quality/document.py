@@ -12,7 +12,7 @@ from labelgen.quality.sparse import foreground_scores
 
 __all__ = ["HEADLINES", "quality_document"]
 
-HEADLINES = {"miss": "miou", "exclude": "miou_labelled", "background": "miou_background"}
+HEADLINES = {"miss": "miou", "exclude": "miou_labelled", "background": "miou_background", "error": "miou"}
 """Which figure stands for a run under each rule for unlabelled pixels. The names never change their meaning."""
 
 

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, DataError
 from labelgen.quality.boundary import band_confusions, boundary_counts, check_bands
-from labelgen.quality.confusion import Unlabelled, pair_counts
+from labelgen.quality.confusion import RULES, Unlabelled, pair_counts, refuse_unlabelled
 from labelgen.quality.match import id_lookup, translate
 from labelgen.quality.sparse import ImageRow, image_rows
 from labelgen.store import LabelSource
@@ -34,7 +34,7 @@ class QualityOptions:
     Parameters
     ----------
     unlabelled
-        What a pixel without a label counts as: `miss`, `exclude`, or `background`.
+        What a pixel without a label counts as: `miss`, `exclude`, `background`, or `error` where none may be.
     boundary
         Also count boundary IoU.
     bands
@@ -51,8 +51,8 @@ class QualityOptions:
     bands: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
-        if self.unlabelled not in ("miss", "exclude", "background"):
-            raise ConfigError(f"unlabelled must be miss, exclude or background, got {self.unlabelled!r}")
+        if self.unlabelled not in RULES:
+            raise ConfigError(f"unlabelled must be {', '.join(RULES[:-1])} or {RULES[-1]}, got {self.unlabelled!r}")
         if self.bands:
             check_bands(self.bands)
 
@@ -142,7 +142,8 @@ def evaluate(
         When unlabelled pixels are to be background and there is no background class.
     DataError
         When an image cannot be read, differs in size from its truth or holds a foreign id (all are looked at before,
-        and the first few named), no image of the truth has a label at all, or the truth is void everywhere.
+        and the first few named), no image of the truth has a label at all, the truth is void everywhere, or, with the
+        rule `error`, a pixel is unlabelled.
     """
     vocabulary = truth.vocabulary
     if options.unlabelled == "background" and vocabulary.background is None:
@@ -206,6 +207,10 @@ def _score_image(
         "label_ignore": vocabulary.ignore,
     }
     counts = pair_counts(truth, labels, **ids, where=sample_id)
+    if options.unlabelled == "error":
+        refuse_unlabelled(
+            int(counts[:-1, -1].sum()), where=f"{sample_id}, which has no label file" if missing else sample_id
+        )
     bands = band_confusions(truth, labels, bands=options.bands, **ids) if options.bands else None
     boundary = None
     if options.boundary:

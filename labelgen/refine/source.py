@@ -13,7 +13,7 @@ from labelgen.data.inputs import InputFile, with_input
 from labelgen.data.sample import Generate, Sample
 from labelgen.errors import ConfigError, DataError, RunFolderError, ShapeError
 from labelgen.masks import IGNORE, LabelMap, SoftMask, one_hot
-from labelgen.store import LabelSource, RunFolder
+from labelgen.store import MaskFolder, RunFolder
 from labelgen.store.layout import MANIFEST
 
 __all__ = ["CERTAINTY", "Start", "certain_scores", "make_start"]
@@ -45,7 +45,7 @@ class Start:
         When the run is not complete.
     """
 
-    source: LabelSource
+    source: RunFolder | MaskFolder
     certainty: float | None = None
 
     def __post_init__(self) -> None:
@@ -95,7 +95,7 @@ class Start:
         return 0.0
 
 
-def has_scores(source: LabelSource) -> bool:
+def has_scores(source: RunFolder | MaskFolder) -> bool:
     """Whether a source kept the scores behind its labels."""
     return isinstance(source, RunFolder) and bool(source.header["save_scores"])
 

@@ -46,10 +46,6 @@ class LabelSource(Protocol):
         """
         ...
 
-    def label_file(self, sample_id: str) -> Path:
-        """Where the label map of one image lies; DataError when the image has none."""
-        ...
-
 
 class RunFolder:
     """A run folder to read from, complete or not.
@@ -211,7 +207,7 @@ class MaskFolder:
         return self._files[sample_id]
 
 
-def open_labels(path: Path | str, *, vocabulary: Vocabulary | None = None) -> LabelSource:
+def open_labels(path: Path | str, *, vocabulary: Vocabulary | None = None) -> RunFolder | MaskFolder:
     """Open a run folder, or a plain folder of mask PNGs as if it were one.
 
     Parameters

@@ -39,6 +39,49 @@ def test_golden_example_in_all_three_modes():
     assert scores_from_confusion(matrix, unlabelled="background", background=0).iou.tolist() == [1.0, 1.0]
 
 
+THREE_TRUTH = ids([0, 0, 1], [1, 1, 2], [255, 2, 2])
+THREE_LABELS = ids([0, 1, 1], [255, 1, 2], [255, 255, 0])
+"""Valid pixels: 0 -> 0, 0 -> 1, 1 -> 1, 1 -> none, 1 -> 1, 2 -> 2, 2 -> none, 2 -> 0."""
+
+
+@pytest.mark.parametrize(
+    ("rule", "iou", "accuracy"),
+    [
+        # class 0: hit 1, truth 2, labels 2; class 1: hit 2, truth 3, labels 3; class 2: hit 1, truth 3, labels 1
+        ("miss", [1 / 3, 2 / 4, 1 / 3], 4 / 8),
+        # without the two unlabelled pixels: truth 2, 2 and 2
+        ("exclude", [1 / 3, 2 / 3, 1 / 2], 4 / 6),
+        # both are labels of class 0: labels 4, 3 and 1
+        ("background", [1 / 5, 2 / 4, 1 / 3], 4 / 8),
+    ],
+)
+def test_every_rule_on_three_by_three_pixels_by_hand(rule, iou, accuracy):
+    matrix = confusion_matrix(THREE_TRUTH, THREE_LABELS, num_classes=3)
+    assert matrix.tolist() == [[1, 1, 0, 0], [0, 2, 0, 1], [1, 0, 1, 1]]
+    scores = scores_from_confusion(matrix, unlabelled=rule, background=0)
+    assert scores.iou == pytest.approx(iou, abs=1e-15) and scores.pixel_accuracy == pytest.approx(accuracy)
+    assert scores.miou == pytest.approx(sum(iou) / 3)
+
+
+def test_the_strict_rule_takes_only_labels_without_holes():
+    whole = np.where(THREE_LABELS == 255, 1, THREE_LABELS).astype(np.uint8)
+    whole[2, 0] = 255  # under void truth, which never counts
+    matrix = confusion_matrix(THREE_TRUTH, whole, num_classes=3)
+    assert scores_from_confusion(matrix, unlabelled="error").miou == scores_from_confusion(matrix).miou
+    with pytest.raises(DataError, match="every pixel that counts must be labelled, got 2 without a label"):
+        scores_from_confusion(confusion_matrix(THREE_TRUTH, THREE_LABELS, num_classes=3), unlabelled="error")
+
+
+@pytest.mark.parametrize("rule", ["miss", "exclude", "background"])
+def test_more_pixels_than_32_bits_can_count(rule):
+    matrix = confusion_matrix(THREE_TRUTH, THREE_LABELS, num_classes=3)
+    huge = sum(matrix * 2**29 for _ in range(4))  # 2**34 pixels, 2**31 or more in each cell that is not empty
+    assert huge.dtype == np.int64 and huge.max() == 2**32
+    few, many = (scores_from_confusion(m, unlabelled=rule, background=0) for m in (matrix, huge))
+    assert many.iou.tolist() == few.iou.tolist() and many.pixel_accuracy == few.pixel_accuracy
+    assert many.truth_pixels.tolist() == [2**32, 3 * 2**31, 3 * 2**31]
+
+
 def test_void_truth_is_never_counted():
     truth, labels = ids([255, 0, 255]), ids([1, 0, 255])
     assert confusion_matrix(truth, labels, num_classes=2).tolist() == [[1, 0, 0], [0, 0, 0]]

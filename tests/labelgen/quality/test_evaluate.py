@@ -92,6 +92,18 @@ def test_truth_without_label_file_counts_as_unlabelled():
     assert document["sparse"]["missing_images"] == 1
 
 
+def test_the_strict_rule_names_images_with_holes():
+    truth = Maps({"a": ids([0, 255]), "b": ids([1, 2]), "c": ids([1, 1])})
+    strict = QualityOptions(unlabelled="error")
+    with pytest.raises(DataError, match="got 1 without a label in b") as caught:
+        evaluate(Maps({"a": ids([0, 255]), "b": ids([1, 255]), "c": ids([1, 1])}), truth, strict)
+    assert "--unlabelled miss" in caught.value.hint
+    with pytest.raises(DataError, match="got 2 without a label in c, which has no label file"):
+        evaluate(Maps({"a": ids([0, 255]), "b": ids([1, 2])}), truth, strict)
+    document = quality_document(evaluate(truth, truth, strict))
+    assert document["headline"] == {"name": "miou", "value": 1.0, "num_classes": 3}
+
+
 def test_labels_without_truth_are_listed_and_left_out():
     result = evaluate(Maps({"a": ids([0, 1]), "z": ids([2, 2])}), Maps({"a": ids([0, 1])}))
     assert result.extra == ("z",)
