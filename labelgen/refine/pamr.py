@@ -14,7 +14,7 @@ from labelgen.masks import SoftMask
 from labelgen.refine.neighbours import among_voters, average_neighbours, colour_affinity, dilated_ring
 from labelgen.refine.refiner import Refiner
 
-__all__ = ["DILATIONS", "PAMR", "PamrConfig", "check_dilations", "check_scores", "make_pamr", "pamr"]
+__all__ = ["DILATIONS", "PAMR", "PamrConfig", "check_dilations", "check_scores", "make_pamr", "pamr", "parse_dilations"]
 
 DILATIONS = (1, 2, 4, 8, 12, 24)
 """As in the paper's code and in all that followed it."""
@@ -41,10 +41,31 @@ class PamrConfig:
     """
 
     steps: Annotated[int, "how often to average"] = 10
-    dilations: Annotated[tuple[int, ...], "distances of the neighbours in pixels"] = DILATIONS
+    dilations: Annotated[str, "distances of the neighbours in pixels, with slashes between"] = "1/2/4/8/12/24"
 
     def __post_init__(self) -> None:
-        check_dilations(self.dilations, self.steps)
+        check_dilations(parse_dilations(self.dilations), self.steps)
+
+
+def parse_dilations(text: str) -> tuple[int, ...]:
+    """Read whole numbers with slashes between; a comma would end the setting of a refiner.
+
+    Raises
+    ------
+    ConfigError
+        When it is anything else.
+
+    Examples
+    --------
+    >>> parse_dilations("1/2/4")
+    (1, 2, 4)
+    """
+    try:
+        return tuple(int(part) for part in text.split("/"))
+    except ValueError as error:
+        raise ConfigError(
+            f"dilations must be whole numbers with slashes between, got {text!r}", hint="1/2/4"
+        ) from error
 
 
 def check_dilations(dilations: Sequence[int], steps: int) -> None:
@@ -77,12 +98,13 @@ def check_scores(image: np.ndarray, scores: np.ndarray) -> None:
 
 def make_pamr(config: PamrConfig) -> Refine:
     """Build the refiner."""
+    dilations = parse_dilations(config.dilations)
 
     def refine(sample: Sample, mask: SoftMask) -> SoftMask:
         image = sample.need_image()
 
         def average(planes: np.ndarray) -> np.ndarray:
-            return pamr(image, planes, dilations=config.dilations, steps=config.steps)
+            return pamr(image, planes, dilations=dilations, steps=config.steps)
 
         return dataclasses.replace(mask, scores=among_voters(average, mask.scores))
 

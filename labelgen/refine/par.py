@@ -11,7 +11,7 @@ from jaxtyping import Float32, Float64, UInt8
 from labelgen.data.sample import Refine, Sample
 from labelgen.masks import SoftMask
 from labelgen.refine.neighbours import among_voters, average_neighbours, colour_affinity, dilated_ring
-from labelgen.refine.pamr import DILATIONS, check_dilations, check_scores
+from labelgen.refine.pamr import DILATIONS, check_dilations, check_scores, parse_dilations
 from labelgen.refine.refiner import Refiner
 
 __all__ = ["PAR", "ParConfig", "make_par", "near_weights", "par"]
@@ -41,22 +41,23 @@ class ParConfig:
     """
 
     steps: Annotated[int, "how often to average; ToCo 10, AFA 10 on VOC and 15 on COCO, WeCLIP and ExCEL 20"] = 10
-    dilations: Annotated[tuple[int, ...], "distances of the neighbours in pixels"] = DILATIONS
+    dilations: Annotated[str, "distances of the neighbours in pixels, with slashes between"] = "1/2/4/8/12/24"
     legacy: Annotated[bool, "weights that sum to 1.01, as published: scores grow by that factor at each step"] = False
 
     def __post_init__(self) -> None:
-        check_dilations(self.dilations, self.steps)
+        check_dilations(parse_dilations(self.dilations), self.steps)
 
 
 def make_par(config: ParConfig) -> Refine:
     """Build the refiner."""
+    dilations = parse_dilations(config.dilations)
 
     def refine(sample: Sample, mask: SoftMask) -> SoftMask:
         image = sample.need_image()
         growth = (1 + NEARNESS) ** config.steps if config.legacy else 1.0
 
         def average(planes: np.ndarray) -> np.ndarray:
-            return par(image, planes, dilations=config.dilations, steps=config.steps)
+            return par(image, planes, dilations=dilations, steps=config.steps)
 
         averages = among_voters(average, mask.scores) * np.float32(growth)
         return dataclasses.replace(mask, scores=averages)

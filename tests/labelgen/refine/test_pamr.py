@@ -168,7 +168,7 @@ def test_abstaining_pixels_have_no_vote_and_follow_it(make):
 def test_refiners_are_the_functions_where_all_pixels_vote(rng):
     image, scores = smooth_image(rng), rng.random((2, 30, 42), np.float32) + np.float32(0.1)
     sample, mask = Sample("a", (30, 42), image=image), SoftMask(scores, (0, 3))
-    refined = make_pamr(PamrConfig(steps=3, dilations=(1, 5)))(sample, mask).scores
+    refined = make_pamr(PamrConfig(steps=3, dilations="1/5"))(sample, mask).scores
     np.testing.assert_array_equal(refined, pamr(image, scores, steps=3, dilations=(1, 5)))
     refined = make_par(ParConfig(steps=3, legacy=True))(sample, mask).scores
     np.testing.assert_allclose(refined, par(image, scores, steps=3, legacy=True), rtol=1e-5)
@@ -191,18 +191,24 @@ def test_memory_is_bounded_at_the_size_of_voc(rng):
     ("settings", "message"),
     [
         ({"steps": 0}, "steps must be >= 1, got 0"),
-        ({"dilations": ()}, r"dilations must be different whole numbers >= 1, got \(\)"),
-        ({"dilations": (0, 2)}, r"numbers >= 1, got \(0, 2\)"),
-        ({"dilations": (2, 2)}, r"different whole numbers >= 1, got \(2, 2\)"),
+        ({"dilations": "0/2"}, r"dilations must be different whole numbers >= 1, got \(0, 2\)"),
+        ({"dilations": "2/2"}, r"different whole numbers >= 1, got \(2, 2\)"),
+        ({"dilations": "1 2"}, "whole numbers with slashes between, got '1 2'"),
     ],
 )
 def test_wrong_settings_are_refused(settings, message):
     for config in (PamrConfig, ParConfig):
         with pytest.raises(ConfigError, match=message):
             config(**settings)
+
+
+def test_functions_refuse_what_the_settings_do():
+    image, scores = np.zeros((2, 2, 3), np.uint8), np.zeros((1, 2, 2), np.float32)
     for refine in (pamr, par):
-        with pytest.raises(ConfigError, match=message):
-            refine(np.zeros((2, 2, 3), np.uint8), np.zeros((1, 2, 2), np.float32), **settings)
+        with pytest.raises(ConfigError, match=r"dilations must be different whole numbers >= 1, got \(\)"):
+            refine(image, scores, dilations=())
+        with pytest.raises(ConfigError, match="steps must be >= 1, got -1"):
+            refine(image, scores, steps=-1)
 
 
 def test_scores_of_another_size_than_the_image_are_refused():
