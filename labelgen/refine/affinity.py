@@ -1,7 +1,6 @@
 """Scores averaged over patches that a frozen self-supervised network finds alike."""
 
 import dataclasses
-import functools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -12,8 +11,9 @@ from labelgen.data.dataset import DataSpec
 from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
-from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
+from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.refine.refiner import Refiner, check_settings
+from labelgen.refine.token_network import MOST_TOKENS, backbone_for, backbone_of, frozen_network, network_facts
 
 if TYPE_CHECKING:
     import torch
@@ -22,9 +22,6 @@ if TYPE_CHECKING:
     from labelgen.refine.propagation import AffinityRows
 
 __all__ = ["AFFINITY", "AffinityConfig", "affinity_scores", "make_affinity"]
-
-MOST_TOKENS = 128
-"""Along the short side: an image twice as wide has 32768 patches then, of which every pair is compared."""
 
 
 @dataclass(frozen=True)
@@ -78,14 +75,14 @@ class AffinityConfig:
 
     def backbone_config(self) -> BackboneConfig:
         """The network, with its last normalised tokens."""
-        return BackboneConfig(name=self.backbone or ("" if self.weights else DEMO_BACKBONE), weights=self.weights)
+        return backbone_of(self.backbone, self.weights)
 
 
 def settle_affinity(config: AffinityConfig, data: DataSpec) -> AffinityConfig:
     """Choose the network that nobody named: the shipped one on demo scenes, a small DINOv2 on real images."""
     if config.backbone or config.weights:
         return config
-    return dataclasses.replace(config, backbone=DEMO_BACKBONE if data.kind == "demo" else REAL_BACKBONE)
+    return dataclasses.replace(config, backbone=backbone_for(data))
 
 
 def make_affinity(config: AffinityConfig) -> Refine:
@@ -96,7 +93,7 @@ def make_affinity(config: AffinityConfig) -> Refine:
     ConfigError, WeightsError
         As `labelgen.nets.backbones.load_backbone`.
     """
-    network = _network(config.backbone_config(), config.device)
+    network = frozen_network(config.backbone_config(), config.device)
 
     def refine(sample: Sample, mask: SoftMask) -> SoftMask:
         if not mask.class_ids:
@@ -157,18 +154,9 @@ def _rows_of(features: "torch.Tensor", grid: tuple[int, int], config: AffinityCo
     return rows
 
 
-@functools.lru_cache(maxsize=2)
-def _network(config: BackboneConfig, device: str) -> "Backbone":
-    """A network serves for its hash and for its tokens, and is loaded once."""
-    from labelgen.nets.backbones import load_backbone
-
-    return load_backbone(config, device=device)
-
-
 def affinity_models(config: AffinityConfig) -> dict[str, Any]:
     """The network with the sha256 of its weights."""
-    spec = _network(config.backbone_config(), config.device).spec
-    return {spec.name: {"sha256": spec.weights_sha256, "from": spec.weights_from}}
+    return network_facts(config.backbone_config(), config.device)
 
 
 AFFINITY = Refiner(AffinityConfig, make_affinity, argument="backbone", settle=settle_affinity, models=affinity_models)

@@ -1,11 +1,11 @@
 """Scores between pixels and the cells of a token grid: area averages one way, bilinear reading the other."""
 
 import numpy as np
-from jaxtyping import Bool, Float32
+from jaxtyping import Bool, Float32, Float64
 
 from labelgen.nets.geometry import Geometry
 
-__all__ = ["cells_to_pixels", "has_vote", "pixels_to_cells"]
+__all__ = ["cells_to_pixels", "grid_centres", "has_vote", "pixels_to_cells", "read_cells"]
 
 
 def has_vote(scores: Float32[np.ndarray, "C H W"]) -> Bool[np.ndarray, "H W"]:
@@ -49,10 +49,45 @@ def cells_to_pixels(
     >>> cells_to_pixels(np.array([[[0, 1]]], np.float32), np.ones((1, 2), np.float32), geometry)[0].tolist()
     [[0.0, 0.25, 0.75, 1.0]]
     """
-    rows, cols = _interpolation(geometry, 0), _interpolation(geometry, 1)
+    rows, cols = (_interpolation(geometry, axis, np.arange(float(geometry.size[axis]))) for axis in (0, 1))
     weight = rows @ votes @ cols.T
     read = rows @ sums @ cols.T
     return np.divide(read, weight, out=np.zeros_like(read), where=weight > 0)
+
+
+def grid_centres(geometry: Geometry) -> tuple[Float64[np.ndarray, "h"], Float64[np.ndarray, "w"]]:
+    """Rows and columns, in pixels of the original image, of the centres of the cells; they may lie in the padding.
+
+    Examples
+    --------
+    >>> geometry = Geometry(size=(4, 4), resized=(4, 4), pad=(0, 1), grid=(2, 3), stride=2)
+    >>> grid_centres(geometry)
+    (array([0.5, 2.5]), array([-0.5,  1.5,  3.5]))
+    """
+    rows, cols = (
+        ((np.arange(geometry.grid[axis]) + 0.5) * geometry.stride - geometry.pad[axis])
+        * (geometry.size[axis] / geometry.resized[axis])
+        - 0.5
+        for axis in (0, 1)
+    )
+    return rows, cols
+
+
+def read_cells(
+    cells: Float32[np.ndarray, "C h w"],
+    geometry: Geometry,
+    rows: Float64[np.ndarray, "n"],
+    cols: Float64[np.ndarray, "m"],
+) -> Float32[np.ndarray, "C n m"]:
+    """Read cells bilinearly at all crossings of these rows and columns of the original image.
+
+    Examples
+    --------
+    >>> geometry = Geometry(size=(1, 4), resized=(1, 4), pad=(0, 0), grid=(1, 2), stride=2)
+    >>> read_cells(np.array([[[0, 1]]], np.float32), geometry, np.array([0.0]), np.array([0.5, 1.5]))[0].tolist()
+    [[0.0, 0.5]]
+    """
+    return _interpolation(geometry, 0, rows) @ cells @ _interpolation(geometry, 1, cols).T
 
 
 def _overlaps(geometry: Geometry, axis: int) -> np.ndarray:
@@ -64,9 +99,8 @@ def _overlaps(geometry: Geometry, axis: int) -> np.ndarray:
     return np.maximum(lengths, 0).astype(np.float32)
 
 
-def _interpolation(geometry: Geometry, axis: int) -> np.ndarray:
-    """Weight of each cell at each pixel, `(pixels, cells)`; rows sum to 1."""
-    pixels = np.arange(float(geometry.size[axis]))
+def _interpolation(geometry: Geometry, axis: int, pixels: np.ndarray) -> np.ndarray:
+    """Weight of each cell at each of these pixels, `(pixels, cells)`; rows sum to 1."""
     other = np.zeros_like(pixels)
     rows, cols = (pixels, other) if axis == 0 else (other, pixels)
     last = geometry.grid[axis] - 1
