@@ -27,12 +27,12 @@ from labelgen.nets.clip.model import ClipModel, load_clip
 from labelgen.nets.clip.prototypes import read_text_embeddings, similar_prompts, text_prototypes
 from labelgen.nets.clip.templates import load_templates
 from labelgen.nets.dense_clip.tower import refuse_method, tower_of
+from labelgen.nets.saliency.folder import read_saliency
 from labelgen.nets.zeroseg.lite import SEGMENTS
 from labelgen.nets.zeroshot.decide import Rules
 from labelgen.nets.zeroshot.labeller import Gate, Labeller
 from labelgen.nets.zeroshot.looks import Networks, look_for, whole_vector
 from labelgen.nets.zeroshot.readout import Readout, average_prompts
-from labelgen.nets.zeroshot.saliency import read_saliency
 from labelgen.nets.zeroshot.views import Windows
 from labelgen.prompts import UNLABELLED, PromptTable, prompt_table, split_words
 from labelgen.vocab import Vocabulary

@@ -1,10 +1,9 @@
 import numpy as np
 import pytest
 
-from labelgen.errors import ConfigError, DataError, ShapeError
+from labelgen.errors import ConfigError
 from labelgen.masks import harden
 from labelgen.nets.zeroshot.decide import Rules, decide
-from labelgen.nets.zeroshot.saliency import read_saliency
 from labelgen.prompts import UNLABELLED
 
 
@@ -134,23 +133,3 @@ def test_no_id_is_ever_ignore_and_hardening_agrees_with_brute_force():
 def test_rules_out_of_range(settings, message):
     with pytest.raises(ConfigError, match=message):
         Rules(**settings)
-
-
-def test_saliency_maps_are_grey_files_of_the_same_size(tmp_path):
-    from PIL import Image
-
-    (tmp_path / "a").mkdir()
-    Image.fromarray(np.array([[0, 255], [51, 102]], np.uint8)).save(tmp_path / "a" / "b.png")
-    saliency, file = read_saliency(tmp_path, "a/b", (2, 2))
-    np.testing.assert_allclose(saliency, [[0, 1], [0.2, 0.4]], atol=1e-6)
-    assert file.path == tmp_path / "a/b.png" and file.content == file.path.read_bytes()
-    with pytest.raises(ShapeError, match=r"size \(3, 2\) of its image, got \(2, 2\)"):
-        read_saliency(tmp_path, "a/b", (3, 2))
-    with pytest.raises(DataError, match="no saliency map for 'c'"):
-        read_saliency(tmp_path, "c", (2, 2))
-    Image.fromarray(np.zeros((2, 2, 3), np.uint8)).save(tmp_path / "rgb.png")
-    with pytest.raises(DataError, match="must be an 8-bit grey PNG, got mode RGB"):
-        read_saliency(tmp_path, "rgb", (2, 2))
-    (tmp_path / "bad.png").write_bytes(b"nothing")
-    with pytest.raises(DataError, match=r"cannot be read: .*bad\.png .no kind of picture"):
-        read_saliency(tmp_path, "bad", (2, 2))
