@@ -103,6 +103,7 @@ def layer_grad_cam(
     *,
     how: str = "gradcam",
     arrange: Arrange | None = None,
+    forward: Callable[[Tensor], Tensor] | None = None,
 ) -> GradCam:
     """Maps of several classes at a layer of any network, found by its name.
 
@@ -112,12 +113,14 @@ def layer_grad_cam(
     Parameters
     ----------
     model
-        In eval mode; gives class scores `(B, C)`.
+        In eval mode.
     layer
         As in `model.named_modules()`.
     arrange
         For layers that do not give `(B, D, h, w)`: `tokens((h, w))` for ViTs, or for channels that come last
         `lambda a: a.permute(0, 3, 1, 2)`.
+    forward
+        Images to class scores `(B, C)` by way of the model, where `model(images)` does not give them.
 
     Raises
     ------
@@ -138,7 +141,7 @@ def layer_grad_cam(
     if model.training:
         raise ConfigError("the network must be in eval mode for class maps", hint="model.eval()")
     with torch.inference_mode(False), torch.no_grad(), _split_at(model, layer) as leaves:
-        logits = model(_ordinary(images))
+        logits = (forward or model)(_ordinary(images))
     if len(leaves) != 1:
         raise ConfigError(
             f"layer {layer!r} must run once for a batch, it ran {len(leaves)} times", hint="name one that is not shared"

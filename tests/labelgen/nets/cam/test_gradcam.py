@@ -158,6 +158,7 @@ def test_a_class_that_the_scores_do_not_have_is_refused(indices):
         grad_cam(net.trunk, net.scores, pictures(), indices)
 
 
+@pytest.mark.slow
 def test_a_thousand_calls_leave_no_hook_and_no_memory():
     net, images = small_net().requires_grad_(False), pictures(1, size=(8, 8))
     for _ in range(50):
