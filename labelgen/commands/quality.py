@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from labelgen.commands.common import EXIT_DONE, EXIT_GATE, Switch, print_json, progress_bar, say
+from labelgen.commands.quality_curve import CurveFlags, curve_of, print_curves, write_curves, write_plot
 from labelgen.errors import ConfigError
 from labelgen.quality.gates import parse_gates
 
@@ -46,6 +47,7 @@ def quality(
     workers: int = 0,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    sweep: Annotated[CurveFlags | None, Parameter(name="*", group="Threshold curve")] = None,
 ) -> int:
     """Compare label maps with the truth.
 
@@ -94,13 +96,18 @@ def quality(
             raise ConfigError(f"--{name} must be >= 0, got {value}")
     if any(gate.name == "boundary_miou" for gate in gates) and not boundary:
         raise ConfigError("--fail-under boundary_miou needs --boundary")
-    data = _Data(truth, split, vocab, ids, limit)
+    data, sweep = _Data(truth, split, vocab, ids, limit), sweep or CurveFlags()
+    sweep.check()
 
     from labelgen.quality.evaluate import QualityOptions
     from labelgen.quality.gates import failed_gates
 
     options = QualityOptions(unlabelled=unlabelled, boundary=boundary, bands=_parse_bands(bands))
-    evaluations, documents = _measure(runs, data, options, workers=workers)
+    evaluations, documents = _measure(runs, data, options, sweep, workers=workers)
+    if sweep.curve_csv:
+        write_curves(Path(sweep.curve_csv), documents)
+    if sweep.plot:
+        write_plot(Path(sweep.plot), documents)
     if per_image:
         from labelgen.commands.quality_csv import write_images
 
@@ -115,6 +122,8 @@ def quality(
         from labelgen.commands.quality_table import print_report
 
         print_report(evaluations, documents, worst=worst)
+        if sweep.curve:
+            print_curves(documents)
     sentences = [sentence for document in documents for sentence in failed_gates(gates, document)]
     for sentence in sentences:
         say(f"gate: {sentence}")
@@ -122,7 +131,7 @@ def quality(
 
 
 def _measure(
-    runs: Sequence[str], data: _Data, options: "QualityOptions", *, workers: int
+    runs: Sequence[str], data: _Data, options: "QualityOptions", sweep: CurveFlags, *, workers: int
 ) -> "tuple[list[Evaluation], list[dict[str, Any]]]":
     """Score each run and say on stderr what is odd about it."""
     from labelgen.quality.document import quality_document
@@ -145,6 +154,8 @@ def _measure(
             "method": header.get("method"),
             "state": header.get("state"),
         }
+        if sweep.curve:
+            document |= curve_of(source, truth, sweep, unlabelled=options.unlabelled, workers=workers)
         _warn(evaluation, document, subset=bool(data.limit or data.ids))
         evaluations.append(evaluation)
         documents.append(document)

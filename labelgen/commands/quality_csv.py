@@ -12,7 +12,7 @@ from labelgen.errors import RunFolderError
 from labelgen.masks import write_atomic
 from labelgen.quality.evaluate import Evaluation
 
-__all__ = ["image_lines", "print_classes", "write_images"]
+__all__ = ["csv_text", "image_lines", "print_classes", "write_images"]
 
 IMAGE_COLUMNS = ("run", "id", "miou", "miou_labelled", "coverage", "pixel_accuracy", "num_classes", "missing", "missed")
 
@@ -21,7 +21,7 @@ def print_classes(documents: Sequence[dict[str, Any]]) -> None:
     """Print one line per run and class on stdout."""
     columns = ["run", *documents[0]["per_class"][0]]
     rows = ([document["run"], *row.values()] for document in documents for row in document["per_class"])
-    sys.stdout.write(_csv(columns, rows))
+    sys.stdout.write(csv_text(columns, rows))
 
 
 def write_images(path: Path, evaluations: Sequence[Evaluation]) -> None:
@@ -34,7 +34,7 @@ def write_images(path: Path, evaluations: Sequence[Evaluation]) -> None:
     """
     rows = (row for evaluation in evaluations for row in image_lines(evaluation))
     try:
-        write_atomic(path, _csv(IMAGE_COLUMNS, rows).encode())
+        write_atomic(path, csv_text(IMAGE_COLUMNS, rows).encode())
     except OSError as error:
         raise RunFolderError(f"cannot write {path} ({error.strerror or error})", hint="choose another file") from error
 
@@ -48,7 +48,8 @@ def image_lines(evaluation: Evaluation) -> Iterable[list[Any]]:
         yield [evaluation.name, row.id, *figures, row.num_classes, int(row.missing), missed]
 
 
-def _csv(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+def csv_text(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
+    """A heading and lines; numbers with six decimals."""
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(columns)

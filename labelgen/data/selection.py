@@ -1,12 +1,12 @@
 """Which ids are used: split lists, `--ids` files, `--limit`."""
 
-from collections.abc import Iterable, Sequence
-from pathlib import Path
+from collections.abc import Container, Iterable, Sequence
+from pathlib import Path, PurePosixPath
 
 from labelgen.data.dataset import DataSpec
 from labelgen.errors import ConfigError, DataError, SplitError
 
-__all__ = ["choose_split", "read_lines", "select_ids"]
+__all__ = ["choose_split", "id_of_line", "read_ids", "read_lines", "select_ids"]
 
 
 def read_lines(path: Path) -> list[str]:
@@ -22,6 +22,46 @@ def read_lines(path: Path) -> list[str]:
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"list of ids cannot be read: {path} ({error})", hint="one id a line, in UTF-8") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
+
+
+def read_ids(path: Path, known: Container[str] = frozenset()) -> tuple[str, ...]:
+    """Sorted ids of a file with one a line, in any form of `id_of_line`.
+
+    Raises
+    ------
+    DataError
+        As `read_lines`.
+    """
+    return tuple(sorted({id_of_line(line, known) for line in read_lines(path)}))
+
+
+def id_of_line(line: str, known: Container[str] = frozenset()) -> str:
+    """The id that a line of a list names.
+
+    - the id itself;
+    - `/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png`, as PSA and SEAM list images and masks;
+    - `<id> 0 14`, as CLIP-ES lists images of COCO with their classes.
+
+    Parameters
+    ----------
+    known
+        Ids that exist; a line that is one of them as it stands is that id, whatever it looks like.
+
+    Examples
+    --------
+    >>> id_of_line("/JPEGImages/2007_000032.jpg /SegmentationClassAug/2007_000032.png")
+    '2007_000032'
+    >>> id_of_line("train2014/a 0 14"), id_of_line("a 0 14", {"a 0 14"})
+    ('train2014/a', 'a 0 14')
+    """
+    if line in known:
+        return line
+    if line.startswith("/"):
+        path = PurePosixPath(line.split()[0]).with_suffix("").as_posix()
+        _, folder, below = path.rpartition("/JPEGImages/")
+        return below if folder else path.rpartition("/")[2]
+    first, *rest = line.split()
+    return first if rest and all(word.isdecimal() for word in rest) else line
 
 
 def choose_split(wanted: str, splits: Sequence[str], *, root: Path | str) -> str:
@@ -77,13 +117,13 @@ def select_ids(ids: Iterable[str], spec: DataSpec, *, splits: Sequence[str] = ()
     if not spec.ids_file:
         chosen = sorted(known)
     else:
-        chosen = sorted(set(read_lines(Path(spec.ids_file))))
+        chosen = list(read_ids(Path(spec.ids_file), known))
         foreign = [i for i in chosen if i not in known]
         if foreign:
             shown = ", ".join(foreign[:5]) + (" ..." if len(foreign) > 5 else "")
             raise DataError(
                 f"{len(foreign)} ids of {spec.ids_file} are not in {where}: {shown}",
-                hint="is this the right --split? one id a line, without the file suffix",
+                hint="is this the right --split? one id a line, without the file suffix, or lines as PSA lists them",
             )
         if not chosen:
             raise DataError(f"no id in {spec.ids_file}", hint="one id a line")

@@ -2,9 +2,10 @@
 
 import os
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
+from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64
@@ -25,6 +26,8 @@ BATCH = 64  # images whose rows are summed up at once
 SHOWN_ERRORS = 3
 
 Progress = Callable[[int, int, str], None]
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -172,7 +175,7 @@ def evaluate(
     result.extra = tuple(sorted(labelled.difference(truth.ids)))
     errors: list[DataError] = []
     batch: list[_ImageSums] = []
-    for done, outcome in enumerate(_in_order(score, truth.ids, workers or os.cpu_count() or 1), start=1):
+    for done, outcome in enumerate(in_order(score, truth.ids, workers or os.cpu_count() or 1), start=1):
         if isinstance(outcome, DataError):
             errors.append(outcome)
         else:
@@ -183,7 +186,7 @@ def evaluate(
         if progress is not None:
             progress(done, len(truth.ids), "")
     if errors:
-        raise _joined(errors, len(truth.ids))
+        raise joined(errors, len(truth.ids))
     if not result.matrix.any():
         raise DataError(
             f"the truth has no labelled pixel: its {len(truth.ids)} images, such as {_first(truth.ids)}, are all void",
@@ -222,12 +225,10 @@ def _score_image(
     return _ImageSums(sample_id, missing, counts, boundary, bands)
 
 
-def _in_order(
-    score: Callable[[str], _ImageSums], ids: tuple[str, ...], workers: int
-) -> Iterator[_ImageSums | DataError]:
-    """Results in the order of ids, a few images ahead."""
+def in_order(score: Callable[[str], T], ids: Sequence[str], workers: int) -> Iterator[T | DataError]:
+    """Results in the order of ids, a few images ahead; an image that cannot be scored gives its error."""
 
-    def outcome(sample_id: str) -> _ImageSums | DataError:
+    def outcome(sample_id: str) -> T | DataError:
         try:
             return score(sample_id)
         except DataError as error:
@@ -239,7 +240,7 @@ def _in_order(
         yield from map(outcome, ids)
         return
     with ThreadPoolExecutor(workers, thread_name_prefix="quality") as pool:
-        running: deque[Future[_ImageSums | DataError]] = deque()
+        running: deque[Future[T | DataError]] = deque()
         try:
             for sample_id in ids:
                 running.append(pool.submit(outcome, sample_id))
@@ -282,7 +283,8 @@ def _add(result: Evaluation, batch: list[_ImageSums]) -> None:
             result.bands += image.bands
 
 
-def _joined(errors: list[DataError], total: int) -> DataError:
+def joined(errors: list[DataError], total: int) -> DataError:
+    """One error that names the first few of several."""
     if len(errors) == 1:
         return errors[0]
     more = f"; and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""

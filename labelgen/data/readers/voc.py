@@ -10,7 +10,7 @@ from labelgen.data.dataset import DataSpec
 from labelgen.data.disk import DiskDataset, MaskFiles
 from labelgen.data.files import IMAGE_SUFFIXES, MASK_SUFFIXES, FileTable, list_files
 from labelgen.data.raw_ids import raw_ids_of
-from labelgen.data.selection import choose_split, read_lines, select_ids
+from labelgen.data.selection import choose_split, id_of_line, read_lines, select_ids
 from labelgen.data.tags import open_tags
 from labelgen.errors import DataError
 from labelgen.masks import read_mask
@@ -77,12 +77,7 @@ def _split_ids(folder: Path, spec: DataSpec, masks: dict[str, str]) -> tuple[str
     if not splits and not spec.split:
         return "", list(masks), []
     split = choose_split(spec.split, splits, root=folder)
-    return split, [_id_of(line) for line in read_lines(folder / f"{split}.txt")], splits
-
-
-def _id_of(line: str) -> str:
-    """An id as it stands, or that of `/JPEGImages/<id>.jpg /SegmentationClassAug/<id>.png` as in lists of train_aug."""
-    return Path(line.split()[0]).stem if line.startswith("/") else line
+    return split, [id_of_line(line) for line in read_lines(folder / f"{split}.txt")], splits
 
 
 def _objects(root: Path) -> "VocObjects | None":

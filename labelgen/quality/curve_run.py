@@ -1,0 +1,217 @@
+"""The threshold curve of a run: one pass over its saved scores, and what its own labels give on the same images."""
+
+import os
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64
+
+from labelgen.data.dataset import Dataset
+from labelgen.errors import ConfigError, DataError
+from labelgen.masks import SoftMask
+from labelgen.quality.confusion import Unlabelled, confusion_matrix
+from labelgen.quality.curve import BINS, ImageCounts, ThresholdHistogram, image_histogram
+from labelgen.quality.evaluate import Progress, in_order, joined
+from labelgen.quality.match import id_lookup, translate
+from labelgen.seeds.backgrounds import BackgroundRule, Dual, parse_background
+from labelgen.store import RunFolder
+
+__all__ = ["CurveOptions", "RunCurve", "recorded_background", "run_curve"]
+
+
+@dataclass(frozen=True)
+class CurveOptions:
+    """What to sweep.
+
+    Parameters
+    ----------
+    bins
+        Steps between thresholds 0 and 1.
+    unlabelled
+        What images without scores count as; see `labelgen.quality.confusion`.
+    select_on
+        Ids on which a threshold is chosen; all figures are then of the other images. None to choose none.
+    """
+
+    bins: int = BINS
+    unlabelled: Unlabelled = "miss"
+    select_on: tuple[str, ...] | None = None
+
+
+@dataclass
+class RunCurve:
+    """The sums behind the curve of one run; `labelgen.quality.curve_document` turns them into figures.
+
+    Parameters
+    ----------
+    run
+        The run.
+    truth
+        The data set whose truth is right.
+    reported
+        Histogram of the images that are reported on.
+    selecting
+        Histogram of the images on which a threshold is chosen; None without such.
+    own
+        Confusion matrix of the run's own labels on the reported images.
+    rule
+        How the run itself set a background against its classes, where it says so.
+    """
+
+    run: RunFolder
+    truth: Dataset
+    options: CurveOptions
+    reported: ThresholdHistogram
+    selecting: ThresholdHistogram | None
+    own: Int64[np.ndarray, "C C+1"]
+    rule: BackgroundRule | None
+
+
+@dataclass(frozen=True)
+class _Counts:
+    id: str
+    image: ImageCounts | None
+    own: np.ndarray
+
+
+def recorded_background(header: Mapping[str, Any]) -> BackgroundRule | None:
+    """The background rule that run.json names, or that of the run that was refined; None where it names none."""
+    config = header["config"]
+    while isinstance(config.get("source"), Mapping) and config.get("certainty") is None:  # a refined copy, of scores
+        config = config["source"].get("config") or {}
+    text = config.get("background")
+    try:
+        return parse_background(text) if isinstance(text, str) else None
+    except ConfigError:
+        return None
+
+
+def run_curve(
+    run: RunFolder,
+    truth: Dataset,
+    options: CurveOptions = CurveOptions(),
+    *,
+    workers: int = 0,
+    progress: Progress | None = None,
+) -> RunCurve:
+    """Sum up the scores of a run against the truth; an image without scores counts as wholly unlabelled.
+
+    Memory does not grow with the number of pixels, and the result does not depend on the number of workers.
+
+    Parameters
+    ----------
+    workers
+        Threads; 0 for one per core.
+
+    Raises
+    ------
+    ConfigError
+        When the run kept no scores, has no background class or leaves a band undecided, or the ids to select on are
+        no proper part of the truth.
+    VocabularyError
+        When run and truth do not have the same classes.
+    DataError
+        When scores cannot be swept: no plane for background, pixels that abstain, another size than the truth.
+    """
+    rule, background = recorded_background(run.header), truth.vocabulary.background
+    _check(run, rule, background)
+    assert background is not None
+    selecting = _selected(truth, options)
+    vocabulary, lookup, known = truth.vocabulary, id_lookup(run.vocabulary, truth.vocabulary), set(run.ids)
+    result = RunCurve(
+        run,
+        truth,
+        options,
+        reported=ThresholdHistogram(vocabulary.num_classes, background, options.bins),
+        selecting=ThresholdHistogram(vocabulary.num_classes, background, options.bins) if selecting else None,
+        own=np.zeros((vocabulary.num_classes, vocabulary.num_classes + 1), np.int64),
+        rule=rule,
+    )
+
+    def count(sample_id: str) -> _Counts:
+        true_map = truth.truth(sample_id)
+        ids = {"num_classes": vocabulary.num_classes, "truth_ignore": vocabulary.ignore}
+        if sample_id not in known:
+            nothing = np.full_like(true_map, vocabulary.ignore)
+            return _Counts(sample_id, None, confusion_matrix(true_map, nothing, label_ignore=vocabulary.ignore, **ids))
+        labels = translate(run.labels(sample_id), lookup)
+        mask = run.scores(sample_id)
+        if mask is None:
+            raise DataError(f"no scores of image {sample_id!r} in {run.path}", hint="labelgen verify lists damage")
+        image = image_histogram(
+            true_map,
+            translated(mask, lookup),
+            background=background,
+            bins=options.bins,
+            # a rule that gives a background everywhere, or none where only saliency says so, takes nothing away
+            empty_is_background=rule is not None and run.header["method"] != "refine",
+            where=sample_id,
+            **ids,
+        )
+        return _Counts(sample_id, image, confusion_matrix(true_map, labels, label_ignore=vocabulary.ignore, **ids))
+
+    errors: list[DataError] = []
+    for done, outcome in enumerate(in_order(count, truth.ids, workers or os.cpu_count() or 1), start=1):
+        if isinstance(outcome, DataError):
+            errors.append(outcome)
+        else:
+            _add(result, outcome, selecting)
+        if progress is not None:
+            progress(done, len(truth.ids), "")
+    if errors:
+        raise joined(errors, len(truth.ids))
+    return result
+
+
+def translated(mask: SoftMask, lookup: np.ndarray | None) -> SoftMask:
+    """The same scores under the class ids of the truth."""
+    if lookup is None:
+        return mask
+    class_ids = lookup[list(mask.class_ids)].astype(np.int64)
+    order = np.argsort(class_ids)
+    return SoftMask(mask.scores[order], tuple(int(class_ids[index]) for index in order))
+
+
+def _add(result: RunCurve, counts: _Counts, selecting: Collection[str]) -> None:
+    chooses = counts.id in selecting
+    histogram = result.selecting if chooses else result.reported
+    assert histogram is not None
+    if counts.image is None:
+        histogram.add_unlabelled(counts.own.sum(axis=1))
+    else:
+        histogram.add(counts.image)
+    if not chooses:
+        result.own += counts.own
+
+
+def _check(run: RunFolder, rule: BackgroundRule | None, background: int | None) -> None:
+    if not run.header["save_scores"]:
+        raise ConfigError(
+            f"a curve needs scores, and {run.path} keeps none", hint="make the run again with --save-scores"
+        )
+    if background is None or run.vocabulary.background is None:
+        raise ConfigError(
+            f"a curve sets a background against the classes, but vocabulary {run.vocabulary.name!r} has no such class",
+            hint="use a vocabulary with a background class, such as voc",
+        )
+    if isinstance(rule, Dual):
+        raise ConfigError(
+            f"{run.path} was made with the background {rule}, whose undecided pixels have no scores any more",
+            hint="make the run with one background, such as --background fixed:0.2, to sweep over thresholds",
+        )
+
+
+def _selected(truth: Dataset, options: CurveOptions) -> frozenset[str]:
+    if options.select_on is None:
+        return frozenset()
+    chosen = frozenset(options.select_on)
+    foreign = sorted(chosen.difference(truth.ids))
+    if foreign or not chosen or len(chosen) == len(truth.ids):
+        what = f"{len(foreign)} of them have no truth, such as {foreign[0]!r}" if foreign else f"got {len(chosen)} ids"
+        raise ConfigError(
+            f"ids to choose a threshold on must be some, not all, of the {len(truth.ids)} images of the truth: {what}",
+            hint="the figures are of the images that are left",
+        )
+    return chosen
