@@ -13,6 +13,7 @@ from labelgen.refine.refiner import (
     settle_refiners,
 )
 from labelgen.refine.regions import REGIONS
+from labelgen.refine.walk import WALK
 
 __all__ = [
     "REFINERS",
@@ -30,4 +31,5 @@ REFINERS: dict[str, Refiner] = {
     "pamr": PAMR,
     "par": PAR,
     "regions": REGIONS,
+    "walk": WALK,
 }

@@ -14,9 +14,14 @@ def has_vote(scores: Float32[np.ndarray, "C H W"]) -> Bool[np.ndarray, "H W"]:
 
 
 def pixels_to_cells(
-    scores: Float32[np.ndarray, "C H W"], geometry: Geometry
+    scores: Float32[np.ndarray, "C H W"], geometry: Geometry, *, votes: Bool[np.ndarray, "H W"] | None = None
 ) -> tuple[Float32[np.ndarray, "C h w"], Float32[np.ndarray, "h w"]]:
     """Sum the scores of the pixels in each cell, in proportion to the area of the cell that a pixel covers.
+
+    Parameters
+    ----------
+    votes
+        Pixels that count; those with a score unless it is given.
 
     Returns
     -------
@@ -32,8 +37,10 @@ def pixels_to_cells(
     ([[0.5, 0.25]], [[0.5, 0.25]])
     """
     rows, cols = _overlaps(geometry, 0), _overlaps(geometry, 1)
-    votes = has_vote(scores).astype(np.float32)
-    return rows @ scores @ cols.T, rows @ votes @ cols.T
+    if votes is not None:
+        scores = scores * votes
+    counted = (has_vote(scores) if votes is None else votes).astype(np.float32)
+    return rows @ scores @ cols.T, rows @ counted @ cols.T
 
 
 def cells_to_pixels(

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 
 import numpy as np
-from jaxtyping import Float, Float32, Int64, UInt8
+from jaxtyping import Bool, Float, Float32, Int64, UInt8
 
-__all__ = ["among_voters", "average_neighbours", "colour_affinity", "dilated_ring"]
+__all__ = ["among_voters", "average_neighbours", "colour_affinity", "dilated_ring", "vote_averages"]
 
 MAX_PLANES = 16
 """Averaged at once; the memory of wide vocabularies is then that of their result."""
@@ -89,10 +89,9 @@ def average_neighbours(
 def among_voters(
     average: Callable[[Float[np.ndarray, "C H W"]], Float[np.ndarray, "C H W"]], scores: Float32[np.ndarray, "C H W"]
 ) -> Float32[np.ndarray, "C H W"]:
-    """Average scores over the places that do not abstain, by a linear `average` of planes.
+    """Average scores over the places that do not abstain, that is where some class has a score.
 
-    The votes travel as one more plane, `1` where some class has a score, and divide the result in the end. Where every
-    place votes nothing is divided; a place that no vote reaches abstains.
+    A place that no vote reaches abstains. See `vote_averages`.
 
     Examples
     --------
@@ -101,15 +100,30 @@ def among_voters(
     >>> among_voters(both, np.array([[[0.75, 0.0]]], np.float32)).tolist()
     [[[0.75, 0.75]]]
     """
-    if not scores.size:
-        return scores
-    votes = scores.max(axis=0) > 0
+    return vote_averages(average, scores, scores.max(axis=0) > 0)[0] if scores.size else scores
+
+
+def vote_averages(
+    average: Callable[[Float[np.ndarray, "C H W"]], Float[np.ndarray, "C H W"]],
+    scores: Float32[np.ndarray, "C H W"],
+    votes: Bool[np.ndarray, "H W"],
+) -> tuple[Float32[np.ndarray, "C H W"], Bool[np.ndarray, "H W"]]:
+    """Average scores over the places that have a vote, by a linear `average` of planes.
+
+    The votes travel as one more plane and divide the result in the end; where every place votes nothing is divided.
+
+    Returns
+    -------
+    tuple
+        Scores, and where any vote came.
+    """
     if votes.all():
-        return average(scores)
+        return average(scores).astype(np.float32, copy=False), votes
     averages = average(np.concatenate([scores, votes[None].astype(np.float32)]))
     weight = averages[-1]
     reached = weight > np.finfo(np.float32).tiny  # denormal numbers have too few digits to divide by
-    return np.divide(averages[:-1], weight, out=np.zeros_like(scores), where=reached)
+    means = np.divide(averages[:-1], weight, out=np.zeros_like(averages[:-1]), where=reached)
+    return means.astype(np.float32, copy=False), reached
 
 
 def _reach(offsets: np.ndarray) -> int:
