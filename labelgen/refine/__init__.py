@@ -1,6 +1,8 @@
 """The table of refiners. One import and one line per refiner."""
 
 from labelgen.refine.affinity import AFFINITY
+from labelgen.refine.attention import ATTENTION
+from labelgen.refine.crf import CRF
 from labelgen.refine.pamr import PAMR
 from labelgen.refine.par import PAR
 from labelgen.refine.refiner import (
@@ -28,6 +30,8 @@ __all__ = [
 
 REFINERS: dict[str, Refiner] = {
     "affinity": AFFINITY,
+    "attention": ATTENTION,
+    "crf": CRF,
     "pamr": PAMR,
     "par": PAR,
     "regions": REGIONS,
