@@ -1,6 +1,7 @@
 """The table of labelling methods. One import and one line per method."""
 
 from labelgen.methods.box import BOX
+from labelgen.methods.cam import CAM
 from labelgen.methods.clip import CLIP
 from labelgen.methods.corrupt import CORRUPT
 from labelgen.methods.method import Method
@@ -15,6 +16,7 @@ METHODS: dict[str, Method] = {
     "point": POINT,
     "box": BOX,
     "corrupt": CORRUPT,
+    "cam": CAM,
     "clip": CLIP,
     "zeroseg": ZEROSEG,
 }

@@ -17,10 +17,12 @@ from labelgen.data.sample import SUPERVISION, Sample
 from labelgen.errors import DataError
 from labelgen.masks import harden
 from labelgen.methods import METHODS
+from labelgen.methods.cam import CamConfig
 from labelgen.methods.clip import ClipConfig
 from labelgen.methods.zeroseg import ZeroSegConfig
 from labelgen.run import config_to_json, method_job, rng_for
 from labelgen.vocab import load_vocabulary
+from tests.labelgen.nets.cam.small_classifier import small_folder
 from tests.labelgen.nets.zeroseg.toys import small_student
 
 PARSE = {"exit_on_error": False, "print_error": False}
@@ -30,7 +32,11 @@ def zeroseg_settings(folder):
     return ZeroSegConfig(weights=str(small_student(folder / "student")), templates="simple")
 
 
-CONFIGS = {"zeroseg": zeroseg_settings, "clip": lambda folder: ClipConfig(templates="simple", short_side=64, crop=0)}
+CONFIGS = {
+    "cam": lambda folder: CamConfig(weights=str(small_folder(folder / "classifier"))),
+    "clip": lambda folder: ClipConfig(templates="simple", short_side=64, crop=0),
+    "zeroseg": zeroseg_settings,
+}
 """Settings of methods that do not run with their defaults alone: `f(folder) -> config`, by name of the method."""
 
 

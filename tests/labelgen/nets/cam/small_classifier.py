@@ -1,8 +1,11 @@
 """Untrained classifiers: tiny, made in a moment, as objects and as folders."""
 
+import dataclasses
 import functools
+import json
 
 from labelgen.nets.cam.classifier import CamClassifier
+from labelgen.nets.cam.classifier_file import FOLDER
 from labelgen.nets.cam.config import NetworkConfig
 from labelgen.nets.cam.network import build_network
 
@@ -20,3 +23,24 @@ def small_classifier(method="cam", *, class_ids=(8, 12, 15), class_names=("cat",
     """Without a file."""
     network = small_network(method, num_classes=len(class_ids), **options)
     return CamClassifier(network, method, tuple(class_ids), tuple(class_names), "voc")
+
+
+def small_folder(path, method="cam", *, class_ids=(8, 12, 15), class_names=("cat", "dog", "person"), **options):
+    """As `labelgen fit-cam` writes it, for a network that has learned nothing; returns the folder."""
+    network = small_network(method, num_classes=len(class_ids), **options)
+    settings = {
+        "method": method,
+        "classes": {"vocabulary": "voc", "ids": list(class_ids), "names": list(class_names)},
+        "network": json.loads(json.dumps(dataclasses.asdict(network.config))),
+        "start": {
+            "weights_from": "none",
+            "sha256": "",
+            "options": dict(network.reading.options),
+            "mean": list(network.reading.mean),
+            "std": list(network.reading.std),
+        },
+        "data": {"kind": "demo", "tags_source": "truth"},
+    }
+    FOLDER.begin(path, settings, overwrite=True)
+    FOLDER.finish(path, network, settings, figures={}, versions={})
+    return path
