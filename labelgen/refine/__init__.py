@@ -2,12 +2,14 @@
 
 from labelgen.refine.affinity import AFFINITY
 from labelgen.refine.attention import ATTENTION
+from labelgen.refine.band import BAND
 from labelgen.refine.crf import CRF
 from labelgen.refine.pamr import PAMR
 from labelgen.refine.par import PAR
 from labelgen.refine.refiner import (
     Refiner,
     RefineStep,
+    fit_refiners,
     make_refiner,
     models_of,
     parse_refiners,
@@ -21,6 +23,7 @@ __all__ = [
     "REFINERS",
     "RefineStep",
     "Refiner",
+    "fit_refiners",
     "make_refiner",
     "models_of",
     "parse_refiners",
@@ -31,6 +34,7 @@ __all__ = [
 REFINERS: dict[str, Refiner] = {
     "affinity": AFFINITY,
     "attention": ATTENTION,
+    "band": BAND,
     "crf": CRF,
     "pamr": PAMR,
     "par": PAR,

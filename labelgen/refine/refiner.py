@@ -4,7 +4,7 @@ import dataclasses
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -13,18 +13,36 @@ from labelgen.data.sample import Generate, Refine, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
 from labelgen.settings import settings_from_text, split_setting
+from labelgen.vocab import Vocabulary
 
 __all__ = [
+    "Pairs",
     "RefineStep",
     "Refiner",
+    "State",
+    "background_of",
     "check_settings",
+    "fit_refiners",
     "make_refiner",
     "models_of",
     "parse_refiner",
     "parse_refiners",
     "refined",
+    "row_of",
     "settle_refiners",
 ]
+
+Pairs = Iterable[tuple[Sample, SoftMask]]
+"""Samples, without supervision, and what a method or a run says of them."""
+
+
+@runtime_checkable
+class State(Protocol):
+    """What a refiner learned from a data set; picklable."""
+
+    def facts(self) -> Mapping[str, Any]:
+        """JSON values for run.json, the sha256 of all that has a say among them."""
+        ...
 
 
 @dataclass(frozen=True)
@@ -36,20 +54,27 @@ class Refiner:
     config
         Frozen dataclass of JSON-able settings, each with a default.
     make
-        `make(config)` loads what is needed once and returns the `Refine` function.
+        `make(config)` loads what is needed once and returns the `Refine` function; `make(config, state)` where there
+        is `fit`.
     argument
         The setting that `NAME:ARGUMENT` gives.
     settle
         `settle(config, data)` fills in what follows from the data, such as the default network.
     models
         `models(config)` names the networks of these settings with the sha256 of their weights.
+    settle_classes
+        `settle_classes(config, vocabulary)` fills in what follows from the classes, such as the id of background.
+    fit
+        `fit(config, pairs)` learns from the data set before the first image is refined.
     """
 
     config: type
-    make: Callable[[Any], Refine]
+    make: Callable[..., Refine]
     argument: str = ""
     settle: Callable[[Any, DataSpec], Any] | None = None
     models: Callable[[Any], Mapping[str, Any]] | None = None
+    settle_classes: Callable[[Any, Vocabulary], Any] | None = None
+    fit: Callable[[Any, Pairs], State] | None = None
 
 
 @dataclass(frozen=True)
@@ -62,10 +87,13 @@ class RefineStep:
         Key of `REFINERS`.
     config
         An instance of the refiner's config class.
+    state
+        What the refiner learned from the data set, for those that do; see `fit_refiners`.
     """
 
     name: str
     config: Any
+    state: State | None = dataclasses.field(default=None, compare=False)
 
 
 def parse_refiners(*texts: str) -> tuple[RefineStep, ...]:
@@ -100,7 +128,7 @@ def parse_refiner(text: str) -> RefineStep:
     """
     head, *rest = text.split(",")
     name, colon, argument = head.strip().partition(":")
-    row = _row(name)
+    row = row_of(name)
     values = dict(split_setting(part) for part in rest)
     if colon and not argument:
         raise ConfigError(f"{text!r} ends before the {row.argument}", hint=f"write {name}:{row.argument.upper()}")
@@ -171,29 +199,104 @@ def refined(generate: Generate, refiners: Iterable[Refine]) -> Generate:
 
 
 def make_refiner(step: RefineStep) -> Refine:
-    """Load what a refiner needs and return its function."""
-    return _row(step.name).make(step.config)
+    """Load what a refiner needs and return its function.
+
+    Raises
+    ------
+    ConfigError
+        When the refiner has to learn from a data set first and has not.
+    """
+    row = row_of(step.name)
+    if row.fit is None:
+        return row.make(step.config)
+    if step.state is None:
+        raise ConfigError(
+            f"refiner {step.name} has to learn from the data set before it can refine an image",
+            hint=f"give the data set: labelgen refine RUN --with {step.name}, or --refine {step.name} with a method",
+        )
+    return row.make(step.config, step.state)
 
 
-def settle_refiners(steps: Sequence[RefineStep], data: DataSpec) -> tuple[RefineStep, ...]:
-    """The same refiners with all filled in that follows from the data, such as the network that suits them."""
-    rows = [_row(step.name) for step in steps]
-    return tuple(
-        step if row.settle is None else dataclasses.replace(step, config=row.settle(step.config, data))
-        for step, row in zip(steps, rows, strict=True)
-    )
+def settle_refiners(
+    steps: Sequence[RefineStep], data: DataSpec, *, vocabulary: Vocabulary | None = None
+) -> tuple[RefineStep, ...]:
+    """The same refiners with all filled in that follows from the data and its classes.
+
+    Raises
+    ------
+    ConfigError
+        When the vocabulary lacks what a refiner needs, such as a background.
+    """
+    settled = []
+    for step in steps:
+        row, config = row_of(step.name), step.config
+        config = config if row.settle is None else row.settle(config, data)
+        if row.settle_classes is not None and vocabulary is not None:
+            config = row.settle_classes(config, vocabulary)
+        settled.append(dataclasses.replace(step, config=config))
+    return tuple(settled)
+
+
+def background_of(config: Any, vocabulary: Vocabulary) -> Any:
+    """Set `background_id` to that of the vocabulary, unless another than 0 was given.
+
+    Raises
+    ------
+    ConfigError
+        When the vocabulary has no background.
+    """
+    if vocabulary.background is None:
+        raise ConfigError(
+            f"the refiner needs a background class, but vocabulary {vocabulary.name!r} has none",
+            hint="take a vocabulary with background, such as voc",
+        )
+    return config if config.background_id else dataclasses.replace(config, background_id=vocabulary.background)
+
+
+def fit_refiners(steps: Sequence[RefineStep], pairs: Callable[[], Pairs]) -> tuple[RefineStep, ...]:
+    """Let those refiners learn from the data set that need to, each from what those before it make of the masks.
+
+    Parameters
+    ----------
+    pairs
+        Makes the masks of the data set, from the first on; called once for each refiner that learns.
+    """
+    fitted: list[RefineStep] = []
+    for step in steps:
+        fit = row_of(step.name).fit
+        if fit is None or step.state is not None:
+            fitted.append(step)
+            continue
+        before = [make_refiner(earlier) for earlier in fitted]
+        fitted.append(dataclasses.replace(step, state=fit(step.config, _refined_pairs(before, pairs()))))
+    return tuple(fitted)
+
+
+def _refined_pairs(chain: Sequence[Refine], pairs: Pairs) -> Pairs:
+    for sample, mask in pairs:
+        repaired = mask
+        for refine in chain:
+            repaired = refine(sample, repaired)
+        yield sample, repaired
 
 
 def models_of(steps: Sequence[RefineStep]) -> dict[str, Any]:
     """Name of each network that the refiners use to facts about it, its sha256 among them."""
     found: dict[str, Any] = {}
     for step in steps:
-        models = _row(step.name).models
+        models = row_of(step.name).models
         found |= {} if models is None else models(step.config)
     return found
 
 
-def _row(name: str) -> Refiner:
+def row_of(name: str) -> Refiner:
+    """The row of `REFINERS` of this name.
+
+    Raises
+    ------
+    ConfigError
+        When there is none; the hint lists what there is.
+    """
     from labelgen.refine import REFINERS
 
     if name not in REFINERS:

@@ -10,9 +10,10 @@ from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
 from labelgen.refine.random_walk import half_plane
-from labelgen.refine.refiner import Refiner, check_settings
+from labelgen.refine.refiner import Refiner, background_of, check_settings
 from labelgen.refine.token_network import MOST_TOKENS, backbone_for, backbone_of, network_facts
 from labelgen.seeds.backgrounds import Fixed, Power, parse_background
+from labelgen.vocab import Vocabulary
 
 __all__ = ["PRESETS", "WALK", "WalkConfig", "make_walk", "with_preset"]
 
@@ -76,7 +77,7 @@ class WalkConfig:
     weights: Annotated[str, "checkpoint file; empty for the published weights"] = ""
     tokens: Annotated[int, "patches along the short side of the image"] = 32
     device: Annotated[str, "torch device; auto takes CUDA where there is one"] = "auto"
-    background_id: Annotated[int, "class id of background, for the backgrounds that are made anew"] = 0
+    background_id: Annotated[int, "class id of background; that of the vocabulary where it is known"] = 0
 
     def __post_init__(self) -> None:
         for name, choices in (("affinity", OF_AFFINITY), ("preset", PRESETS), ("kernel", ("l1", "cosine"))):
@@ -164,4 +165,16 @@ def walk_models(config: WalkConfig) -> dict[str, Any]:
     return network_facts(backbone_of(config.backbone, config.weights), config.device) if config.uses_network else {}
 
 
-WALK = Refiner(WalkConfig, make_walk, argument="affinity", settle=settle_walk, models=walk_models)
+def settle_classes(config: WalkConfig, vocabulary: Vocabulary) -> WalkConfig:
+    """Find the background, where it is made anew."""
+    return config if with_preset(config).background == "keep" else background_of(config, vocabulary)
+
+
+WALK = Refiner(
+    WalkConfig,
+    make_walk,
+    argument="affinity",
+    settle=settle_walk,
+    models=walk_models,
+    settle_classes=settle_classes,
+)

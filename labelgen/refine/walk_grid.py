@@ -18,6 +18,7 @@ from labelgen.refine.band_affinity import boundary_affinity, cosine_affinity, l1
 from labelgen.refine.boundary import feature_edges, image_gradient, largest_in_cells, read_boundaries
 from labelgen.refine.cells import cells_to_pixels, grid_centres, has_vote, pixels_to_cells, read_cells
 from labelgen.refine.neighbours import vote_averages
+from labelgen.refine.planes import over_largest, without_class
 from labelgen.refine.random_walk import random_walk
 from labelgen.refine.token_network import backbone_of, frozen_network
 from labelgen.seeds.backgrounds import Fixed, Power, parse_background, set_against
@@ -32,9 +33,7 @@ __all__ = [
     "cell_features",
     "grid_of",
     "make_neighbourhood",
-    "over_largest",
     "walk_on_grid",
-    "without_class",
 ]
 
 
@@ -198,15 +197,3 @@ def walk_on_grid(
         scores = against.scores * (cells_to_pixels(is_near[None], is_near, around.geometry) > 0)
     details = mask.details if around.file is None else with_input(mask.details, around.file)
     return dataclasses.replace(mask, scores=scores, class_ids=class_ids, details=details)
-
-
-def over_largest(scores: Float32[np.ndarray, "C H W"]) -> Float32[np.ndarray, "C H W"]:
-    """Scores over the largest of the image, of all classes; zeros stay zeros."""
-    largest = scores.max(initial=0)
-    return scores / largest if largest > 0 else scores
-
-
-def without_class(mask: SoftMask, class_id: int) -> SoftMask:
-    """The same mask without the plane of one class, whether or not it is there."""
-    kept = [index for index, other in enumerate(mask.class_ids) if other != class_id]
-    return dataclasses.replace(mask, scores=mask.scores[kept], class_ids=tuple(mask.class_ids[i] for i in kept))
