@@ -12,7 +12,9 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
+from jaxtyping import Int64
 
 from labelgen.errors import RunFolderError
 from labelgen.masks import write_atomic
@@ -24,12 +26,15 @@ __all__ = [
     "cut_metrics",
     "learning_rate",
     "load_checkpoint",
+    "poly_rate",
+    "rows_of_step",
     "save_checkpoint",
 ]
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "last.pt"
+ORDER = 0  # stream of random numbers for the order of the images
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and a word on the state."""
@@ -47,6 +52,32 @@ def learning_rate(step: int, steps: int, *, peak: float, warmup: float) -> float
     if step < rising:
         return peak * (step + 1) / rising
     return peak * 0.5 * (1 + math.cos(math.pi * (step - rising) / max(steps - rising, 1)))
+
+
+def poly_rate(step: int, steps: int, *, peak: float, power: float = 0.9) -> float:
+    """Fall as `(1 - step / steps) ** power`.
+
+    Examples
+    --------
+    >>> [round(poly_rate(s, 10, peak=1.0), 3) for s in (0, 5, 9)]
+    [1.0, 0.536, 0.126]
+    """
+    return peak * (1 - step / steps) ** power
+
+
+def rows_of_step(step: int, *, images: int, batch: int, seed: int) -> Int64[np.ndarray, "batch"]:
+    """Row numbers of the images of a step: one permutation of all images after another, cut into batches.
+
+    Examples
+    --------
+    >>> rows = [rows_of_step(step, images=4, batch=2, seed=0).tolist() for step in (0, 1)]
+    >>> sorted(rows[0] + rows[1])
+    [0, 1, 2, 3]
+    """
+    places = np.arange(step * batch, (step + 1) * batch)
+    epochs = places // images
+    orders = {epoch: np.random.default_rng([seed, ORDER, int(epoch)]).permutation(images) for epoch in set(epochs)}
+    return np.array([orders[epoch][place % images] for epoch, place in zip(epochs, places, strict=True)], np.int64)
 
 
 def save_checkpoint(folder: Path, model: torch.nn.Module, optimiser: torch.optim.Optimizer, step: int) -> None:

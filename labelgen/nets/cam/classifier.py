@@ -86,10 +86,17 @@ class CamClassifier:
         """Where the network is."""
         return self.network.head.weight.device
 
-    def maps(self, images: Float[Tensor, "B 3 H W"]) -> ClassMaps:
-        """Class maps of normalised images, sides multiples of `multiple`; without gradient."""
+    def maps(self, images: Float[Tensor, "B 3 H W"], *, present: Float[Tensor, "B C"] | None = None) -> ClassMaps:
+        """Class maps of normalised images, sides multiples of `multiple`; without gradient.
+
+        Parameters
+        ----------
+        present
+            seam: 1 for the classes whose maps compete for the pixels before they are correlated, 0 for those left out;
+            all without it, as in the published program. The others do not look at it.
+        """
         with torch.inference_mode():
-            output = self.network(images)
+            output = self.network(images, present=present)
         if self.method == "eps":
             probabilities = output.maps.softmax(dim=1)
             return ClassMaps(probabilities[:, :-1], probabilities[:, -1:])

@@ -130,12 +130,22 @@ class CamNetwork(nn.Module):
         tokens[-1] = last_norm(self.body)(tokens[-1])
         return [layer.transpose(1, 2).unflatten(2, grid) for layer in tokens]
 
-    def forward(self, images: Float[Tensor, "B 3 H W"]) -> NetworkOutput:
-        """Maps of normalised images; in training mode channels are dropped by the global generator."""
+    def forward(
+        self, images: Float[Tensor, "B 3 H W"], *, present: Float[Tensor, "B C"] | None = None
+    ) -> NetworkOutput:
+        """Maps of normalised images; in training mode channels are dropped by the global generator.
+
+        Parameters
+        ----------
+        present
+            SEAM: 1 for the classes whose maps are correlated, 0 for those left out; all without it.
+        """
         *middle, features = self.layers(images)
         dropped = dropout2d(features, self.config.dropout, self.training) if self.config.dropout else features
         maps = self.head(dropped)
-        correlated = None if self.correlation is None else self.correlation(images, tuple(middle), maps)
+        correlated = (
+            None if self.correlation is None else self.correlation(images, (middle[0], middle[1]), maps, present)
+        )
         return NetworkOutput(features, maps, correlated)
 
     def logits(self, maps: Float[Tensor, "B C1 h w"]) -> Float[Tensor, "B C"]:

@@ -39,7 +39,9 @@ def correlate(
     return maps @ (weights / (weights.sum(dim=1, keepdim=True) + eps))
 
 
-def competing_maps(maps: Float[Tensor, "B C1 H W"], *, eps: float = EPS) -> Float[Tensor, "B C1 H W"]:
+def competing_maps(
+    maps: Float[Tensor, "B C1 H W"], present: Float[Tensor, "B C"] | None = None, *, eps: float = EPS
+) -> Float[Tensor, "B C1 H W"]:
     """Raw maps, background first, as the correlation takes them: each class over its maximum, the best of a pixel only.
 
     Parameters
@@ -47,8 +49,12 @@ def competing_maps(maps: Float[Tensor, "B C1 H W"], *, eps: float = EPS) -> Floa
     maps
         Raw; the background, which is first, is replaced by what the best class leaves of 1. A class that is nowhere
         positive stays 0.
+    present
+        1 for the classes that take part, 0 for the others; all without it, as in the published program.
     """
     foreground = maps[:, 1:].relu()
+    if present is not None:
+        foreground = foreground * present[:, :, None, None]
     foreground = foreground / (foreground.amax(dim=(2, 3), keepdim=True) + eps)
     best = foreground.amax(dim=1, keepdim=True)
     return torch.cat([1 - best, foreground.where(foreground >= best, 0)], dim=1)
@@ -96,11 +102,12 @@ class PixelCorrelation(nn.Module):
         images: Float[Tensor, "B 3 H W"],
         middle: tuple[Float[Tensor, "B K1 h1 w1"], Float[Tensor, "B K2 h2 w2"]],
         maps: Float[Tensor, "B C1 h w"],
+        present: Float[Tensor, "B C"] | None = None,
     ) -> Float[Tensor, "B C1 h w"]:
-        """Correlated maps, background first, >= 0; `maps` are raw and get no gradient."""
+        """Correlated maps, background first, >= 0; `maps` are raw and get no gradient. `present`: `competing_maps`."""
         size = (maps.shape[2], maps.shape[3])
         features = self.features(images, middle, size)
-        return correlate(features.flatten(2), competing_maps(maps.detach()).flatten(2)).unflatten(2, size)
+        return correlate(features.flatten(2), competing_maps(maps.detach(), present).flatten(2)).unflatten(2, size)
 
 
 def _resized(maps: Tensor, size: tuple[int, int]) -> Tensor:

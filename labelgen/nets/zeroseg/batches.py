@@ -10,14 +10,15 @@ from jaxtyping import Float32, Int64, UInt8
 from torch import Tensor
 
 from labelgen.data.dataset import Dataset
+from labelgen.nets.training import rows_of_step
 from labelgen.nets.zeroseg.config import StudentConfig, TrainingConfig
 from labelgen.nets.zeroseg.masking import visible_patches
 from labelgen.nets.zeroseg.teacher import TeacherVectors
 from labelgen.nets.zeroseg.tiles import centre_crop
 
-__all__ = ["MicroBatch", "StepBatches", "normalise_crops", "rows_of_step"]
+__all__ = ["MicroBatch", "StepBatches", "normalise_crops"]
 
-ORDER, MASK, NOISE = range(3)  # streams of random numbers that must not meet
+MASK, NOISE = 1, 2  # streams of random numbers that must not meet; 0 is the order of the images
 READERS = 4  # threads that decode images ahead
 MEMORY = 2 * 1024**3  # bytes of crops and vectors that are kept, so that small data sets are decoded once
 
@@ -124,21 +125,6 @@ class StepBatches:
     def _generator(self, stream: int, step: int, number: int) -> torch.Generator:
         words = np.random.SeedSequence([self.config.seed, stream, step, number]).generate_state(1, np.uint64)
         return torch.Generator().manual_seed(int(words[0] >> np.uint64(1)))
-
-
-def rows_of_step(step: int, *, images: int, batch: int, seed: int) -> Int64[np.ndarray, "batch"]:
-    """Row numbers of the images of a step: one permutation of all images after another, cut into batches.
-
-    Examples
-    --------
-    >>> rows = [rows_of_step(step, images=4, batch=2, seed=0).tolist() for step in (0, 1)]
-    >>> sorted(rows[0] + rows[1])
-    [0, 1, 2, 3]
-    """
-    places = np.arange(step * batch, (step + 1) * batch)
-    epochs = places // images
-    orders = {epoch: np.random.default_rng([seed, ORDER, int(epoch)]).permutation(images) for epoch in set(epochs)}
-    return np.array([orders[epoch][place % images] for epoch, place in zip(epochs, places, strict=True)], np.int64)
 
 
 def normalise_crops(crops: UInt8[np.ndarray, "B H W 3"], config: StudentConfig) -> Float32[Tensor, "B 3 H W"]:

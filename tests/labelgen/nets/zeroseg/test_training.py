@@ -9,7 +9,8 @@ import torch
 
 from labelgen.errors import RunFolderError, WeightsError
 from labelgen.nets.clip.config import ClipModelConfig
-from labelgen.nets.zeroseg.batches import StepBatches, rows_of_step
+from labelgen.nets.training import rows_of_step
+from labelgen.nets.zeroseg.batches import StepBatches
 from labelgen.nets.zeroseg.fit import estimate_cost, fit_student
 from labelgen.nets.zeroseg.student import build_student
 from labelgen.nets.zeroseg.student_file import read_student

@@ -1,0 +1,192 @@
+"""The training loop of a classifier: groups of rates, a schedule, checkpoints, and a resume that changes no bit."""
+
+import math
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from labelgen.errors import LabelgenError
+from labelgen.nets.cam.batches import Batch, StepBatches, step_seed
+from labelgen.nets.cam.classifier_file import METRICS
+from labelgen.nets.cam.config import TrainingConfig
+from labelgen.nets.cam.network import CamNetwork
+from labelgen.nets.cam.objectives import OBJECTIVES, Objective
+from labelgen.nets.training import (
+    Progress,
+    append_metrics,
+    cut_metrics,
+    learning_rate,
+    load_checkpoint,
+    poly_rate,
+    save_checkpoint,
+)
+
+__all__ = ["DivergedError", "StepRecord", "make_optimiser", "parameter_groups", "train_classifier", "training_losses"]
+
+LOG_EVERY = 10  # steps between two lines of metrics.jsonl
+
+
+class DivergedError(LabelgenError):
+    """The loss is no number any more."""
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """Losses of one step and its learning rate, that of the pretrained weights.
+
+    Parameters
+    ----------
+    terms
+        Parts of the total by name, before their weights.
+    """
+
+    step: int
+    lr: float
+    total: float
+    terms: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of metrics.jsonl."""
+        return {"step": self.step, "lr": self.lr, "total": self.total, **self.terms}
+
+
+def train_classifier(
+    network: CamNetwork,
+    batches: StepBatches,
+    *,
+    folder: Path | None = None,
+    bfloat16: bool = False,
+    checkpoint_every: int = 500,
+    progress: Progress | None = None,
+) -> list[StepRecord]:
+    """Train a network in place on its device, going on from the checkpoint in `folder` if there is one.
+
+    Parameters
+    ----------
+    folder
+        Where checkpoints and losses go; None keeps nothing. The caller makes sure that it is of the same training.
+    bfloat16
+        Let matrix products compute in bfloat16 (autocast); weights and losses stay in float32.
+    checkpoint_every
+        Steps between two checkpoints. One is written after the last step, too.
+
+    Returns
+    -------
+    list of StepRecord
+        Of the steps of this call.
+
+    Raises
+    ------
+    DivergedError
+        When a loss is not finite.
+    """
+    config, steps = batches.config, batches.num_steps
+    device = network.head.weight.device
+    optimiser = make_optimiser(network, config)
+    first = 0 if folder is None else load_checkpoint(folder, network, optimiser)
+    if folder is not None:
+        cut_metrics(folder / METRICS, first)
+    network.train()
+    if device.type == "cpu":
+        _unfuse_attention(network)
+    records: list[StepRecord] = []
+    for step, batch in enumerate(batches.steps(first), start=first):
+        rate = rate_of_step(step, steps, config)
+        for group in optimiser.param_groups:
+            group["lr"] = rate * group["factor"]
+        optimiser.zero_grad(set_to_none=True)
+        objective = training_losses(network, batch.to(device), config, step=step, bfloat16=bfloat16)
+        total = float(objective.total.detach())
+        if not math.isfinite(total):
+            raise DivergedError(f"the loss is {total} at step {step + 1} of {steps}", hint="a lower --lr, or --warmup")
+        objective.total.backward()
+        optimiser.step()
+        records.append(StepRecord(step + 1, rate, total, {key: float(v) for key, v in objective.terms.items()}))
+        _note(folder, records[-1], network, optimiser, steps=steps, checkpoint_every=checkpoint_every)
+        if progress is not None:
+            progress(step + 1, steps, f"loss {total:.3f}")
+    return records
+
+
+def training_losses(
+    network: CamNetwork, batch: Batch, config: TrainingConfig, *, step: int, bfloat16: bool = False
+) -> Objective:
+    """The losses of a step; what is drawn inside the network depends on the seed and the step alone."""
+    device = batch.images.device
+    with _seeded(step_seed(config.seed, step), device), torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
+        return OBJECTIVES[network.method](network, batch, config)
+
+
+def rate_of_step(step: int, steps: int, config: TrainingConfig) -> float:
+    """Learning rate of the pretrained weights."""
+    if config.schedule == "poly":
+        return poly_rate(step, steps, peak=config.lr, power=config.power)
+    return learning_rate(step, steps, peak=config.lr, warmup=config.warmup)
+
+
+def make_optimiser(network: CamNetwork, config: TrainingConfig) -> torch.optim.Optimizer:
+    """The optimiser over `parameter_groups`."""
+    groups = parameter_groups(network, config)
+    if config.optimiser == "adamw":
+        return torch.optim.AdamW(groups, lr=config.lr)
+    return torch.optim.SGD(groups, lr=config.lr, momentum=config.sgd_momentum)
+
+
+def parameter_groups(network: CamNetwork, config: TrainingConfig) -> list[dict[str, Any]]:
+    """Trained parameters by the factor on their learning rate: pretrained or new, weight or bias.
+
+    SGD decays all of them, as the published programs; AdamW matrices only, neither biases, norms nor positions.
+    """
+    new = {id(parameter) for parameter in network.new_parameters()}
+    groups: dict[tuple[float, float], list[torch.nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        if not parameter.requires_grad:
+            continue
+        factor = config.new_rate if id(parameter) in new else 1.0
+        factor *= config.bias_rate if name.endswith("bias") else 1.0
+        decays = config.optimiser == "sgd" or (
+            parameter.ndim >= 2 and not any(word in name for word in ("token", "pos_embed"))
+        )
+        groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+    return [
+        {"params": parameters, "weight_decay": decay, "factor": factor}
+        for (factor, decay), parameters in groups.items()
+    ]
+
+
+@contextmanager
+def _seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Torch's generators begin with `seed` inside and are as before outside."""
+    devices = [device.index or 0] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.manual_seed(seed)
+        yield
+
+
+def _unfuse_attention(network: CamNetwork) -> None:
+    """Compute attention in plain steps: on CPUs torch's fused kernel is slower backward for so few tokens."""
+    for module in network.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # pyright: ignore[reportArgumentType]
+
+
+def _note(
+    folder: Path | None,
+    record: StepRecord,
+    network: CamNetwork,
+    optimiser: torch.optim.Optimizer,
+    *,
+    steps: int,
+    checkpoint_every: int,
+) -> None:
+    if folder is None:
+        return
+    last = record.step == steps
+    if record.step % LOG_EVERY == 0 or last:
+        append_metrics(folder / METRICS, record.to_json())
+    if record.step % checkpoint_every == 0 or last:
+        save_checkpoint(folder, network, optimiser, record.step)
