@@ -221,9 +221,10 @@ def _settled(
         )
     layers = [name for name, _ in classifier.network.body.named_modules() if name]
     if config.layer and config.layer not in layers:
-        near = [name for name in layers if name.count(".") <= 1]
+        top = ", ".join(name for name in layers if "." not in name)
         raise ConfigError(
-            f"{classifier.network.reading.backbone} has no layer {config.layer!r}", hint=f"among them: {_some(near)}"
+            f"{classifier.network.reading.backbone} has no layer {config.layer!r}",
+            hint=f"at its top: {top}; or one in them, as blocks.4",
         )
     source, saliency = None, config.saliency
     if isinstance(rule, Saliency):
@@ -297,7 +298,3 @@ def _classifier_of(config: CamConfig) -> tuple[CamClassifier, Path]:
 def _load(path: Path, written: int, device: str) -> CamClassifier:
     """The classifier, loaded once a process as long as no other is asked for and the file stays as it is."""
     return load_classifier(path, device=device)
-
-
-def _some(names: list[str], count: int = 12) -> str:
-    return ", ".join(names[:count]) + (", ..." if len(names) > count else "")

@@ -87,13 +87,17 @@ def gradient_look(classifier: CamClassifier, channels: Sequence[int], *, how: st
         return classifier.logits_of_features(classifier.features(images))
 
     def look(images: Tensor) -> ClassMaps:
-        if not layer:
-            return ClassMaps(grad_cam(classifier.features, classifier.logits_of_features, images, wanted, how=how).maps)
-        stride = network.reading.stride
-        grid = (images.shape[2] // stride, images.shape[3] // stride)
-        arrange = tokens(grid) if network.reading.family == "vit" else None
-        found = layer_grad_cam(network.body, layer, images, wanted, how=how, arrange=arrange, forward=scores)
-        return ClassMaps(found.maps)
+        if layer:
+            stride = network.reading.stride
+            grid = (images.shape[2] // stride, images.shape[3] // stride)
+            arrange = tokens(grid) if network.reading.family == "vit" else None
+            found = layer_grad_cam(network.body, layer, images, wanted, how=how, arrange=arrange, forward=scores)
+        else:
+            found = grad_cam(classifier.features, classifier.logits_of_features, images, wanted, how=how)
+        # scores are means over places, so that gradients fall with their number; without this factor small views would
+        # outweigh large ones in the sum over scales. The weights of Grad-CAM++ are sums, which do not fall.
+        places = 1 if how == "gradcam++" else found.maps.shape[2] * found.maps.shape[3]
+        return ClassMaps(found.maps * places)
 
     return look
 

@@ -25,9 +25,11 @@ def small_classifier(method="cam", *, class_ids=(8, 12, 15), class_names=("cat",
     return CamClassifier(network, method, tuple(class_ids), tuple(class_names), "voc")
 
 
-def small_folder(path, method="cam", *, class_ids=(8, 12, 15), class_names=("cat", "dog", "person"), **options):
+def small_folder(
+    path, method="cam", *, class_ids=(8, 12, 15), class_names=("cat", "dog", "person"), backbone="demo-ssvt", seed=6
+):
     """As `labelgen fit-cam` writes it, for a network that has learned nothing; returns the folder."""
-    network = small_network(method, num_classes=len(class_ids), **options)
+    network = small_network(method, num_classes=len(class_ids), backbone=backbone, seed=seed)
     settings = {
         "method": method,
         "classes": {"vocabulary": "voc", "ids": list(class_ids), "names": list(class_names)},

@@ -55,8 +55,7 @@ def test_gradients_at_the_last_features_give_the_map_of_the_logits(method, backb
     found = gradient_look(classifier, [2, 0], how="gradcam")(images).foreground
     with torch.inference_mode():
         logit_maps = classifier.network(images).maps[:, classifier.network.foreground]
-    places = found.shape[2] * found.shape[3]
-    torch.testing.assert_close(found * places, logit_maps[:, [2, 0]].clone(), rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(found, logit_maps[:, [2, 0]].clone(), rtol=1e-4, atol=1e-5)
 
 
 @pytest.mark.parametrize(("backbone", "layer"), [(TINY_CNN, "layer2"), ("demo-ssvt", "blocks.2")])
@@ -79,11 +78,19 @@ def test_gradients_at_an_inner_layer_are_those_of_autograd(backbone, layer, how)
         cut = activation.shape[1] - grid[0] * grid[1]
         activation, gradient = (t[:, cut:].transpose(1, 2).unflatten(2, grid) for t in (activation, gradient))
     weights = gradient.mean(dim=(2, 3), keepdim=True) if how == "gradcam" else gradient.relu()
-    expected = (weights * activation).sum(dim=1)
+    expected = (weights * activation).sum(dim=1) * activation.shape[2] * activation.shape[3]
     found = look_of(classifier, [1], kind=how, layer=layer)(images).foreground[:, 0]
     torch.testing.assert_close(found, expected, rtol=1e-4, atol=1e-7)
     assert found.abs().max() > 0
     assert not module._forward_hooks
+
+
+@pytest.mark.parametrize("how", ["gradcam", "hirescam"])
+def test_each_scale_weighs_the_same_in_the_sum_as_with_the_maps_of_the_classifier(how, backbone):
+    classifier, views = small_classifier(backbone=backbone), Views()
+    usual = raw_maps(classifier, picture(), [0, 1], views).foreground
+    found = raw_maps(classifier, picture(), [0, 1], views, kind=how).foreground
+    torch.testing.assert_close(found, usual, rtol=1e-3, atol=1e-4)
 
 
 def test_softmax_comes_before_the_sum_for_eps():
