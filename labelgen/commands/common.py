@@ -81,7 +81,7 @@ class DataFlags(ImageFlags):
     vocab
         Vocabulary of the labels: a name out of `labelgen vocabs`, or a .toml file. Default: that of the data.
     tags
-        File of image-level tags (JSON or CSV). Default: derived from the truth.
+        File of image-level tags (JSON, CSV, or cls_labels.npy). Default: derived from the truth.
     """
 
     vocab: str = ""

@@ -10,11 +10,14 @@ from xml.etree import ElementTree
 
 import numpy as np
 
+from labelgen.data.pickled import read_npy
 from labelgen.errors import DataError, VocabularyError
 from labelgen.masks import LabelMap
 from labelgen.vocab import Vocabulary
 
-__all__ = ["TagSource", "open_tags", "tags_of_truth"]
+__all__ = ["TagSource", "foreground_ids", "open_tags", "tags_of_truth"]
+
+VOC_DIGITS = 10  # of a year and a number
 
 
 @runtime_checkable
@@ -44,6 +47,8 @@ def open_tags(file: str, vocabulary: Vocabulary) -> TagSource | None:
 
     - `.json`: `{"id": ["dog", "person"], ...}`, by name or by class id;
     - `.csv`: `id,dog,person`, the lines of one image added up; a first line that starts with `id` is a heading;
+    - `.npy`: `cls_labels.npy` of PSA, IRN and others, a pickled dictionary of one number a class without background,
+      above 0 where the image shows it; read without executing anything (`labelgen.data.pickled`);
     - a folder: PASCAL VOC XML, `<id>.xml` with the class of each object (`Annotations/`).
 
     Raises
@@ -56,9 +61,11 @@ def open_tags(file: str, vocabulary: Vocabulary) -> TagSource | None:
     path = Path(file)
     if path.is_dir():
         return XmlTags(path, vocabulary)
+    if path.suffix.lower() == ".npy":
+        return TagTable(path, _read_vectors(path, vocabulary))
     readers = {".json": _read_json, ".csv": _read_csv}
     if path.suffix.lower() not in readers:
-        raise DataError(f"tags must be a .json or .csv file or a folder of VOC XML, got {path}")
+        raise DataError(f"tags must be a .json, .csv or .npy file or a folder of VOC XML, got {path}")
     try:
         content = path.read_text(encoding="utf-8-sig")
         table = readers[path.suffix.lower()](content)
@@ -82,6 +89,43 @@ def _read_csv(content: str) -> dict[str, list[Any]]:
     for sample_id, *cells in rows:
         table.setdefault(sample_id, []).extend(cell for cell in cells if cell)
     return table
+
+
+def foreground_ids(vocabulary: Vocabulary) -> tuple[int, ...]:
+    """Vocabulary ids of classes that are numbered from 0 without background, as published code numbers them.
+
+    Examples
+    --------
+    >>> foreground_ids(Vocabulary("a", ("ground", "cat", "dog"), background=0))
+    (1, 2)
+    """
+    return tuple(i for i in range(vocabulary.num_classes) if i != vocabulary.background)
+
+
+def _read_vectors(path: Path, vocabulary: Vocabulary) -> dict[str, frozenset[int]]:
+    content, ids = read_npy(path), foreground_ids(vocabulary)
+    hint = f"a dictionary of id: {len(ids)} numbers, as cls_labels.npy of PSA"
+    if not isinstance(content, dict):
+        raise DataError(f"tags must be a dictionary, got {type(content).__name__} in {path}", hint=hint)
+    table = {}
+    for key, value in content.items():
+        vector = np.asarray(value)
+        if vector.shape != (len(ids),) or vector.dtype.kind not in "fiub":
+            raise DataError(
+                f"tags must be one number for each of the {len(ids)} classes of {vocabulary.name!r} without "
+                f"background, got {vector.dtype} of shape {vector.shape} for {key!r} in {path}",
+                hint=hint,
+            )
+        table[_name_of(key)] = frozenset(ids[index] for index in np.flatnonzero(vector > 0))
+    return table
+
+
+def _name_of(key: Any) -> str:
+    """An id; IRN writes `2007_000032` of PASCAL VOC as the number 2007000032."""
+    if isinstance(key, int | np.integer):
+        text = str(int(key))
+        return f"{text[:4]}_{text[4:]}" if len(text) == VOC_DIGITS else text
+    return str(key)
 
 
 def _class_ids(values: Iterable[Any], vocabulary: Vocabulary, where: str) -> frozenset[int]:

@@ -1,7 +1,10 @@
+import numpy as np
 import pytest
 
 from labelgen.data import open_data
+from labelgen.data.tags import open_tags
 from labelgen.errors import DataError
+from labelgen.vocab import load_vocabulary
 
 
 def tags(voc, path, sample_id="a"):
@@ -24,6 +27,31 @@ def test_csv_with_and_without_heading(voc):
 
 def test_csv_of_one_class_a_line(voc):
     assert tags(voc, voc.lines("tags.csv", "a,person", "b,cat", "a,dog")) == {15, 12}
+
+
+def vectors(voc, content):
+    np.save(voc.root / "cls_labels.npy", content, allow_pickle=True)
+    return voc.root / "cls_labels.npy"
+
+
+def test_vectors_of_published_code(voc):
+    of_a, of_b = np.zeros(20, np.float32), np.zeros(20, np.float32)
+    of_a[[0, 14]] = 1  # numbered from 0 without background: aeroplane and person
+    path = vectors(voc, {"a": of_a, "b": of_b})
+    assert tags(voc, path) == {1, 15} and tags(voc, path, "b") == frozenset()
+    irn = open_tags(str(vectors(voc, {2007000032: of_a})), load_vocabulary("voc"))
+    assert irn is not None and irn.tags("2007_000032") == {1, 15}
+    with pytest.raises(DataError, match=r"one number for each of the 20 classes.*shape \(21,\) for 'a'"):
+        tags(voc, vectors(voc, {"a": np.zeros(21)}))
+    with pytest.raises(DataError, match="must be a dictionary, got ndarray"):
+        tags(voc, vectors(voc, np.zeros(20)))
+    with pytest.raises(DataError, match=r"got builtins\.eval"):
+        tags(voc, vectors(voc, {"a": Evil()}))
+
+
+class Evil:
+    def __reduce__(self):
+        return eval, ("1",)
 
 
 def test_voc_xml(voc):
