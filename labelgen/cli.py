@@ -12,6 +12,7 @@ HELP = "Make imperfect segmentation labels, measure how good they are, and repai
 
 COMMANDS = {  # name: (module and function, one line of help)
     "clip-models": ("labelgen.commands.clip_models:clip_models", "List image-text models for clip."),
+    "fit-cam": ("labelgen.commands.fit_cam:fit_cam", "Train a classifier from images and tags, for cam."),
     "fit-zeroseg": ("labelgen.commands.fit_zeroseg:fit_zeroseg", "Train a ZeroSeg student from images and CLIP."),
     "preview": ("labelgen.commands.preview:preview", "Label one picture and look at what came out."),
     "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),

@@ -21,7 +21,7 @@ from labelgen.methods.zeroseg import STUDENT_FOLDER
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.zeroseg.config import Preset, preset
 
-__all__ = ["RecipeFlags", "TeacherFlags", "fit_zeroseg"]
+__all__ = ["RecipeFlags", "TeacherFlags", "duration", "fit_zeroseg"]
 
 PAPER_TEACHER = "ViT-L-14"  # its joint space has the 768 channels of the paper preset
 
@@ -262,14 +262,15 @@ def _show_cost(cost: dict[str, Any], settings: Preset, out: str, *, as_json: boo
         ("updates", f"{cost['steps']:,} of {training.batch} images ({training.epochs:g} epochs)"),
         ("parameters", f"{cost['parameters']:,}"),
         ("teacher's vectors", f"{cost['tile_vectors']:,}, {cost['cache_bytes'] / 1e6:,.1f} MB"),
-        ("teacher, once", _duration(cost["teacher_seconds"])),
-        ("student", _duration(cost["student_seconds"])),
+        ("teacher, once", duration(cost["teacher_seconds"])),
+        ("student", duration(cost["student_seconds"])),
         ("out", out),
     ]
     print_table(("", ""), rows, title="would do (nothing is written; times are those of this machine)")
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """A time as people say it."""
     for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
         if seconds >= 2 * size:
             return f"about {seconds / size:,.1f} {unit}"

@@ -194,7 +194,7 @@ def estimate_cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         trained=sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad),
         train_seconds=seconds / small.training.batch * preset.training.batch * steps,
-        saliency_seconds=(found - begin) * images,
+        saliency_seconds=(found - begin) * images if saliency is not None else 0.0,
     )
 
 
