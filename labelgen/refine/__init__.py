@@ -4,9 +4,11 @@ from labelgen.refine.affinity import AFFINITY
 from labelgen.refine.attention import ATTENTION
 from labelgen.refine.band import BAND
 from labelgen.refine.crf import CRF
+from labelgen.refine.debias import DEBIAS
 from labelgen.refine.pamr import PAMR
 from labelgen.refine.par import PAR
 from labelgen.refine.refiner import (
+    Pairs,
     Refiner,
     RefineStep,
     fit_refiners,
@@ -21,6 +23,7 @@ from labelgen.refine.walk import WALK
 
 __all__ = [
     "REFINERS",
+    "Pairs",
     "RefineStep",
     "Refiner",
     "fit_refiners",
@@ -36,6 +39,7 @@ REFINERS: dict[str, Refiner] = {
     "attention": ATTENTION,
     "band": BAND,
     "crf": CRF,
+    "debias": DEBIAS,
     "pamr": PAMR,
     "par": PAR,
     "regions": REGIONS,

@@ -8,11 +8,9 @@ from labelgen.refine.crew import Crew, threads_to_use
 from labelgen.refine.crf_exact import exact_crf
 from labelgen.refine.crf_pydensecrf import pydensecrf_crf
 from labelgen.refine.crf_settings import CrfSettings, crf_settings
+from labelgen.refine.crf_unary import log_probabilities
 
-__all__ = ["BACKENDS", "CrfModel", "check_backend", "dense_crf", "log_probabilities", "prepare"]
-
-MIN_PROBABILITY = 1e-5
-"""Lower ones are raised to it: the CRF scripts of PSA and of those that follow it."""
+__all__ = ["BACKENDS", "CrfModel", "check_backend", "dense_crf", "prepare"]
 
 BACKENDS = ("auto", "labelgen", "numba", "pydensecrf", "exact")
 """`auto` and `numba` are other names of `labelgen`, our own."""
@@ -65,7 +63,7 @@ class CrfModel:
         settings = self.settings
         with Crew(self.threads) as crew:
             return mean_field(
-                log_probabilities(probabilities),
+                probabilities,
                 (self._colours, self._places),
                 (settings.bilateral_weight, settings.smooth_weight),
                 steps=settings.steps if steps is None else steps,
@@ -191,18 +189,6 @@ def dense_crf(
     if backend == "pydensecrf":
         return pydensecrf_crf(image, log_probabilities(probabilities), settings)
     return CrfModel(image, settings, threads=threads).infer(probabilities)
-
-
-def log_probabilities(probabilities: Float32[np.ndarray, "C H W"]) -> Float32[np.ndarray, "C H W"]:
-    """The logarithm of probabilities clipped to [1e-5, 1]: -U of the CRF.
-
-    Examples
-    --------
-    >>> log_probabilities(np.array([[[0.0, 1.0]]], np.float32)).round(3).tolist() == [[[np.float32(-11.513), 0.0]]]
-    True
-    """
-    clipped = np.clip(probabilities, np.float32(MIN_PROBABILITY), np.float32(1))
-    return np.log(clipped, out=clipped)
 
 
 def check_backend(backend: str, threads: int = 0) -> None:

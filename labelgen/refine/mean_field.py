@@ -7,6 +7,7 @@ from jaxtyping import Float32
 
 from labelgen.geometry.compiled import compiled
 from labelgen.refine.crew import Crew
+from labelgen.refine.crf_unary import log_probabilities
 from labelgen.refine.lanes import (
     LANES,
     add_scaled,
@@ -23,6 +24,12 @@ from labelgen.refine.lanes import (
 from labelgen.refine.permutohedral import Band, Lattice
 
 __all__ = ["LatticeKernel", "mean_field"]
+
+COLOUR_CORNERS, PLACE_CORNERS = 6, 3
+"""Vertices around a pixel in the lattice of places and colours, and in that of places; known to the compiler."""
+
+RUN = 64
+"""Pixels whose Q is kept for a moment: so few that they stay in the nearest cache."""
 
 NO_CLASS = np.float32(-1e30)
 """Logit of the columns that fill up the classes to a multiple of eight: they get exactly 0."""
@@ -58,10 +65,11 @@ class LatticeKernel:
         count = lattice.num_vertices
         values, blurred = self._values, self._blurred
         run(lambda a, b: _collect(self.sums, lattice.starts, lattice.places, self.scale, columns, a, b, values), count)
-        for neighbours in lattice.neighbours:
+        for neighbours in lattice.neighbours[:-1]:
             run(lambda a, b, n=neighbours, v=values, w=blurred: _blur(v, n, columns, a, b, w), count)
             values, blurred = blurred, values
-        run(lambda a, b: _hand_out(values, lattice.vertex_of, columns, a, b, self.messages), len(lattice.vertex_of))
+        last, vertex_of = lattice.neighbours[-1], lattice.vertex_of
+        run(lambda a, b: _blur_to_places(values, last, vertex_of, columns, a, b, self.messages), len(vertex_of))
 
     def of_band(self, band: int, width: int) -> tuple[np.ndarray, ...]:
         """Vertices and weights of the pixels of a band, messages and sums of its vertices."""
@@ -72,20 +80,22 @@ class LatticeKernel:
 
 
 def mean_field(
-    log_probabilities: Float32[np.ndarray, "C H W"],
+    probabilities: Float32[np.ndarray, "C H W"],
     lattices: tuple[Lattice, Lattice],
     weights: tuple[float, float],
     *,
     steps: int,
     crew: Crew,
 ) -> Float32[np.ndarray, "C H W"]:
-    """`Q = softmax(log p + sum_m w_m Kt_m Q)`, `steps` times, from `Q = softmax(log p)`.
+    """`Q = softmax(-U + sum_m w_m Kt_m Q)`, `steps` times, from `Q = softmax(-U)`.
 
     In one pass over the pixels, messages are read from the vertices around each pixel, turned into its Q, and that is
     added to the vertices again for the next step: Q itself is never stored before the last step.
 
     Parameters
     ----------
+    probabilities
+        -U is their logarithm, see `labelgen.refine.crf_unary`.
     lattices, weights
         Of the two kernels, both lattices of an image of this size.
 
@@ -94,16 +104,17 @@ def mean_field(
     Float32[np.ndarray, "C H W"]
         Sums to 1 in each pixel; probabilities below 9e-27 are 0.
     """
-    classes, height, width = log_probabilities.shape
+    classes, height, width = probabilities.shape
     columns = -(-classes // LANES) * LANES
     first, second = (LatticeKernel(lat, w, columns, crew) for lat, w in zip(lattices, weights, strict=True))
     logits = np.empty(height * width * columns, np.float32)
-    planes = log_probabilities.reshape(classes, -1)
+    planes = probabilities.reshape(classes, -1)
     result = np.empty_like(planes)
     bands = [slice(band.first_row * width, band.last_row * width) for band in lattices[0].bands]
 
     def arrange(band: int) -> None:
-        _interleave(planes, bands[band].start, bands[band].stop, columns, logits)
+        part = logits[bands[band].start * columns : bands[band].stop * columns]
+        _interleave(log_probabilities(planes[:, bands[band]]), columns, part)
 
     def update(band: int) -> None:
         part = logits[bands[band].start * columns : bands[band].stop * columns]
@@ -122,44 +133,50 @@ def mean_field(
         first.blur()
         second.blur()
     each_band(finish)
-    return result.reshape(log_probabilities.shape)
+    return result.reshape(probabilities.shape)
 
 
 @compiled
 @no_type_check
-def _interleave(planes, first, last, columns, logits):
+def _interleave(planes, columns, logits):
     """Turn planes of classes into rows of classes, one for each pixel."""
-    classes = planes.shape[0]
-    for pixel in range(first, last):
-        for column in range(columns):
-            logits[pixel * columns + column] = planes[column, pixel] if column < classes else NO_CLASS
+    classes, count = planes.shape
+    logits[:] = NO_CLASS
+    for start in range(0, count, RUN):
+        for column in range(classes):
+            for pixel in range(start, min(start + RUN, count)):
+                logits[pixel * columns + column] = planes[column, pixel]
 
 
 @compiled
 @no_type_check
-def _posterior(logits, columns, pixel, first, second, row):
-    """Write Q of a pixel into `row`, up to a factor that is returned."""
+def _posterior(logits, columns, start, stop, first, second, rows, tops):
+    """Write Q of the pixels `start` to `stop` into `rows`, loop by loop, so that pixels do not wait for each other."""
     first_vertices, first_weights, first_messages, _ = first
     second_vertices, second_weights, second_messages, _ = second
-    top = load(logits, pixel * columns)
-    for column in range(0, columns, LANES):
-        values = load(logits, pixel * columns + column)
-        for corner in range(first_vertices.shape[1]):
-            place = first_vertices[pixel, corner] * columns + column
-            values = add_scaled(values, first_weights[pixel, corner], load(first_messages, place))
-        for corner in range(second_vertices.shape[1]):
-            place = second_vertices[pixel, corner] * columns + column
-            values = add_scaled(values, second_weights[pixel, corner], load(second_messages, place))
-        store(row, column, values)
-        top = values if column == 0 else greatest(top, values)
-    highest = largest(top)
-    sums = exponential(minus(load(row, 0), highest))
-    store(row, 0, sums)
-    for column in range(LANES, columns, LANES):
-        exponentials = exponential(minus(load(row, column), highest))
-        store(row, column, exponentials)
-        sums = plus(sums, exponentials)
-    return np.float32(1) / total(sums)
+    for pixel in range(start, stop):
+        top = load(logits, pixel * columns)
+        for column in range(0, columns, LANES):
+            values = load(logits, pixel * columns + column)
+            for corner in range(COLOUR_CORNERS):
+                place = first_vertices[pixel, corner] * columns + column
+                values = add_scaled(values, first_weights[pixel, corner], load(first_messages, place))
+            for corner in range(PLACE_CORNERS):
+                place = second_vertices[pixel, corner] * columns + column
+                values = add_scaled(values, second_weights[pixel, corner], load(second_messages, place))
+            store(rows, (pixel - start) * columns + column, values)
+            top = values if column == 0 else greatest(top, values)
+        tops[pixel - start] = largest(top)
+    for row in range(stop - start):
+        for column in range(row * columns, (row + 1) * columns, LANES):
+            store(rows, column, exponential(minus(load(rows, column), tops[row])))
+    for row in range(stop - start):
+        sums = load(rows, row * columns)
+        for column in range(row * columns + LANES, (row + 1) * columns, LANES):
+            sums = plus(sums, load(rows, column))
+        factor = np.float32(1) / total(sums)
+        for column in range(row * columns, (row + 1) * columns, LANES):
+            store(rows, column, scaled(load(rows, column), factor))
 
 
 @compiled
@@ -170,28 +187,35 @@ def _update(logits, columns, first, second):
     second_vertices, second_weights, _, second_sums = second
     first_sums[:] = 0
     second_sums[:] = 0
-    row = np.empty(columns, np.float32)
-    for pixel in range(first_vertices.shape[0]):
-        factor = _posterior(logits, columns, pixel, first, second, row)
-        for column in range(0, columns, LANES):
-            values = scaled(load(row, column), factor)
-            for corner in range(first_vertices.shape[1]):
-                place = first_vertices[pixel, corner] * columns + column
-                store(first_sums, place, add_scaled(load(first_sums, place), first_weights[pixel, corner], values))
-            for corner in range(second_vertices.shape[1]):
-                place = second_vertices[pixel, corner] * columns + column
-                store(second_sums, place, add_scaled(load(second_sums, place), second_weights[pixel, corner], values))
+    rows, tops = np.empty(RUN * columns, np.float32), np.empty(RUN, np.float32)
+    for start in range(0, first_vertices.shape[0], RUN):
+        stop = min(start + RUN, first_vertices.shape[0])
+        _posterior(logits, columns, start, stop, first, second, rows, tops)
+        for pixel in range(start, stop):
+            for column in range(0, columns, LANES):
+                values = load(rows, (pixel - start) * columns + column)
+                for corner in range(COLOUR_CORNERS):
+                    place = first_vertices[pixel, corner] * columns + column
+                    added = add_scaled(load(first_sums, place), first_weights[pixel, corner], values)
+                    store(first_sums, place, added)
+                for corner in range(PLACE_CORNERS):
+                    place = second_vertices[pixel, corner] * columns + column
+                    added = add_scaled(load(second_sums, place), second_weights[pixel, corner], values)
+                    store(second_sums, place, added)
 
 
 @compiled
 @no_type_check
-def _finish(logits, columns, first, second, result, start):
+def _finish(logits, columns, first, second, result, begin):
     """Q of the pixels of a band, as planes of classes."""
-    row = np.empty(columns, np.float32)
-    for pixel in range(first[0].shape[0]):
-        factor = _posterior(logits, columns, pixel, first, second, row)
+    rows, tops = np.empty(RUN * columns, np.float32), np.empty(RUN, np.float32)
+    count = first[0].shape[0]
+    for start in range(0, count, RUN):
+        stop = min(start + RUN, count)
+        _posterior(logits, columns, start, stop, first, second, rows, tops)
         for column in range(result.shape[0]):
-            result[column, start + pixel] = row[column] * factor
+            for pixel in range(start, stop):
+                result[column, begin + pixel] = rows[(pixel - start) * columns + column]
 
 
 @compiled
@@ -220,8 +244,12 @@ def _blur(values, neighbours, columns, first, last, blurred):
 
 @compiled
 @no_type_check
-def _hand_out(values, vertex_of, columns, first, last, messages):
-    """Copy the values of vertices to their places in the bands."""
+def _blur_to_places(values, neighbours, vertex_of, columns, first, last, messages):
+    """The same along the last axis, with the result at every place of the bands that a vertex has."""
+    half = np.float32(0.5)
     for place in range(first, last):
+        vertex = vertex_of[place]
+        before, after = neighbours[vertex, 0] * columns, neighbours[vertex, 1] * columns
         for column in range(0, columns, LANES):
-            store(messages, place * columns + column, load(values, vertex_of[place] * columns + column))
+            row = add_scaled(load(values, vertex * columns + column), half, load(values, before + column))
+            store(messages, place * columns + column, add_scaled(row, half, load(values, after + column)))

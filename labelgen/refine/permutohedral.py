@@ -12,7 +12,7 @@ from jaxtyping import Float32, Int32, UInt8
 from labelgen.errors import ConfigError
 from labelgen.geometry.compiled import compiled
 from labelgen.refine.crew import Crew
-from labelgen.refine.simplices import enclose_rows, link_neighbours, merge_keys
+from labelgen.refine.simplices import enclose_rows, link_along, merge_keys
 
 __all__ = ["Band", "Lattice", "bands_of", "image_lattice", "place_lattice"]
 
@@ -140,15 +140,30 @@ def _lattice(image: np.ndarray, sxy: float, srgb: float, crew: Crew) -> Lattice:
     edges = np.cumsum([0, *map(len, keys)]).tolist()
     bands = tuple(Band(*rows, a, b) for rows, (a, b) in zip(parts, pairwise(edges), strict=True))
     vertex_of = np.empty(edges[-1], np.int32)
-    merged, slots, ids = merge_keys(np.concatenate(keys), vertex_of)
+    merged = merge_keys(np.concatenate(keys), vertex_of)
     neighbours = np.empty((size, len(merged), 2), np.int32)
-    crew.run_ranges(lambda a, b: link_neighbours(merged, slots, ids, strides, a, b, neighbours), len(merged))
+    order = np.argsort(merged).astype(np.int32)
+    ordered, steps = merged[order], (strides[-1] - size * strides[:-1]).tolist()
+    crew.run([lambda axis=axis: link_along(ordered, steps[axis], neighbours[axis]) for axis in range(size)])
+    if colours:
+        # in the order of keys the neighbours of vertices that follow each other follow each other too, on every axis
+        vertex_of = _inverse(order)[vertex_of]
+    else:
+        # of places alone, the order of the pixels is as good, and is that of the bands too
+        neighbours[:, order] = np.append(order, np.int32(len(order)))[neighbours]
     starts = np.zeros(len(merged) + 1, np.int32)
     places = np.empty(len(vertex_of), np.int32)
     _places_of_vertices(vertex_of, starts, places)
     lattice = Lattice(bands, vertices, weights, vertex_of, starts, places, neighbours)
     _normalise(lattice, width, crew)
     return lattice
+
+
+def _inverse(order: np.ndarray) -> np.ndarray:
+    """The place of each number in a permutation."""
+    places = np.empty_like(order)
+    places[order] = np.arange(len(order), dtype=order.dtype)
+    return places
 
 
 def _scaled_features(shape: tuple[int, ...], sxy: float, srgb: float) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

@@ -6,7 +6,7 @@ import numpy as np
 
 from labelgen.geometry.compiled import compiled
 
-__all__ = ["enclose_rows", "link_neighbours", "merge_keys"]
+__all__ = ["enclose_rows", "link_along", "merge_keys"]
 
 NO_KEY = np.int64(np.iinfo(np.int64).min)
 FIRST_SLOTS = 2**14
@@ -95,6 +95,57 @@ def _enclose(elevated, nearest, ranks, level):
 
 @compiled
 @no_type_check
+def _weigh(elevated, nearest, ranks, strides, keys, shares, chosen):
+    """Keys and barycentric weights of the vertices around each pixel of a row, in the place of `keys` and `shares`.
+
+    From one remainder to the next every coordinate grows by 1, but that of the next lower rank by 1 - (d + 1). The
+    weight of a remainder is the difference of two neighbours in the order of ranks (Adams 2010, p. 10).
+    """
+    size, width = elevated.shape
+    part, whole = np.float32(1) / np.float32(size), strides[size]
+    keys[0] = 0
+    for i in range(size):
+        for x in range(width):
+            keys[0, x] += np.int64(nearest[i, x]) * strides[i]
+            elevated[i, x] = (elevated[i, x] - nearest[i, x]) * part
+    for rank in range(size):
+        share, stride = shares[rank], chosen[rank]
+        for i in range(size):
+            step = size * strides[i]
+            for x in range(width):
+                if i == 0 or ranks[i, x] == rank:
+                    share[x] = elevated[i, x]
+                    stride[x] = step
+    for remainder in range(1, size):
+        for x in range(width):
+            keys[remainder, x] = keys[remainder - 1, x] + whole - chosen[size - remainder, x]
+
+
+@compiled
+@no_type_check
+def _number_row(keys_of_row, slots, ids, keys, count, vertices):
+    """Numbers of the vertices of a row of pixels; new ones are added to `keys`. Returns how many there are then."""
+    size, width = keys_of_row.shape
+    mask = slots.size - 1
+    for remainder in range(size):
+        before, number = NO_KEY, np.int32(0)
+        for x in range(width):
+            key = keys_of_row[remainder, x]
+            if key != before:  # neighbouring pixels mostly lie in the same simplex
+                before = key
+                slot = np.int64((np.uint64(key) * SPREADING) >> np.uint64(32)) & mask
+                while slots[slot] != key and slots[slot] != NO_KEY:
+                    slot = (slot + 1) & mask
+                if slots[slot] == NO_KEY:
+                    slots[slot], ids[slot], keys[count] = key, count, key
+                    count += 1
+                number = ids[slot]
+            vertices[x, remainder] = number
+    return count
+
+
+@compiled
+@no_type_check
 def enclose_rows(image, columns, rows, levels, first, last, strides, vertices, weights):
     """Number the vertices around the pixels of the rows `first` to `last`, in the order in which they are met.
 
@@ -117,47 +168,30 @@ def enclose_rows(image, columns, rows, levels, first, last, strides, vertices, w
     size, width = 3 + image.shape[2], image.shape[1]
     elevated, nearest = np.empty((size, width), np.float32), np.empty((size, width), np.float32)
     ranks, level = np.empty((size, width), np.int32), np.empty(width, np.int32)
+    keys_of_row, chosen = np.empty((size, width), np.int64), np.empty((size, width), np.int64)
+    shares = np.empty((size, width), np.float32)
     slots, ids = np.full(FIRST_SLOTS, NO_KEY), np.empty(FIRST_SLOTS, np.int32)
     keys = np.empty((last - first) * width * size, np.int64)
-    before, number_before = np.full(size, NO_KEY), np.zeros(size, np.int32)
-    coordinate_of, share = np.empty(size, np.int64), np.empty(size, np.float32)
-    part = np.float32(1) / np.float32(size)
     count = 0
     for row in range(first, last):
         _elevate(image, columns, rows, levels, row, elevated)
         _enclose(elevated, nearest, ranks, level)
+        _weigh(elevated, nearest, ranks, strides, keys_of_row, shares, chosen)
+        while 2 * (count + size * width) > slots.size:
+            slots, ids = _grown(slots, ids)
+        pixel = row * width
+        count = _number_row(keys_of_row, slots, ids, keys, count, vertices[pixel : pixel + width])
         for x in range(width):
-            pixel = row * width + x
-            key = np.int64(0)
-            for i in range(size):
-                rank = ranks[i, x]
-                coordinate_of[rank] = i
-                share[rank] = (elevated[i, x] - nearest[i, x]) * part
-                key += np.int64(nearest[i, x]) * strides[i]
-            for remainder in range(size):
-                if remainder == 0:
-                    weights[pixel, 0] = share[size - 1] + (np.float32(1) - share[0])
-                else:
-                    weights[pixel, remainder] = share[size - 1 - remainder] - share[size - remainder]
-                    # one step further: every coordinate grows by 1, that of the next lower rank by 1 - (d + 1)
-                    key += strides[size] - size * strides[coordinate_of[size - remainder]]
-                if key != before[remainder]:  # neighbouring pixels mostly lie in the same simplex
-                    number = _find(slots, ids, key)
-                    if number < 0:
-                        slots[-1 - number], ids[-1 - number], keys[count] = key, count, key
-                        number = count
-                        count += 1
-                        if 2 * count > slots.size:
-                            slots, ids = _grown(slots, ids)
-                    before[remainder], number_before[remainder] = key, number
-                vertices[pixel, remainder] = number_before[remainder]
+            weights[pixel + x, 0] = shares[size - 1, x] + (np.float32(1) - shares[0, x])
+            for remainder in range(1, size):
+                weights[pixel + x, remainder] = shares[size - 1 - remainder, x] - shares[size - remainder, x]
     return keys[:count].copy()
 
 
 @compiled
 @no_type_check
 def merge_keys(keys, number_of):
-    """Number equal keys alike, in the order of their first; returns the keys by number and the table of numbers."""
+    """Number equal keys alike, in the order of their first; returns the keys by number."""
     slots, ids = np.full(FIRST_SLOTS, NO_KEY), np.empty(FIRST_SLOTS, np.int32)
     merged = np.empty(keys.size, np.int64)
     count = 0
@@ -170,17 +204,19 @@ def merge_keys(keys, number_of):
             if 2 * count > slots.size:
                 slots, ids = _grown(slots, ids)
         number_of[place] = number
-    return merged[:count].copy(), slots, ids
+    return merged[:count].copy()
 
 
 @compiled
 @no_type_check
-def link_neighbours(keys, slots, ids, strides, first, last, neighbours):
-    """Fill `(d + 1, M, 2)` int32: the vertices before and after each one along each axis; M where there is none."""
-    size = neighbours.shape[0]
-    for vertex in range(first, last):
-        for axis in range(size):
-            step = strides[size] - size * strides[axis]
-            for side in range(2):
-                number = _find(slots, ids, keys[vertex] + (step if side else -step))
-                neighbours[axis, vertex, side] = number if number >= 0 else keys.size
+def link_along(keys, step, neighbours):
+    """Fill `(M, 2)` int32: the vertices with the key less and plus `step`, M where there is none; keys ascend."""
+    count = keys.size
+    neighbours[:] = count
+    other = 0
+    for vertex in range(count):
+        while other < count and keys[other] < keys[vertex] + step:
+            other += 1
+        if other < count and keys[other] == keys[vertex] + step:
+            neighbours[vertex, 1] = other
+            neighbours[other, 0] = vertex

@@ -7,7 +7,8 @@ from labelgen.data.sample import Sample
 from labelgen.errors import ConfigError, DataError, ShapeError
 from labelgen.masks import SoftMask, harden
 from labelgen.refine import make_refiner, parse_refiners
-from labelgen.refine.dense_crf import dense_crf, log_probabilities, prepare
+from labelgen.refine.crf_unary import log_probabilities
+from labelgen.refine.dense_crf import dense_crf, prepare
 
 BACKENDS = ("exact", "labelgen", "pydensecrf")
 ABSENT = importlib.util.find_spec("pydensecrf") is None

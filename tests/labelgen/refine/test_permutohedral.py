@@ -5,7 +5,8 @@ import pytest
 
 from labelgen.refine import permutohedral
 from labelgen.refine.crf_settings import CRF_PRESETS
-from labelgen.refine.dense_crf import dense_crf, log_probabilities
+from labelgen.refine.crf_unary import log_probabilities
+from labelgen.refine.dense_crf import dense_crf
 from labelgen.refine.permutohedral import image_lattice, place_lattice
 
 GOLDEN = Path(__file__).with_name("densecrf_golden.npz")
