@@ -12,8 +12,10 @@ HELP = "Make imperfect segmentation labels, measure how good they are, and repai
 
 COMMANDS = {  # name: (module and function, one line of help)
     "clip-models": ("labelgen.commands.clip_models:clip_models", "List image-text models for clip."),
+    "export": ("labelgen.commands.export_seeds:export_seeds", "Write seeds as files that published code reads."),
     "fit-cam": ("labelgen.commands.fit_cam:fit_cam", "Train a classifier from images and tags, for cam."),
     "fit-zeroseg": ("labelgen.commands.fit_zeroseg:fit_zeroseg", "Train a ZeroSeg student from images and CLIP."),
+    "import": ("labelgen.commands.import_seeds:import_seeds", "Read seed files of published code into a run."),
     "preview": ("labelgen.commands.preview:preview", "Label one picture and look at what came out."),
     "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),
     "refine": ("labelgen.commands.refine:refine", "Repair the labels of a run."),

@@ -1,9 +1,8 @@
 """The threshold curve of a run: one pass over its saved scores, and what its own labels give on the same images."""
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -15,10 +14,11 @@ from labelgen.quality.confusion import Unlabelled, confusion_matrix
 from labelgen.quality.curve import BINS, ImageCounts, ThresholdHistogram, image_histogram
 from labelgen.quality.evaluate import Progress, in_order, joined
 from labelgen.quality.match import id_lookup, translate
-from labelgen.seeds.backgrounds import BackgroundRule, Dual, parse_background
+from labelgen.seeds.backgrounds import BackgroundRule, Dual
+from labelgen.seeds.recorded import recorded_background
 from labelgen.store import RunFolder
 
-__all__ = ["CurveOptions", "RunCurve", "recorded_background", "run_curve"]
+__all__ = ["CurveOptions", "RunCurve", "run_curve"]
 
 
 @dataclass(frozen=True)
@@ -74,18 +74,6 @@ class _Counts:
     id: str
     image: ImageCounts | None
     own: np.ndarray
-
-
-def recorded_background(header: Mapping[str, Any]) -> BackgroundRule | None:
-    """The background rule that run.json names, or that of the run that was refined; None where it names none."""
-    config = header["config"]
-    while isinstance(config.get("source"), Mapping) and config.get("certainty") is None:  # a refined copy, of scores
-        config = config["source"].get("config") or {}
-    text = config.get("background")
-    try:
-        return parse_background(text) if isinstance(text, str) else None
-    except ConfigError:
-        return None
 
 
 def run_curve(

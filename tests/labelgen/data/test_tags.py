@@ -84,7 +84,7 @@ def test_tags_are_derived_from_truth_otherwise(voc):
         ("tags.json", '{"a": "dog"}', "must be an object"),
         ("tags.json", '{"a": ["unicorn"]}', r"unknown class 'unicorn'.*tags\.json, 'a'"),
         ("tags.csv", "a,unicorn", "unknown class 'unicorn'"),
-        ("tags.txt", "a", r"must be a \.json or \.csv file"),
+        ("tags.txt", "a", r"must be a \.json, \.csv or \.npy file"),
     ],
 )
 def test_malformed_tags(voc, name, content, message):

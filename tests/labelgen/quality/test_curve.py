@@ -20,8 +20,9 @@ from labelgen.quality.curve import (
     thresholds_exceeded,
 )
 from labelgen.quality.curve_document import curve_document
-from labelgen.quality.curve_run import CurveOptions, recorded_background, run_curve
+from labelgen.quality.curve_run import CurveOptions, run_curve
 from labelgen.seeds.backgrounds import Power, parse_background, set_against
+from labelgen.seeds.recorded import recorded_background
 from labelgen.store import RunFolder, RunWriter, complete_run, make_header, prepare_run
 
 IDS = (1, 2, 4)  # present classes of 5; 3 occurs in the truth alone

@@ -1,0 +1,135 @@
+"""`labelgen import PATH --from psa`: seed files of published code as a run."""
+
+import functools
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter
+
+from labelgen.commands.common import (
+    EXIT_DONE,
+    EXIT_SOME_FAILED,
+    DataFlags,
+    ImageFlags,
+    RunFlags,
+    data_path,
+    open_dataset_from,
+    progress_bar,
+    say,
+)
+from labelgen.commands.generate import print_plan, print_report, say_failures
+from labelgen.commands.next_step import can_be_scored
+from labelgen.errors import DataError
+
+if TYPE_CHECKING:
+    from labelgen.data.dataset import Dataset
+
+__all__ = ["import_seeds"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImportRunFlags(RunFlags):
+    """Flags of every command that writes a run.
+
+    Parameters
+    ----------
+    out
+        Run folder to write. Default: runs/FOLDER, the name of the folder of seeds.
+    save_scores
+        Keep the scores beside the labels, for curves and refiners.
+    """
+
+    save_scores: bool = True
+
+
+def import_seeds(
+    path: str,
+    /,
+    *,
+    from_: Annotated[str, Parameter(name="--from")],
+    data: str = "demo",
+    background: str = "",
+    normalise: str = "",
+    supervision: tuple[str, ...] = ("tags",),
+    vocab: str = "",
+    images: Annotated[ImageFlags | None, Parameter(name="*", group="Images")] = None,
+    flags: Annotated[ImportRunFlags | None, Parameter(name="*", group="Common flags")] = None,
+) -> int:
+    """Read seed files of published code into a run, with their scores.
+
+    Files are read without executing anything that they name, whatever numpy.load would do.
+
+    Parameters
+    ----------
+    path
+        Folder of ID.npy, by relative name.
+    from_
+        Format: psa (SEAM, EPS too: {class: map}), psa-crf ({0: background, class + 1: map}), irn (keys, high_res),
+        irn-cam (keys, cam at a quarter of the size), clipes (keys, attn_highres).
+    data
+        Where the images are: demo, a path, or kind:path.
+    background
+        Rule of background: fixed:0.2, power:6, dual:power:4/power:24, ... Default: that of the code which writes such
+        files (fixed:0.2 for psa, fixed:0.15 for irn, power:1 for clipes).
+    normalise
+        Scale maps to [0, 1] first: max, minmax or minmax0. Default: they are scaled already.
+    supervision
+        What the seeds rest on, for the record.
+    vocab
+        Vocabulary of the labels: a name out of `labelgen vocabs`, or a .toml file. Default: that of the data.
+    """
+    images, flags = images or ImageFlags(), flags or ImportRunFlags()
+    folder = Path(path)
+
+    from labelgen.job import Job, config_to_json
+    from labelgen.run import run_job
+    from labelgen.seeds.import_seeds import ImportConfig, make_import
+    from labelgen.seeds.legacy import SEED_FORMATS
+
+    config = ImportConfig(from_, folder.as_posix(), background, normalise)
+    dataset = open_dataset_from(DataFlags(**vars(images), vocab=vocab), data)
+    _compare(folder, dataset)
+    job = Job(
+        method="import",
+        config=config_to_json(config),
+        make=functools.partial(make_import, config, dataset.vocabulary),
+        needs=frozenset(),
+        reads_image=False,
+        vocabulary=dataset.vocabulary,
+        facts={"about": SEED_FORMATS[from_].about},
+        inherited=frozenset(supervision),
+    )
+    options = flags.run_options()
+    out = Path(flags.out or Path("runs", folder.resolve().name))
+    if flags.dry_run:
+        print_plan(dataset, job, out, options, as_json=flags.as_json)
+        return EXIT_DONE
+    with progress_bar("import") as progress:
+        report = run_job(dataset, job, out, options, progress=progress)
+    scored = report.complete and can_be_scored(dataset, job.vocabulary)
+    steps = (
+        [("next", f"labelgen quality {data_path(report.out)}{' --curve' if options.save_scores else ''}")]
+        if scored
+        else []
+    )
+    print_report(report, job, as_json=flags.as_json, more={"format": from_}, steps=steps)
+    if report.first_failure is not None:
+        say_failures(report, report.first_failure)
+    return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+
+
+def _compare(folder: Path, dataset: "Dataset") -> None:
+    """Refuse a folder of other images; say how many files are of none."""
+    if not folder.is_dir():
+        raise DataError(f"no such folder of seeds: {folder}", hint="it holds one ID.npy per image")
+    names = {p.relative_to(folder).with_suffix("").as_posix() for p in folder.rglob("*.npy")}
+    if not names.intersection(dataset.ids):
+        here = f"such as {min(names)}.npy" if names else "none at all"
+        raise DataError(
+            f"no file of {folder} belongs to an image of the data, {here} against images such as {dataset.ids[0]}",
+            hint="is it the right --data and --split? A file is named as its image, in the same subfolders",
+        )
+    foreign = len(names.difference(dataset.ids))
+    if foreign:
+        say(f"{foreign} files of {folder} belong to no image of the data and are left out")
