@@ -61,11 +61,19 @@ def look_of(classifier: CamClassifier, channels: Sequence[int], *, kind: str, la
 
 
 def gap_look(classifier: CamClassifier, channels: Sequence[int]) -> Look:
-    """The classifier's own maps (SEAM: correlated; EPS: probabilities) of some channels."""
+    """The classifier's own maps (SEAM: correlated; EPS: probabilities) of some channels.
+
+    A SEAM classifier that was trained to correlate only the maps of present classes does so here too.
+    """
     wanted = list(channels)
+    gated = classifier.about.get("training", {}).get("seam", {}).get("gate_correlation", False)
 
     def look(images: Tensor) -> ClassMaps:
-        maps = classifier.maps(images)
+        present = None
+        if gated:
+            present = torch.zeros(len(images), len(classifier.class_ids), device=images.device)
+            present[:, wanted] = 1
+        maps = classifier.maps(images, present=present)
         return ClassMaps(maps.foreground[:, wanted], maps.background)
 
     return look

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pytest
 import torch
@@ -106,6 +108,15 @@ def test_seam_gives_its_correlated_maps_and_background():
     found = raw_maps(classifier, picture(), [0, 1, 2], Views(scales=(1.0,), flip=False))
     assert found.foreground.min() >= 0
     assert found.background.min() >= 0 and found.background.max() <= 1 + 1e-6
+
+
+def test_a_seam_classifier_trained_on_the_maps_of_present_classes_alone_correlates_those():
+    usual = small_classifier("seam", backbone="demo-ssvt")
+    gated = dataclasses.replace(usual, about={"training": {"seam": {"gate_correlation": True}}})
+    images, present = batch(usual), torch.tensor([[0.0, 0.0, 1.0]] * 2)
+    found = gap_look(gated, [2])(images).foreground
+    torch.testing.assert_close(found, usual.maps(images, present=present).foreground[:, [2]])
+    assert (found - gap_look(usual, [2])(images).foreground).abs().max() > 1e-3
 
 
 def test_probabilities_are_those_of_both_ways_round(backbone):
