@@ -4,6 +4,7 @@ import dataclasses
 import functools
 import hashlib
 import json
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,13 +14,24 @@ import numpy as np
 
 from labelgen.data.dataset import Dataset
 from labelgen.data.sample import SUPERVISION, Generate, Likely
-from labelgen.errors import ConfigError
-from labelgen.refine import RefineStep, make_refiner, models_of, parse_refiners, refined, settle_refiners
+from labelgen.errors import ConfigError, DataError
+from labelgen.refine import (
+    Pairs,
+    RefineStep,
+    fit_refiners,
+    make_refiner,
+    models_of,
+    parse_refiners,
+    refined,
+    settle_refiners,
+)
 from labelgen.refine.source import Start, make_start
 from labelgen.store import MaskFolder, RunFolder
 from labelgen.vocab import Vocabulary
 
 __all__ = ["Job", "RunOptions", "RunReport", "config_to_json", "method_job", "refined_job", "rng_for", "source_job"]
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -185,6 +197,7 @@ def method_job(
     *,
     dataset: Dataset | None = None,
     refine: Sequence[str] = (),
+    seed: int = 0,
 ) -> Job:
     """The job of one row of `METHODS` with these settings.
 
@@ -196,6 +209,8 @@ def method_job(
         What will be labelled, for methods that settle something by it: the model that suits it, a threshold.
     refine
         Refiners to apply to each mask in this order, each as typed after `--refine` (see `labelgen.refine`).
+    seed
+        Of the masks from which refiners learn that learn from the data set; that of the run.
 
     Raises
     ------
@@ -220,18 +235,22 @@ def method_job(
         facts=prepared.facts,
         likely=functools.partial(method.likely, prepared.config, vocabulary) if method.likely else None,
     )
-    return refined_job(job, refiners, dataset=dataset) if refiners else job
+    return refined_job(job, refiners, dataset=dataset, seed=seed) if refiners else job
 
 
-def refined_job(job: Job, refiners: Sequence[RefineStep], *, dataset: Dataset | None = None) -> Job:
+def refined_job(job: Job, refiners: Sequence[RefineStep], *, dataset: Dataset | None = None, seed: int = 0) -> Job:
     """The same job with every mask repaired by these refiners, one after the other.
+
+    Refiners that learn from the data set do so here, from masks that the job makes of it.
 
     Parameters
     ----------
     dataset
-        What will be labelled, for refiners whose network follows from it.
+        What will be labelled, for refiners whose network follows from it or that learn from it.
+    seed
+        Of the masks that refiners learn from.
     """
-    refiners = tuple(refiners) if dataset is None else settle_refiners(refiners, dataset.spec)
+    refiners = _prepared(refiners, job, dataset, seed=seed)
     return dataclasses.replace(
         job,
         make=functools.partial(_make_refined, job.make, refiners),
@@ -269,21 +288,50 @@ def source_job(
     if not refiners:
         raise ConfigError("at least one refiner must be named", hint="--with crf, or several: --with crf --with pamr")
     start = Start(source, certainty)
-    steps = settle_refiners(refiners, dataset.spec)
-    return Job(
+    unrefined = Job(
         method="refine",
-        config={"source": start.facts(), "certainty": certainty, "steps": _steps_to_json(steps)},
-        make=functools.partial(_make_refined, functools.partial(make_start, start), steps),
+        config={},
+        make=functools.partial(make_start, start),
         needs=frozenset(),
         reads_image=True,
         vocabulary=source.vocabulary,
-        models=models_of(steps),
         inherited=start.supervision,
+    )
+    steps = _prepared(refiners, unrefined, dataset)
+    return dataclasses.replace(
+        unrefined,
+        config={"source": start.facts(), "certainty": certainty, "steps": _steps_to_json(steps)},
+        make=functools.partial(_make_refined, unrefined.make, steps),
+        models=models_of(steps),
     )
 
 
+def _prepared(
+    refiners: Sequence[RefineStep], job: Job, dataset: Dataset | None, *, seed: int = 0
+) -> tuple[RefineStep, ...]:
+    """Refiners with all that follows from the data, from its classes, and from the masks of the job over it."""
+    steps = settle_refiners(refiners, dataset.spec if dataset else None, vocabulary=job.vocabulary)
+    return steps if dataset is None else fit_refiners(steps, lambda: _masks_of(job, dataset, seed))
+
+
+def _masks_of(job: Job, dataset: Dataset, seed: int) -> Pairs:
+    """Masks of a data set, in an order in which the first so many are a fair sample of all."""
+    generate = job.make()
+    for sample_id in sorted(dataset.ids, key=lambda sample_id: hashlib.sha256(sample_id.encode()).digest()):
+        try:
+            sample = dataset.load(sample_id, {*job.needs, "image"}).only(job.needs)
+            mask = generate(sample, rng_for(seed, sample_id))
+        except DataError as error:  # the run meets the image again, and records why it cannot be labelled
+            log.info("nothing is learned from %s: %s", sample_id, error)
+            continue
+        yield sample.only(frozenset()), mask
+
+
 def _steps_to_json(steps: Sequence[RefineStep]) -> list[dict[str, Any]]:
-    return [{"refiner": step.name, **config_to_json(step.config)} for step in steps]
+    return [
+        {"refiner": step.name, **config_to_json(step.config), **({"learned": step.state.facts()} if step.state else {})}
+        for step in steps
+    ]
 
 
 def _make_refined(make: Callable[[], Generate], refiners: tuple[RefineStep, ...]) -> Generate:

@@ -117,7 +117,7 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     options = flags.run_options()
     _refuse_unused(name, METHODS[name], config, flags)
     dataset, vocabulary = open_for(METHODS[name], config, data, flags)
-    job = method_job(name, config, vocabulary, dataset=dataset, refine=flags.refine)
+    job = method_job(name, config, vocabulary, dataset=dataset, refine=flags.refine, seed=options.seed)
     out = Path(flags.out or f"runs/{name}")
     if flags.dry_run:
         print_plan(dataset, job, out, options, as_json=flags.as_json)

@@ -81,7 +81,7 @@ def preview(
     documents: dict[Path, dict[str, Any]] = {}
     for dataset, some in _opened(pictures, vocab):
         base = load_vocabulary(vocab) if vocab else dataset.vocabulary
-        job = method_job(method, config, base, dataset=dataset, refine=refine)
+        job = method_job(method, config, base, dataset=dataset, refine=refine, seed=seed)
         documents |= _previews(dataset, job, some, seed)
     found = [documents[picture.folder] for picture in pictures]
     if as_json:

@@ -218,7 +218,7 @@ def make_refiner(step: RefineStep) -> Refine:
 
 
 def settle_refiners(
-    steps: Sequence[RefineStep], data: DataSpec, *, vocabulary: Vocabulary | None = None
+    steps: Sequence[RefineStep], data: DataSpec | None, *, vocabulary: Vocabulary | None = None
 ) -> tuple[RefineStep, ...]:
     """The same refiners with all filled in that follows from the data and its classes.
 
@@ -230,7 +230,7 @@ def settle_refiners(
     settled = []
     for step in steps:
         row, config = row_of(step.name), step.config
-        config = config if row.settle is None else row.settle(config, data)
+        config = config if row.settle is None or data is None else row.settle(config, data)
         if row.settle_classes is not None and vocabulary is not None:
             config = row.settle_classes(config, vocabulary)
         settled.append(dataclasses.replace(step, config=config))
