@@ -3,6 +3,7 @@
 from labelgen.methods.box import BOX
 from labelgen.methods.cam import CAM
 from labelgen.methods.clip import CLIP
+from labelgen.methods.clip_es import CLIP_ES
 from labelgen.methods.corrupt import CORRUPT
 from labelgen.methods.method import Method
 from labelgen.methods.point import POINT
@@ -18,5 +19,6 @@ METHODS: dict[str, Method] = {
     "corrupt": CORRUPT,
     "cam": CAM,
     "clip": CLIP,
+    "clip-es": CLIP_ES,
     "zeroseg": ZEROSEG,
 }
