@@ -1,42 +1,29 @@
-"""Mean field of a dense CRF over two permutohedral lattices, pixels and classes at once."""
+"""Mean field of a dense CRF over two permutohedral lattices: all classes of a pixel at once, all steps in one pass."""
 
-from typing import no_type_check
+from collections.abc import Callable
 
 import numpy as np
 from jaxtyping import Float32
 
-from labelgen.geometry.compiled import compiled
 from labelgen.refine.crew import Crew
 from labelgen.refine.crf_unary import log_probabilities
-from labelgen.refine.lanes import (
-    LANES,
-    add_scaled,
-    exponential,
-    greatest,
-    largest,
-    load,
-    minus,
-    plus,
-    scaled,
-    store,
-    total,
+from labelgen.refine.lanes import EIGHT, FOUR
+from labelgen.refine.mean_field_kernels import (
+    RUN,
+    blur_along,
+    blur_to_places,
+    collect,
+    finish_band,
+    interleave,
+    update_band,
 )
-from labelgen.refine.permutohedral import Band, Lattice
+from labelgen.refine.permutohedral import Lattice
 
 __all__ = ["LatticeKernel", "mean_field"]
 
-COLOUR_CORNERS, PLACE_CORNERS = 6, 3
-"""Vertices around a pixel in the lattice of places and colours, and in that of places; known to the compiler."""
-
-RUN = 64
-"""Pixels whose Q is kept for a moment: so few that they stay in the nearest cache."""
-
-NO_CLASS = np.float32(-1e30)
-"""Logit of the columns that fill up the classes to a multiple of eight: they get exactly 0."""
-
 
 class LatticeKernel:
-    """One kernel of the CRF during inference: its lattice and the values of the vertices, a row of classes for each.
+    """One kernel of the CRF during inference: its lattice, and for each vertex a row of values, one for each class.
 
     Parameters
     ----------
@@ -44,38 +31,44 @@ class LatticeKernel:
         Where the pixels lie.
     weight
         Of the messages of this kernel.
-    columns
-        Classes, filled up to a multiple of eight.
+    item
+        `FOUR` or `EIGHT`: what rows are made of.
+    blocks
+        Items of a row; classes are filled up to that.
     crew
         Threads to use.
     """
 
-    def __init__(self, lattice: Lattice, weight: float, columns: int, crew: Crew) -> None:
-        self.lattice, self.columns, self.crew = lattice, columns, crew
+    def __init__(self, lattice: Lattice, weight: float, item: np.dtype, blocks: int, crew: Crew) -> None:
+        self.lattice, self.blocks, self.crew = lattice, blocks, crew
         self.scale = np.float32(weight * lattice.gain)
-        places = len(lattice.vertex_of) * columns
-        self.messages = np.zeros(places, np.float32)
-        self.sums = np.empty(places, np.float32)
-        self._values = np.zeros((lattice.num_vertices + 1) * columns, np.float32)
+        places = len(lattice.vertex_of) * blocks
+        self.messages, self.sums = np.zeros(places, item), np.empty(places, item)
+        self._values = np.zeros((lattice.num_vertices + 1) * blocks, item)
         self._blurred = np.zeros_like(self._values)
+
+    def clear(self, band: int) -> None:
+        """Set the sums of a band to 0."""
+        part, width = self.lattice.bands[band], self.blocks * self.sums.itemsize // 4
+        self.sums.view(np.float32)[part.first_value * width : part.last_value * width] = 0
 
     def blur(self) -> None:
         """Turn the sums that bands made for their vertices into the messages that they get."""
-        lattice, columns, run = self.lattice, self.columns, self.crew.run_ranges
-        count = lattice.num_vertices
+        lattice, blocks, run = self.lattice, self.blocks, self.crew.run_ranges
+        count, (*others, last) = lattice.num_vertices, lattice.neighbours
         values, blurred = self._values, self._blurred
-        run(lambda a, b: _collect(self.sums, lattice.starts, lattice.places, self.scale, columns, a, b, values), count)
-        for neighbours in lattice.neighbours[:-1]:
-            run(lambda a, b, n=neighbours, v=values, w=blurred: _blur(v, n, columns, a, b, w), count)
+        run(lambda a, b: collect(self.sums, lattice.starts, lattice.places, self.scale, blocks, a, b, values), count)
+        for neighbours in others:
+            run(lambda a, b, n=neighbours, v=values, w=blurred: blur_along(v, n, blocks, a, b, w), count)
             values, blurred = blurred, values
-        last, vertex_of = lattice.neighbours[-1], lattice.vertex_of
-        run(lambda a, b: _blur_to_places(values, last, vertex_of, columns, a, b, self.messages), len(vertex_of))
+        vertex_of = lattice.vertex_of
+        run(lambda a, b: blur_to_places(values, last, vertex_of, blocks, a, b, self.messages), len(vertex_of))
 
     def of_band(self, band: int, width: int) -> tuple[np.ndarray, ...]:
         """Vertices and weights of the pixels of a band, messages and sums of its vertices."""
-        part: Band = self.lattice.bands[band]
+        part = self.lattice.bands[band]
         pixels = slice(part.first_row * width, part.last_row * width)
-        values = slice(part.first_value * self.columns, part.last_value * self.columns)
+        values = slice(part.first_value * self.blocks, part.last_value * self.blocks)
         return self.lattice.vertices[pixels], self.lattice.weights[pixels], self.messages[values], self.sums[values]
 
 
@@ -97,7 +90,7 @@ def mean_field(
     probabilities
         -U is their logarithm, see `labelgen.refine.crf_unary`.
     lattices, weights
-        Of the two kernels, both lattices of an image of this size.
+        Of the kernel over places and colours and of the one over places, both lattices of an image of this size.
 
     Returns
     -------
@@ -105,26 +98,31 @@ def mean_field(
         Sums to 1 in each pixel; probabilities below 9e-27 are 0.
     """
     classes, height, width = probabilities.shape
-    columns = -(-classes // LANES) * LANES
-    first, second = (LatticeKernel(lat, w, columns, crew) for lat, w in zip(lattices, weights, strict=True))
-    logits = np.empty(height * width * columns, np.float32)
+    item = FOUR if classes <= 4 else EIGHT
+    blocks = -(-4 * classes // item.itemsize)
+    first, second = (LatticeKernel(lat, w, item, blocks, crew) for lat, w in zip(lattices, weights, strict=True))
+    logits = np.empty(height * width * blocks, item)
     planes = probabilities.reshape(classes, -1)
     result = np.empty_like(planes)
     bands = [slice(band.first_row * width, band.last_row * width) for band in lattices[0].bands]
 
+    def of_band(band: int) -> tuple:
+        part = logits[bands[band].start * blocks : bands[band].stop * blocks]
+        return part, blocks, first.of_band(band, width), second.of_band(band, width), np.empty(RUN * blocks, item)
+
     def arrange(band: int) -> None:
-        part = logits[bands[band].start * columns : bands[band].stop * columns]
-        _interleave(log_probabilities(planes[:, bands[band]]), columns, part)
+        interleave(log_probabilities(planes[:, bands[band]]), of_band(band)[0].view(np.float32))
 
     def update(band: int) -> None:
-        part = logits[bands[band].start * columns : bands[band].stop * columns]
-        _update(part, columns, first.of_band(band, width), second.of_band(band, width))
+        first.clear(band)
+        second.clear(band)
+        update_band(*of_band(band))
 
     def finish(band: int) -> None:
-        part = logits[bands[band].start * columns : bands[band].stop * columns]
-        _finish(part, columns, first.of_band(band, width), second.of_band(band, width), result, bands[band].start)
+        *rest, rows = of_band(band)
+        finish_band(*rest, rows, rows.view(np.float32), bands[band].start, result)
 
-    def each_band(work) -> None:
+    def each_band(work: Callable[[int], None]) -> None:
         crew.run([lambda band=band: work(band) for band in range(len(bands))])
 
     each_band(arrange)
@@ -134,122 +132,3 @@ def mean_field(
         second.blur()
     each_band(finish)
     return result.reshape(probabilities.shape)
-
-
-@compiled
-@no_type_check
-def _interleave(planes, columns, logits):
-    """Turn planes of classes into rows of classes, one for each pixel."""
-    classes, count = planes.shape
-    logits[:] = NO_CLASS
-    for start in range(0, count, RUN):
-        for column in range(classes):
-            for pixel in range(start, min(start + RUN, count)):
-                logits[pixel * columns + column] = planes[column, pixel]
-
-
-@compiled
-@no_type_check
-def _posterior(logits, columns, start, stop, first, second, rows, tops):
-    """Write Q of the pixels `start` to `stop` into `rows`, loop by loop, so that pixels do not wait for each other."""
-    first_vertices, first_weights, first_messages, _ = first
-    second_vertices, second_weights, second_messages, _ = second
-    for pixel in range(start, stop):
-        top = load(logits, pixel * columns)
-        for column in range(0, columns, LANES):
-            values = load(logits, pixel * columns + column)
-            for corner in range(COLOUR_CORNERS):
-                place = first_vertices[pixel, corner] * columns + column
-                values = add_scaled(values, first_weights[pixel, corner], load(first_messages, place))
-            for corner in range(PLACE_CORNERS):
-                place = second_vertices[pixel, corner] * columns + column
-                values = add_scaled(values, second_weights[pixel, corner], load(second_messages, place))
-            store(rows, (pixel - start) * columns + column, values)
-            top = values if column == 0 else greatest(top, values)
-        tops[pixel - start] = largest(top)
-    for row in range(stop - start):
-        for column in range(row * columns, (row + 1) * columns, LANES):
-            store(rows, column, exponential(minus(load(rows, column), tops[row])))
-    for row in range(stop - start):
-        sums = load(rows, row * columns)
-        for column in range(row * columns + LANES, (row + 1) * columns, LANES):
-            sums = plus(sums, load(rows, column))
-        factor = np.float32(1) / total(sums)
-        for column in range(row * columns, (row + 1) * columns, LANES):
-            store(rows, column, scaled(load(rows, column), factor))
-
-
-@compiled
-@no_type_check
-def _update(logits, columns, first, second):
-    """One step for the pixels of a band: Q of each from the messages, added to the sums of its vertices."""
-    first_vertices, first_weights, _, first_sums = first
-    second_vertices, second_weights, _, second_sums = second
-    first_sums[:] = 0
-    second_sums[:] = 0
-    rows, tops = np.empty(RUN * columns, np.float32), np.empty(RUN, np.float32)
-    for start in range(0, first_vertices.shape[0], RUN):
-        stop = min(start + RUN, first_vertices.shape[0])
-        _posterior(logits, columns, start, stop, first, second, rows, tops)
-        for pixel in range(start, stop):
-            for column in range(0, columns, LANES):
-                values = load(rows, (pixel - start) * columns + column)
-                for corner in range(COLOUR_CORNERS):
-                    place = first_vertices[pixel, corner] * columns + column
-                    added = add_scaled(load(first_sums, place), first_weights[pixel, corner], values)
-                    store(first_sums, place, added)
-                for corner in range(PLACE_CORNERS):
-                    place = second_vertices[pixel, corner] * columns + column
-                    added = add_scaled(load(second_sums, place), second_weights[pixel, corner], values)
-                    store(second_sums, place, added)
-
-
-@compiled
-@no_type_check
-def _finish(logits, columns, first, second, result, begin):
-    """Q of the pixels of a band, as planes of classes."""
-    rows, tops = np.empty(RUN * columns, np.float32), np.empty(RUN, np.float32)
-    count = first[0].shape[0]
-    for start in range(0, count, RUN):
-        stop = min(start + RUN, count)
-        _posterior(logits, columns, start, stop, first, second, rows, tops)
-        for column in range(result.shape[0]):
-            for pixel in range(start, stop):
-                result[column, begin + pixel] = rows[(pixel - start) * columns + column]
-
-
-@compiled
-@no_type_check
-def _collect(sums, starts, places, scale, columns, first, last, values):
-    """Add up what the bands have for each vertex, in the order of the bands."""
-    for vertex in range(first, last):
-        for column in range(0, columns, LANES):
-            row = scaled(load(sums, places[starts[vertex]] * columns + column), scale)
-            for place in range(starts[vertex] + 1, starts[vertex + 1]):
-                row = add_scaled(row, scale, load(sums, places[place] * columns + column))
-            store(values, vertex * columns + column, row)
-
-
-@compiled
-@no_type_check
-def _blur(values, neighbours, columns, first, last, blurred):
-    """Half of each neighbour along one axis, added to a vertex (Adams 2010, p. 7: [1 2 1], up to the scale)."""
-    half = np.float32(0.5)
-    for vertex in range(first, last):
-        before, after = neighbours[vertex, 0] * columns, neighbours[vertex, 1] * columns
-        for column in range(0, columns, LANES):
-            row = add_scaled(load(values, vertex * columns + column), half, load(values, before + column))
-            store(blurred, vertex * columns + column, add_scaled(row, half, load(values, after + column)))
-
-
-@compiled
-@no_type_check
-def _blur_to_places(values, neighbours, vertex_of, columns, first, last, messages):
-    """The same along the last axis, with the result at every place of the bands that a vertex has."""
-    half = np.float32(0.5)
-    for place in range(first, last):
-        vertex = vertex_of[place]
-        before, after = neighbours[vertex, 0] * columns, neighbours[vertex, 1] * columns
-        for column in range(0, columns, LANES):
-            row = add_scaled(load(values, vertex * columns + column), half, load(values, before + column))
-            store(messages, place * columns + column, add_scaled(row, half, load(values, after + column)))
