@@ -1,0 +1,90 @@
+"""`labelgen saliency [DATA]`: write saliency maps, to look at and for what reads a folder of them."""
+
+from pathlib import Path
+from typing import Annotated, Any
+
+from cyclopts import Parameter
+
+from labelgen.commands.common import (
+    EXIT_DONE,
+    EXIT_SOME_FAILED,
+    DataFlags,
+    ImageFlags,
+    Switch,
+    data_path,
+    open_dataset_from,
+    print_json,
+    print_table,
+    progress_bar,
+    say_error,
+)
+
+__all__ = ["saliency"]
+
+
+def saliency(
+    data: str = "demo",
+    /,
+    *,
+    source: str = "ncut",
+    out: str = "runs/saliency",
+    device: str = "auto",
+    overwrite: Switch = False,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    images: Annotated[ImageFlags | None, Parameter(name="*", group="Images")] = None,
+) -> int:
+    """Say of every pixel how likely it belongs to some object, whatever it is, and write that as grey pictures.
+
+    Nothing is trained and no label is seen. The maps serve `labelgen cam --background saliency --saliency FOLDER` and
+    other commands with a flag of that name; saliency.json beside them says how they were made.
+
+    Parameters
+    ----------
+    data
+        Images: demo, a folder of known layout or of pictures, or KIND:PATH.
+    source
+        ncut or ncut:BACKBONE: regions of a frozen self-supervised network that reach little of the border of the
+        image. spectral: what is unexpected in the spectrum of the image, without any network. Settings stand behind
+        commas: ncut:demo-ssvt,tokens=24 or ncut,variant=tokencut or spectral,side=128.
+    out
+        Folder of the maps, ID.png for every image.
+    device
+        torch device; auto takes CUDA where there is one.
+    overwrite
+        Write all maps anew.
+    as_json
+        Print one JSON document on stdout, nothing else.
+    """
+    dataset = open_dataset_from(DataFlags(**vars(images or ImageFlags())), data)
+
+    from labelgen.nets.saliency import open_saliency
+    from labelgen.nets.saliency.write import write_saliency
+
+    maker = open_saliency(source, dataset.spec, device)
+    with progress_bar("saliency") as progress:
+        report = write_saliency(dataset, maker, Path(out), overwrite=overwrite, progress=progress)
+    _show(report, as_json=as_json)
+    if report.failed:
+        first, why = next(iter(report.failed.items()))
+        say_error(
+            f"{len(report.failed)} of {len(dataset.ids)} images gave no map, the first {first}: {why}",
+            "mend the data and run the same command again; it makes what is missing",
+        )
+    return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+
+
+def _show(report: Any, *, as_json: bool) -> None:
+    if as_json:
+        print_json({**vars(report), "out": str(report.out)})
+        return
+    facts = report.facts
+    rows = [
+        ("maps", f"{report.done + report.skipped}" + (f" ({report.skipped} of them before)" * bool(report.skipped)))
+    ]
+    if report.done:
+        rows.append(("mean saliency", f"{report.mean:.3f}"))
+    rows += [("failed", len(report.failed)), ("made by", facts["provider"])]
+    if "backbone" in facts:
+        rows.append(("network", facts["backbone"]))
+    rows.append(("use", f"labelgen cam --background saliency --saliency {data_path(report.out)}"))
+    print_table(("", ""), rows, title=f"saliency: {report.out}")
