@@ -20,7 +20,7 @@ BAND_PIXELS = 24576
 """Pixels of a band: a piece of work for one thread, whose vertices stay in the cache of its core."""
 
 CACHED_SIZES = 4
-"""Image sizes whose lattice over places is kept; 9 MB each at 375 x 500."""
+"""Image sizes whose lattice over places is kept; some 10 MB each at 375 x 500."""
 
 TINY = 1e-20
 """Added to the row sums of the kernel, as densecrf does it."""

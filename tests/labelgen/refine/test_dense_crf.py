@@ -269,6 +269,24 @@ def test_the_unary_is_clipped_below_and_above():
     np.testing.assert_allclose(logs[0, 0], np.log([1e-5, 1e-5, 0.5, 1, 1]), rtol=1e-6)
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (7, 1), (3, 2)])
+def test_tiny_images(size, rng):
+    image = np.full((*size, 3), 9, np.uint8)
+    start = rng.random((4, *size), np.float32)
+    # flat and tiny: every pixel is as near as every other, for the lattice too
+    flat = {"smooth_sxy": 3000, "bilateral_sxy": 8000, "steps": 2, "bilateral_weight": 1, "smooth_weight": 1}
+    exact = dense_crf(image, start, backend="exact", **flat)
+    np.testing.assert_allclose(dense_crf(image, start, **flat), exact, atol=1e-3)
+
+
+def test_strided_arrays_are_as_good(rng):
+    image = rng.integers(0, 256, (20, 30, 3), np.uint8)
+    start = rng.random((3, 20, 30), np.float32)
+    view = dense_crf(image[::2, ::-1], start[:, ::2, ::-1], steps=2)
+    copy = dense_crf(image[::2, ::-1].copy(), start[:, ::2, ::-1].copy(), steps=2)
+    np.testing.assert_array_equal(view, copy)
+
+
 def test_the_number_of_threads_changes_nothing(rng):
     image = np.kron(rng.integers(0, 256, (20, 25, 3), np.uint8), np.ones((10, 10, 1), np.uint8))
     image += rng.integers(0, 20, image.shape, np.uint8)
