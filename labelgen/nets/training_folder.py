@@ -17,7 +17,7 @@ from labelgen.masks import write_atomic
 from labelgen.nets.training import CHECKPOINT
 from labelgen.store.header import differences
 
-__all__ = ["TENSORS", "TrainingFolder", "config_json", "tuples"]
+__all__ = ["READ_ERRORS", "TENSORS", "TrainingFolder", "config_json", "load_weights", "tuples"]
 
 TENSORS = "weights.safetensors"
 RESULT_KEYS = ("state", "figures", "versions")  # the rest are settings
@@ -161,8 +161,9 @@ class TrainingFolder:
 
     def unreadable(self, path: Path, error: Exception) -> WeightsError:
         """The error for a weight file that cannot be read."""
+        article = "an" if self.noun[0] in "aeiou" else "a"
         return WeightsError(
-            f"{path} does not hold a {self.noun} of this version ({error})", hint=f"{self.command} makes one"
+            f"{path} does not hold {article} {self.noun} of this version ({error})", hint=f"{self.command} makes one"
         )
 
 
