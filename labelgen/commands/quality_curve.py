@@ -54,6 +54,8 @@ class CurveFlags:
         ):
             if given and not self.curve:
                 raise ConfigError(f"--{name} is of the threshold curve, which was not asked for", hint="add --curve")
+        if self.select_on and not Path(self.select_on).is_file():
+            raise ConfigError(f"--select-on must be a file of ids, got {self.select_on}", hint="one id a line")
         if self.plot and Path(self.plot).suffix.lower() not in (".png", ".pdf", ".svg"):
             raise ConfigError(f"--plot must end in .png, .pdf or .svg, got {self.plot}")
 

@@ -123,11 +123,15 @@ def run_curve(
         ids = {"num_classes": vocabulary.num_classes, "truth_ignore": vocabulary.ignore}
         if sample_id not in known:
             nothing = np.full_like(true_map, vocabulary.ignore)
-            return _Counts(sample_id, None, confusion_matrix(true_map, nothing, label_ignore=vocabulary.ignore, **ids))
+            own = confusion_matrix(true_map, nothing, label_ignore=vocabulary.ignore, **ids)
+            return _Counts(sample_id, None, own)
         labels = translate(run.labels(sample_id), lookup)
         mask = run.scores(sample_id)
         if mask is None:
             raise DataError(f"no scores of image {sample_id!r} in {run.path}", hint="labelgen verify lists damage")
+        own = confusion_matrix(true_map, labels, label_ignore=vocabulary.ignore, **ids)
+        if not mask.class_ids:  # the method had nothing to say, not even that all is background
+            return _Counts(sample_id, None, own)
         image = image_histogram(
             true_map,
             translated(mask, lookup),
@@ -138,7 +142,7 @@ def run_curve(
             where=sample_id,
             **ids,
         )
-        return _Counts(sample_id, image, confusion_matrix(true_map, labels, label_ignore=vocabulary.ignore, **ids))
+        return _Counts(sample_id, image, own)
 
     errors: list[DataError] = []
     for done, outcome in enumerate(in_order(count, truth.ids, workers or os.cpu_count() or 1), start=1):
