@@ -42,7 +42,7 @@ def test_killed_and_taken_up_again_the_weights_are_the_same_bit_for_bit(tmp_path
     fit(tmp_path / "whole", method=method, settings=settings)
     with pytest.raises(KilledError):
         fit(tmp_path / "twice", method=method, settings=settings, progress=killed_after(3))
-    with pytest.raises(WeightsError, match="training of the classifier in .* is not complete"):
+    with pytest.raises(WeightsError, match=r"training of the classifier in .* is not complete"):
         load_classifier(tmp_path / "twice")
     report = fit(tmp_path / "twice", method=method, settings=settings)
     assert (report.first_step, report.steps) == (2, 4)
