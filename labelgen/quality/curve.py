@@ -90,13 +90,16 @@ def image_histogram(
     class_ids = np.array([mask.class_ids[index] for index in planes] or [background], np.int64)
     scores = mask.scores[planes] if planes else np.zeros((1, *mask.size), np.float32)  # then all is background
     bin_of = thresholds_exceeded(scores.max(axis=0)[valid], bins=bins)
-    truth_ids, row = np.unique(truth[valid], return_inverse=True)
+    true_of = truth[valid]
+    truth_ids = np.flatnonzero(np.bincount(true_of, minlength=1))
     if truth_ids.size and truth_ids[-1] >= num_classes:
         raise DataError(f"truth must be ids < {num_classes} or {truth_ignore}, got {truth_ids[-1]}{place}")
+    row_of_id = np.zeros(num_classes, np.int64)
+    row_of_id[truth_ids] = np.arange(len(truth_ids))
     shape = (len(truth_ids), len(class_ids), bins + 2)
-    index = np.ravel_multi_index((row.reshape(-1), scores.argmax(axis=0)[valid], bin_of), shape)
-    counts = np.bincount(index, minlength=int(np.prod(shape))).reshape(shape).astype(np.int64, copy=False)
-    return ImageCounts(truth_ids.astype(np.int64), class_ids, counts)
+    cell = (row_of_id[true_of] * len(class_ids) + scores.argmax(axis=0)[valid]) * (bins + 2) + bin_of
+    counts = np.bincount(cell, minlength=int(np.prod(shape))).reshape(shape).astype(np.int64, copy=False)
+    return ImageCounts(truth_ids, class_ids, counts)
 
 
 def thresholds_exceeded(scores: Float32[np.ndarray, " N"], *, bins: int) -> Int64[np.ndarray, " N"]:
