@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 import numpy as np
 
+from labelgen.data.dataset import DataSpec
 from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
@@ -67,6 +68,11 @@ class CrfConfig:
         return {name: getattr(self, name) for name in _KERNELS}
 
 
+def _settle(config: CrfConfig, data: DataSpec) -> CrfConfig:
+    """With the numbers of the preset filled in, so that a run records them."""
+    return dataclasses.replace(config, **dataclasses.asdict(crf_settings(config.preset, **config.changes)))
+
+
 def make_crf(config: CrfConfig) -> Refine:
     """Build the refiner.
 
@@ -89,4 +95,4 @@ def make_crf(config: CrfConfig) -> Refine:
     return refine
 
 
-CRF = Refiner(CrfConfig, make_crf, argument="preset")
+CRF = Refiner(CrfConfig, make_crf, argument="preset", settle=_settle)

@@ -56,13 +56,13 @@ class CrfSettings:
 
 CRF_PRESETS: dict[str, CrfSettings] = {
     # Ahn & Kwak, "Learning Pixel-level Semantic Affinity with Image-level Supervision", CVPR 2018; seeds of SEAM too
-    "psa": CrfSettings(10, 3, 3, 80, 13, 10),
+    "psa": CrfSettings(10, 3.0, 3.0, 80.0, 13.0, 10.0),
     # Ahn et al., "Weakly Supervised Learning of Instance Segmentation with Inter-pixel Relations", CVPR 2019
-    "irn": CrfSettings(10, 3, 3, 50, 5, 10),
+    "irn": CrfSettings(10, 3.0, 3.0, 50.0, 5.0, 10.0),
     # Chen et al., "DeepLab", TPAMI 2018, as the deeplab-pytorch scripts have it; final masks of EPS and CLIP-ES
-    "deeplab": CrfSettings(10, 1, 3, 67, 3, 4),
+    "deeplab": CrfSettings(10, 1.0, 3.0, 67.0, 3.0, 4.0),
     # Liu et al., "Adaptive Early-Learning Correction for Segmentation from Noisy Annotations", CVPR 2022
-    "adele": CrfSettings(1, 3, 3, 32, 13, 10),
+    "adele": CrfSettings(1, 3.0, 3.0, 32.0, 13.0, 10.0),
 }
 
 
@@ -76,8 +76,9 @@ def crf_settings(preset: str, **changes: float | None) -> CrfSettings:
 
     Examples
     --------
-    >>> crf_settings("deeplab", steps=5, smooth_sxy=None)
-    CrfSettings(steps=5, smooth_sxy=1, smooth_weight=3, bilateral_sxy=67, bilateral_srgb=3, bilateral_weight=4)
+    >>> settings = crf_settings("deeplab", steps=5, smooth_sxy=None)
+    >>> settings.steps, settings.smooth_sxy, settings.bilateral_srgb
+    (5, 1.0, 3.0)
     """
     if preset not in CRF_PRESETS:
         raise ConfigError(f"unknown preset of the CRF {preset!r}", hint=f"presets: {', '.join(CRF_PRESETS)}")

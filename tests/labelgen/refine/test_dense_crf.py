@@ -1,12 +1,14 @@
+import dataclasses
 import importlib.util
 
 import numpy as np
 import pytest
 
+from labelgen.data.dataset import DataSpec
 from labelgen.data.sample import Sample
 from labelgen.errors import ConfigError, DataError, ShapeError
 from labelgen.masks import SoftMask, harden
-from labelgen.refine import make_refiner, parse_refiners
+from labelgen.refine import make_refiner, parse_refiners, settle_refiners
 from labelgen.refine.crf_unary import log_probabilities
 from labelgen.refine.dense_crf import dense_crf, prepare
 
@@ -221,6 +223,17 @@ def test_the_refiner_as_typed(sample):
     refined = refine_with("crf:deeplab,steps=2,smooth-sxy=2.5,backend=exact", sample, mask)
     expected = dense_crf(sample.image, mask.scores, preset="deeplab", steps=2, smooth_sxy=2.5, backend="exact")
     np.testing.assert_array_equal(refined.scores, expected)
+
+
+def test_runs_record_the_numbers_of_the_preset():
+    data = DataSpec("demo")
+    (step,) = settle_refiners(parse_refiners("crf:deeplab,steps=4"), data)
+    assert dataclasses.asdict(step.config) == {
+        "preset": "deeplab",
+        **{"steps": 4, "smooth_sxy": 1, "smooth_weight": 3},
+        **{"bilateral_sxy": 67, "bilateral_srgb": 3, "bilateral_weight": 4},
+        **{"min_confidence": 0.0, "backend": "auto", "threads": 0},
+    }
 
 
 def test_doubtful_pixels_abstain_below_the_confidence_that_is_asked_for(sample):
