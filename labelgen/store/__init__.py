@@ -15,8 +15,8 @@ Layout
       .journal/          only while the run is unfinished: one file per process, one line per finished image
 
 `run.json` holds `format` ("labelgen-run"), `schema` (1), `state` ("running" or "complete"), `method`, `config`,
-`supervision` (what the method was allowed to see), `seed`, `min_score`, `save_scores`, `vocabulary` (name, classes,
-background, ignore id, palette), `data` (the data spec, where tags came from, number of ids and the sha256 of their
+`supervision` (what the method was allowed to see, and what the run that it refines was), `seed`, `min_score`,
+`save_scores`, `vocabulary` (name, classes, background, ignore id, palette), `data` (the data spec, where tags came from, number of ids and the sha256 of their
 list), `models` (name to facts, sha256 among them), `versions` of packages and, once complete, `counts`; where the
 method has such, also `facts` (what it settled before the first image: prompts, thresholds, refiners) and `threads`
 (per process; the last bits of a network depend on it).
