@@ -16,10 +16,10 @@ Layout
 
 `run.json` holds `format` ("labelgen-run"), `schema` (1), `state` ("running" or "complete"), `method`, `config`,
 `supervision` (what the method was allowed to see, and what the run that it refines was), `seed`, `min_score`,
-`save_scores`, `vocabulary` (name, classes, background, ignore id, palette), `data` (the data spec, where tags came from, number of ids and the sha256 of their
-list), `models` (name to facts, sha256 among them), `versions` of packages and, once complete, `counts`; where the
-method has such, also `facts` (what it settled before the first image: prompts, thresholds, refiners) and `threads`
-(per process; the last bits of a network depend on it).
+`save_scores`, `vocabulary` (name, classes, background, ignore id, palette), `data` (the data spec, where tags came
+from, number of ids and the sha256 of their list), `models` (name to facts, sha256 among them), `versions` of packages
+and, once complete, `counts`; where the method has such, also `facts` (what it settled before the first image: prompts,
+thresholds, refiners) and `threads` (per process; the last bits of a network depend on it).
 
 A line of `manifest.jsonl` holds `id`, `size` [H, W], `sha256` of the label file, `coverage` in [0, 1], `classes` (class
 id to pixels), `warnings`, `details`, and `strokes` (how many), `strokes_sha256`, `scores_sha256` where there are such
