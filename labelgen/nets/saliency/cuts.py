@@ -5,7 +5,7 @@ from typing import Literal
 import numpy as np
 from jaxtyping import Bool, Float32, Float64
 
-__all__ = ["border_of", "border_saliency", "cut_saliency", "unit_features"]
+__all__ = ["border_of", "border_saliency", "cut_saliency", "likeness_share", "unit_features"]
 
 WEAK_EDGE = 1e-5  # as TokenCut: keeps the graph connected
 NOTHING = 1e-9  # below it a spread of values is rounding
@@ -85,6 +85,46 @@ def border_saliency(
     region = walk / walk.max(axis=1, keepdims=True)
     connectivity = region[:, border_of(grid)].sum(axis=1) / np.sqrt(region.sum(axis=1))
     return _unit_range(np.exp(-(connectivity**2) / (2 * spread**2))).reshape(grid).astype(np.float32)
+
+
+def likeness_share(
+    unit: Float64[np.ndarray, "N D"], saliency: Float32[np.ndarray, "h w"], *, gamma: float
+) -> Float32[np.ndarray, "h w"]:
+    """Saliency decided again by what each token is like: the salient tokens of the image, or the others.
+
+    With `K_ij = exp(gamma (cos - 1))` for `i != j`, a token is like the salient ones by the mean of K weighted by
+    saliency, and like the others by that weighted by 1 - saliency. Their share, scaled by the extremes of the image, is
+    squared, because a token that is no more like the one than like the other lies in the middle of it.
+
+    Parameters
+    ----------
+    unit
+        Features of the tokens in reading order; see `unit_features`.
+    saliency
+        In [0, 1].
+    gamma
+        How fast likeness falls with the cosine.
+
+    Returns
+    -------
+    ndarray
+        In [0, 1]; unchanged where all tokens are salient, or none.
+
+    Examples
+    --------
+    >>> unit = np.array([[1.0, 0], [1, 0], [1, 0], [0, 1], [0, 1]])
+    >>> first = np.array([[1.0, 0.9, 0.2, 0, 0]], np.float32)
+    >>> bool(likeness_share(unit, first, gamma=8.0)[0, 2] > 0.5)
+    True
+    """
+    weights = saliency.reshape(-1).astype(np.float64)
+    if weights.sum() < NOTHING or (1 - weights).sum() < NOTHING:
+        return saliency
+    kernel = np.exp(gamma * (unit @ unit.T - 1))
+    np.fill_diagonal(kernel, 0)
+    salient, other = kernel @ weights / weights.sum(), kernel @ (1 - weights) / (1 - weights).sum()
+    share = salient / np.maximum(salient + other, np.finfo(np.float64).tiny)
+    return (_unit_range(share) ** 2).reshape(saliency.shape).astype(np.float32)
 
 
 def cut_saliency(

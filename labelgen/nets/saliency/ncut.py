@@ -12,7 +12,7 @@ from labelgen.data.inputs import InputFile
 from labelgen.errors import ConfigError
 from labelgen.nets.backbone_config import DEMO_BACKBONE, BackboneConfig
 from labelgen.nets.geometry import resize_image
-from labelgen.nets.saliency.cuts import border_saliency, cut_saliency, unit_features
+from labelgen.nets.saliency.cuts import border_saliency, cut_saliency, likeness_share, unit_features
 from labelgen.nets.saliency.guided import guided_filter
 
 if TYPE_CHECKING:
@@ -29,8 +29,10 @@ class NcutConfig:
     """Saliency by cuts of the graph of a frozen network's tokens; no training, no labels.
 
     `variant=border` takes all cuts together and calls background what reaches far along the border of the image;
-    `variant=tokencut` takes one cut, as TokenCut, which must call all of a scene with two kinds of background
-    foreground or not.
+    `variant=tokencut` takes one cut, as TokenCut, which cannot tell objects from two kinds of background.
+
+    Of 100 demo scenes that no choice looked at, border gives an area under the ROC curve of .91 and an IoU of .55 at a
+    saliency of .5; a single cut at its best (threshold .5, cosine edges) gave .80 and .32 on the 60 it was chosen on.
 
     Raises
     ------
@@ -47,15 +49,16 @@ class NcutConfig:
     gamma: Annotated[float, "border: factor on cosines in the weights of the graph"] = 4.0
     steps: Annotated[int, "border: length of the walk on the graph"] = 2
     spread: Annotated[float, "border: how much of the border a salient region may touch"] = 0.8
+    again: Annotated[float, "border: factor on cosines when saliency is decided again by likeness; 0 for once"] = 4.0
     threshold: Annotated[float, "tokencut: cosine from which two tokens are joined"] = 0.2
     edges: Annotated[Literal["binary", "cosine"], "tokencut: weight of joined tokens"] = "binary"
     centre: Annotated[bool | None, "subtract the mean feature first; default: border yes, tokencut no"] = None
-    guide: Annotated[float, "radius of the edge-aware filter as a share of the short side; 0 for none"] = 0.125
+    guide: Annotated[float, "radius of the edge-aware filter as a share of the short side; 0 for none"] = 0.2
 
     def __post_init__(self) -> None:
         if self.variant not in ("border", "tokencut"):
             raise ConfigError(f"variant must be border or tokencut, got {self.variant!r}")
-        owned = {"border": ("gamma", "steps", "spread"), "tokencut": ("threshold", "edges")}
+        owned = {"border": ("gamma", "steps", "spread", "again"), "tokencut": ("threshold", "edges")}
         for owner, names in owned.items():
             for name in names:
                 if owner != self.variant and getattr(self, name) != type(self).__dataclass_fields__[name].default:
@@ -66,6 +69,8 @@ class NcutConfig:
             raise ConfigError(
                 f"gamma and spread must be finite and > 0 and steps >= 1, got {self.gamma}, {self.spread}, {self.steps}"
             )
+        if not 0 <= self.again < math.inf:
+            raise ConfigError(f"again must be finite and >= 0, got {self.again}")
         if not 0 <= self.threshold < 1:
             raise ConfigError(f"threshold must lie in [0, 1), got {self.threshold}")
         if not 0 <= self.guide <= 1:
@@ -121,6 +126,7 @@ def image_saliency(
     unit = unit_features(features, centre=config.is_centred)
     if config.variant == "border":
         cells = border_saliency(unit, geometry.grid, gamma=config.gamma, steps=config.steps, spread=config.spread)
+        cells = likeness_share(unit, cells, gamma=config.again) if config.again else cells
     else:
         cells = cut_saliency(unit, geometry.grid, threshold=config.threshold, edges=config.edges)
     pixels = cv2.resize(cells, (width, height), interpolation=cv2.INTER_LINEAR)

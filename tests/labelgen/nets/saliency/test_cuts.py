@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 
-from labelgen.nets.saliency.cuts import border_of, border_saliency, cut_saliency, unit_features
+from labelgen.nets.saliency.cuts import border_of, border_saliency, cut_saliency, likeness_share, unit_features
 
 GRID = (7, 9)
 
@@ -89,3 +89,34 @@ def test_features_that_are_noise_around_their_mean_have_no_direction():
     rng = np.random.default_rng(0)
     nearly = (100 + 1e-6 * rng.normal(size=(6, 4))).astype(np.float32)
     assert not unit_features(nearly, centre=True).any()
+
+
+def test_a_part_of_an_object_that_was_missed_is_found_by_its_likeness():
+    labels = np.zeros(GRID, int)
+    labels[2:6, 2:7] = 1
+    first = np.where(labels == 1, 0.9, 0.1).astype(np.float32)
+    first[5] = 0.1  # the lowest row of the object is missed, and a place of the ground is taken for one
+    first[0, 0] = 0.9
+    found = likeness_share(planted(labels == 0, labels == 1), first, gamma=6.0)
+    assert found[labels == 1].min() > 0.6 and found[labels == 0].max() < 0.2
+
+
+def test_likeness_is_the_share_of_weighted_means():
+    rng = np.random.default_rng(3)
+    unit = unit_features(rng.normal(size=(6, 4)).astype(np.float32), centre=True)
+    first = rng.random((2, 3)).astype(np.float32)
+    weights, share = first.reshape(-1), []
+    for i in range(6):
+        likeness = [np.exp(2.0 * (unit[i] @ unit[j] - 1)) if i != j else 0.0 for j in range(6)]
+        salient = sum(k * w for k, w in zip(likeness, weights, strict=True)) / weights.sum()
+        other = sum(k * (1 - w) for k, w in zip(likeness, weights, strict=True)) / (1 - weights).sum()
+        share.append(salient / (salient + other))
+    expected = ((np.array(share) - min(share)) / np.ptp(share)) ** 2
+    np.testing.assert_allclose(likeness_share(unit, first, gamma=2.0).reshape(-1), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_where_all_or_nothing_is_salient_likeness_changes_nothing(value):
+    first = np.full((2, 3), value, np.float32)
+    unit = unit_features(np.random.default_rng(0).normal(size=(6, 4)).astype(np.float32), centre=True)
+    np.testing.assert_array_equal(likeness_share(unit, first, gamma=4.0), first)

@@ -68,7 +68,7 @@ def test_the_network_follows_the_data():
 
 
 @pytest.mark.parametrize(
-    "setting", ["tokens=8", "gamma=8", "steps=3", "spread=.4", "guide=0", "centre=false", "variant=tokencut"]
+    "setting", ["tokens=8", "gamma=8", "steps=3", "spread=.4", "again=0", "guide=0", "centre=false", "variant=tokencut"]
 )
 def test_every_setting_of_the_cut_changes_the_map(setting):
     image = draw_scene("saliency-test", 1).image
@@ -87,6 +87,8 @@ def test_every_setting_of_the_cut_changes_the_map(setting):
         ("ncut,what=1", ConfigError, "no setting 'what'"),
         ("ncut,tokens=1", ConfigError, "tokens must lie in"),
         ("ncut,gamma=0", ConfigError, "gamma and spread must be finite and > 0"),
+        ("ncut,again=-1", ConfigError, "again must be finite and >= 0"),
+        ("ncut,variant=tokencut,again=2", ConfigError, "again has no say with tokencut"),
         ("ncut,threshold=.3", ConfigError, "threshold has no say with border"),
         ("ncut,variant=tokencut,gamma=3", ConfigError, "gamma has no say with tokencut"),
         ("ncut,variant=tokencut,threshold=1", ConfigError, "threshold must lie in"),
