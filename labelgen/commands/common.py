@@ -143,8 +143,9 @@ class CommonFlags(RunFlags, DataFlags):
     Parameters
     ----------
     refine
-        Repair each mask: affinity:BACKBONE, regions:slic, regions:felzenszwalb or regions:DIR, with options as
-        NAME:ARGUMENT,key=value; several are applied in their order.
+        Repair each mask: crf, pamr, par, walk, attention, affinity, regions, debias or band, with options as
+        NAME:ARGUMENT,key=value (crf:deeplab, walk:psa, regions:slic, attention:BACKBONE); several are applied in
+        their order.
     """
 
     refine: tuple[str, ...] = ()

@@ -18,12 +18,13 @@ from labelgen.vocab import Vocabulary
 __all__ = ["PRESETS", "WALK", "WalkConfig", "make_walk", "with_preset"]
 
 PRESETS: Mapping[str, Mapping[str, Any]] = {
-    "": {"beta": 8.0, "steps": 64, "stride": 8, "background": "keep"},
+    "": {"beta": 8.0, "steps": 64, "stride": 0, "background": "keep"},
     "psa": {"beta": 8.0, "steps": 2**8, "stride": 8, "background": "power:16"},
     "seam": {"beta": 8.0, "steps": 2**6, "stride": 8, "background": "power:6"},
     "irn": {"beta": 10.0, "steps": 2**8, "stride": 4, "background": "fixed:irn-walk"},
 }
-"""Settings of the papers' code; the empty name has those of SEAM with the background that is there."""
+"""Settings of the papers' code; the empty name has those of SEAM with the background that is there, and with cells that
+grow with the image."""
 
 OF_AFFINITY = {
     "features": ("kernel",),
@@ -66,7 +67,9 @@ class WalkConfig:
     ] = ""
     beta: Annotated[float | None, "power of the affinity; none for the preset's"] = None
     steps: Annotated[int | None, "steps of the walk, not the power of 2 that papers give; none for the preset's"] = None
-    stride: Annotated[int | None, "side of a cell in pixels; none for the preset's"] = None
+    stride: Annotated[int | None, "side of a cell in pixels, 0 for a 48th of the short side; none for the preset's"] = (
+        None
+    )
     background: Annotated[str, "keep, power:ALPHA or fixed:THRESHOLD; empty for the preset's"] = ""
     radius: Annotated[float, "cells walk to cells nearer than this many cells"] = 5.0
     kernel: Annotated[
@@ -88,7 +91,7 @@ class WalkConfig:
         if not self.uses_network:
             unused = {"any network": ("backbone", "weights", "tokens")}
             check_settings(self, of_choice=unused, choice=f"affinity {self.affinity}")
-        for name, least in (("beta", 0), ("steps", 1), ("stride", 1)):
+        for name, least in (("beta", 0), ("steps", 1), ("stride", 0)):
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name} must be >= {least}, got {value}")

@@ -59,14 +59,24 @@ class Neighbourhood:
     file: InputFile | None = None
 
 
+CELLS = 48
+"""Along the short side where no stride is given: the 8 pixels that the papers take for VOC, at any size of image."""
+
+
 def grid_of(size: tuple[int, int], stride: int) -> Geometry:
     """Cells of `stride` pixels over an image; those at the edges may hang over.
 
+    Parameters
+    ----------
+    stride
+        0 for cells that grow with the image: 8 pixels for images of VOC.
+
     Examples
     --------
-    >>> grid_of((375, 500), 8).grid
-    (47, 63)
+    >>> grid_of((375, 500), 8).grid, grid_of((375, 500), 0).stride, grid_of((128, 160), 0).stride
+    ((47, 63), 8, 3)
     """
+    stride = stride or max(1, round(min(size) / CELLS))
     return geometry_for(size, size, stride=stride, multiple=stride)
 
 

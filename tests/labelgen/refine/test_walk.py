@@ -55,7 +55,7 @@ def test_scores_walk_to_what_is_alike_and_no_further():
 @pytest.mark.parametrize(
     ("text", "settings"),
     [
-        ("walk", (8.0, 64, 8, "keep")),
+        ("walk", (8.0, 64, 0, "keep")),
         ("walk,preset=psa", (8.0, 256, 8, "power:16")),
         ("walk,preset=seam,stride=4", (8.0, 64, 4, "power:6")),
         ("walk:boundary,preset=irn,steps=8", (10.0, 8, 4, "fixed:irn-walk")),
@@ -169,6 +169,11 @@ def test_cells_see_the_pixels_inside_them():
     np.testing.assert_allclose(cell_colours(image, geometry)[:, :, 2], np.array(wanted) * 2, rtol=1e-6)
 
 
+@pytest.mark.parametrize(("size", "stride"), [((375, 500), 8), ((128, 160), 3), ((10, 900), 1), ((1500, 1000), 21)])
+def test_cells_grow_with_the_image_where_no_stride_is_given(size, stride):
+    assert grid_of(size, 0) == grid_of(size, stride)
+
+
 def test_cells_read_the_tokens_at_their_centres(network):
     image = np.random.default_rng(0).integers(0, 255, (32, 48, 3), np.uint8)
     picture, geometry = network.prepare(image, scale=8 * network.spec.stride / (network.config.size or 32))
@@ -224,7 +229,7 @@ def test_the_network_follows_from_the_data_and_is_recorded_where_there_is_one():
         ({"affinity": "colour", "boundary": "maps"}, "boundary has no say with colour"),
         ({"affinity": "colour", "backbone": "demo-ssvt"}, "backbone has no say with affinity colour"),
         ({"steps": 0}, "steps must be >= 1, got 0"),
-        ({"stride": 0}, "stride must be >= 1, got 0"),
+        ({"stride": -1}, "stride must be >= 0, got -1"),
         ({"beta": -1.0}, "beta must be >= 0, got -1.0"),
         ({"beta": float("nan")}, "beta must be a finite number"),
         ({"radius": 1.0}, "radius must be > 1"),
