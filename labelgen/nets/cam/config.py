@@ -312,7 +312,7 @@ def preset(name: str, method: str, **changes: Any) -> Preset:
     Raises
     ------
     ConfigError
-        When there is no such preset, method or setting, or a setting is of another method.
+        When there is no such preset, method or setting, or a setting is of another method or has no say.
 
     Examples
     --------
@@ -327,12 +327,29 @@ def preset(name: str, method: str, **changes: Any) -> Preset:
         raise ConfigError(f"unknown preset {name!r}", hint=f"presets: paper, {', '.join(PRESETS)}")
     chosen, changes = PRESETS[name], {key: value for key, value in changes.items() if value is not None}
     _refuse_foreign(method, changes)
+    given = set(changes)
     parts = {part: _changed(getattr(chosen.training, part), changes) for part in ("seam", "eps")}
     training = replace(_changed(chosen.training, changes), **parts)
     chosen = Preset(_changed(chosen.network, changes), training)
     if changes:
         raise ConfigError(f"there is no setting called {next(iter(changes))!r}")
+    _refuse_unused(given, training)
     return chosen
+
+
+def _refuse_unused(given: set[str], training: TrainingConfig) -> None:
+    """Refuse settings that have no say beside the others."""
+    sgd, poly = training.optimiser == "sgd", training.schedule == "poly"
+    unused = {
+        "momentum": (training.momentum_rule == "released", "--momentum-rule stated"),
+        "momentum_rule": (not sgd, "--optimiser sgd"),
+        "power": (not poly, "--schedule poly"),
+        "warmup": (poly, "--schedule cosine"),
+        "epochs": (bool(training.iterations), "--iterations 0"),
+    }
+    for name, (idle, hint) in unused.items():
+        if name in given and idle:
+            raise ConfigError(f"{name} has no say with these settings", hint=hint)
 
 
 def _refuse_foreign(method: str, changes: dict[str, Any]) -> None:

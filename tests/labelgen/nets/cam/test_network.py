@@ -178,6 +178,23 @@ def test_published_schedules_have_next_to_no_momentum_unless_it_is_asked_for():
     assert preset("seam", "seam").training.sgd_momentum == 5e-4
     assert preset("irn", "cam").training.sgd_momentum == 1e-4
     assert preset("seam", "seam", momentum_rule="stated").training.sgd_momentum == 0.9
+    assert preset("seam", "seam", momentum_rule="stated", momentum=0.5).training.sgd_momentum == 0.5
+
+
+@pytest.mark.parametrize(
+    ("name", "changes"),
+    [
+        ("seam", {"momentum": 0.5}),
+        ("demo", {"momentum_rule": "released"}),
+        ("demo", {"power": 2.0}),
+        ("seam", {"warmup": 0.1}),
+        ("eps", {"epochs": 3.0}),
+        ("demo", {"epochs": 3.0, "iterations": 7}),
+    ],
+)
+def test_settings_without_a_say_are_refused(name, changes):
+    with pytest.raises(ConfigError, match=f"{next(iter(changes))} has no say with these settings"):
+        preset(name, "cam", **changes)
 
 
 @pytest.mark.parametrize(
