@@ -49,7 +49,8 @@ class CamConfig:
     background
         fixed:0.2; power:6, which is (1 - best class)^6; saliency, which is 1 - saliency; channel, the background of
         the network; dual:power:4/power:24, of which what only one takes stays unlabelled; or fixed:NAME and
-        dual:NAME with psa, seam, irn and others. Default: fixed:0.26 for seam, else fixed:0.2.
+        dual:NAME with psa, seam, irn and others. Default: fixed:0.4 for a classifier of the demo scenes, else as in
+        the papers fixed:0.26 for seam and fixed:0.2.
     saliency
         For background saliency: a folder of maps, one an image under its id; or ncut or spectral, which make them.
     gate

@@ -74,6 +74,14 @@ def test_each_method_has_the_background_and_the_scaling_of_its_paper(config, fol
     np.testing.assert_allclose(mask.scores[1:], normalise(raw, how=how), atol=1e-6)
 
 
+def test_a_classifier_of_the_demo_scenes_has_a_background_that_suits_them(tmp_path):
+    folder = small_folder(tmp_path, "seam", data="demo")
+    assert CAM.settle(CamConfig(weights=str(folder)), VOC, None).config.background == "fixed:0.4"
+    assert CAM.settle(CamConfig(weights=str(folder), background="fixed:seam"), VOC, None).config.background == (
+        "fixed:0.26"
+    )
+
+
 def test_classes_without_a_tag_have_no_map(config):
     assert label(config(), scene(tags=(12,))).class_ids == (0, 12)
 

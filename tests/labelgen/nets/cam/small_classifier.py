@@ -26,7 +26,14 @@ def small_classifier(method="cam", *, class_ids=(8, 12, 15), class_names=("cat",
 
 
 def small_folder(
-    path, method="cam", *, class_ids=(8, 12, 15), class_names=("cat", "dog", "person"), backbone="demo-ssvt", seed=6
+    path,
+    method="cam",
+    *,
+    class_ids=(8, 12, 15),
+    class_names=("cat", "dog", "person"),
+    backbone="demo-ssvt",
+    seed=6,
+    data="voc",
 ):
     """As `labelgen fit-cam` writes it, for a network that has learned nothing; returns the folder."""
     network = small_network(method, num_classes=len(class_ids), backbone=backbone, seed=seed)
@@ -41,7 +48,7 @@ def small_folder(
             "mean": list(network.reading.mean),
             "std": list(network.reading.std),
         },
-        "data": {"kind": "demo", "tags_source": "truth"},
+        "data": {"kind": data},
     }
     FOLDER.begin(path, settings, overwrite=True)
     FOLDER.finish(path, network, settings, figures={}, versions={})
