@@ -132,7 +132,7 @@ def probe_voc_animals() -> str:
 
 
 def speed() -> str:
-    """Ours and the peer on the same work in one run, from four benchmarks."""
+    """Ours and the peer on the same work in one run, from several benchmarks."""
     rows = []
     scribble = {row["way"]: row for row in load("scribble_speed")["rows"]}
     ours, plain = scribble["labelgen"], scribble["plain (scikit-image, networkx)"]
@@ -177,10 +177,43 @@ def speed() -> str:
                 f"{clip[way]['time_over_labelgen']:.2f}x",
             ]
         )
-    results = [load(name) for name in ("scribble_speed", "quality_speed", "fit_speed", "clip_speed")]
+    rows += [*crf_rows(), *cam_rows()]
+    results = [load(f"{name}_speed") for name in ("scribble", "quality", "fit", "clip", "crf", "cam")]
     commits = ", ".join(result["commit"] for result in results)
-    origin = f"*{results[0]['machine']}; 1 seed each; commits (scribbles, quality, fit, clip): {commits}.*"
+    origin = f"*{results[0]['machine']}; 1 seed each; commits (scribbles, quality, fit, clip, crf, cam): {commits}.*"
     return markdown(["work", "ours", "peer", "ratio"], rows) + "\n\n" + origin
+
+
+def crf_rows() -> list[list[str]]:
+    """The dense CRF and pydensecrf, processor time of one thread."""
+    table = {(row["preset"], row["way"]): row for row in load("crf_speed")["rows"]}
+    rows = []
+    for preset in dict.fromkeys(preset for preset, _ in table):
+        for classes in ("21 classes", "3 classes"):
+            ours, peer = table[preset, f"labelgen, {classes}, 1 thread"], table[preset, f"pydensecrf, {classes}"]
+            rows.append(
+                [
+                    f"dense CRF, {preset}, {classes}, ms of processor time",
+                    f"{ours['processor_ms']:.0f}",
+                    f"{peer['processor_ms']:.0f} (pydensecrf)",
+                    f"{ours['times_as_fast_by_processor_time']:.1f}x",
+                ]
+            )
+    return rows
+
+
+def cam_rows() -> list[list[str]]:
+    """Multi-scale class maps and pytorch-grad-cam called for each class."""
+    table = {row["way"]: row for row in load("cam_speed")["rows"]}
+    ours, peer = table["labelgen"], table["pytorch-grad-cam, plain"]
+    return [
+        [
+            "class maps, 4 scales and mirror images, s of processor time",
+            f"{ours['seconds_per_image']:.1f}",
+            f"{peer['seconds_per_image']:.1f} (pytorch-grad-cam)",
+            f"{peer['time_over_labelgen']:.1f}x",
+        ]
+    ]
 
 
 def presets() -> str:
