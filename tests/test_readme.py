@@ -25,7 +25,7 @@ def test_commands_exist():
 
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     blocks = "\n".join(re.findall(r"```console\n(.*?)```", readme, flags=re.DOTALL))
-    commands = set(re.findall(r"^(labelgen|segprobe) (\w+)", blocks, flags=re.MULTILINE))
+    commands = set(re.findall(r"^(labelgen|segprobe) ([\w-]+)", blocks, flags=re.MULTILINE))
     assert len(commands) >= 8
     for package, name in commands:
         assert name in {"labelgen": labelgen, "segprobe": segprobe}[package]
