@@ -10,6 +10,17 @@ __all__ = ["app", "main"]
 
 HELP = "Make imperfect segmentation labels, measure how good they are, and repair them."
 
+METHODS = {  # name: one line of help; a command each for the rows of labelgen.methods
+    "box": "Filled bounding boxes of the objects in the ground truth.",
+    "cam": "Labels from image-level tags and the class maps of a trained classifier.",
+    "clip": "Labels from class names alone, by a frozen image-text model.",
+    "clip-es": "Labels from image-level tags and a frozen image-text model.",
+    "corrupt": "Ground truth with errors of a known kind and amount.",
+    "point": "Clicks, sampled from ground truth or real.",
+    "scribble": "Scribbles, drawn from ground truth as a person might, or real.",
+    "zeroseg": "Labels from a ZeroSeg student, and class names.",
+}
+
 COMMANDS = {  # name: (module and function, one line of help)
     "clip-models": ("labelgen.commands.clip_models:clip_models", "List image-text models for clip."),
     "export": ("labelgen.commands.export_seeds:export_seeds", "Write seeds as files that published code reads."),
@@ -25,21 +36,10 @@ COMMANDS = {  # name: (module and function, one line of help)
 }
 
 app = new_app("labelgen", help=HELP, version=__version__)
-
-
-def _register() -> None:
-    from labelgen.commands.generate import method_command
-    from labelgen.commands.scribble_after import AfterScribble
-    from labelgen.methods import METHODS
-
-    for name, method in METHODS.items():
-        afterwards = AfterScribble if name == "scribble" else None
-        app.command(method_command(name, method, afterwards=afterwards), name=name)
-    for name, (target, sentence) in COMMANDS.items():
-        app.command(target, name=name, help=sentence)
-
-
-_register()
+for _name, _sentence in METHODS.items():
+    app.command(f"labelgen.commands.methods:{_name.replace('-', '_')}", name=_name, help=_sentence)
+for _name, (_target, _sentence) in COMMANDS.items():
+    app.command(_target, name=_name, help=_sentence)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

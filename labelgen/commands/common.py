@@ -95,7 +95,7 @@ class RunFlags:
     Parameters
     ----------
     out
-        Run folder to write. Default: runs/METHOD.
+        Run folder to write. Default: runs/METHOD, with cam that of its --method.
     seed
         Seed of all randomness.
     workers

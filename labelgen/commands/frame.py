@@ -67,6 +67,8 @@ def run_cli(app: App, argv: Sequence[str] | None = None) -> int:
     try:
         with _terminated_as_interrupt():
             app.config = (_FileDefaults(_read_toml(config)),) if config else ()
+            if tokens and not tokens[0].startswith("-") and tokens[0] in app:
+                app[tokens[0]].help = None  # the line in the list of commands gives way to its own docstring
             result = app(tokens, print_error=False, exit_on_error=False, result_action="return_value")
             sys.stdout.flush()
         return EXIT_DONE if result is None else int(result)

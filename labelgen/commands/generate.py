@@ -114,11 +114,11 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
         then.check()
     from labelgen.methods import METHODS
 
-    options = flags.run_options()
-    _refuse_unused(name, METHODS[name], config, flags)
-    dataset, vocabulary = open_for(METHODS[name], config, data, flags)
+    method, options = METHODS[name], flags.run_options()
+    _refuse_unused(name, method, config, flags)
+    dataset, vocabulary = open_for(method, config, data, flags)
     job = method_job(name, config, vocabulary, dataset=dataset, refine=flags.refine, seed=options.seed)
-    out = Path(flags.out or f"runs/{name}")
+    out = Path(flags.out or f"runs/{method.folder(config) or name}")
     if flags.dry_run:
         print_plan(dataset, job, out, options, as_json=flags.as_json)
         return EXIT_DONE
@@ -127,8 +127,7 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     facts = then.look(dataset, report.out) if then and report.complete else {}
     steps = []
     if report.complete and not flags.as_json:
-        row = METHODS[name]
-        steps = next_steps(dataset, job.vocabulary, report.out, name=name, method=row, config=config, flags=flags)
+        steps = next_steps(dataset, job.vocabulary, report.out, name=name, method=method, config=config, flags=flags)
     print_report(report, job, as_json=flags.as_json, more=facts, steps=steps)
     if then and facts and not flags.as_json:
         then.show(facts)

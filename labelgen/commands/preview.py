@@ -4,7 +4,7 @@ import os
 import re
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from cyclopts import Parameter
 
@@ -95,6 +95,11 @@ def _refuse_supervised(name: str, method: "Method", config: Any) -> None:
     needs = method.supervision(config)
     if not needs:
         return
+    if needs == {"tags"} and "predicted" in get_args(get_type_hints(type(config)).get("gate")):
+        raise ConfigError(
+            f"{name} with these settings needs tags, which a picture alone does not have",
+            hint="--set gate=predicted looks for the classes that the classifier itself predicts",
+        )
     from labelgen.methods import METHODS
 
     able = [other for other, row in METHODS.items() if not row.supervision(row.config())]

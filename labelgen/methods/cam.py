@@ -156,4 +156,9 @@ def cam_needs(config: CamConfig) -> frozenset[str]:
     return frozenset({"tags"}) if config.gate == "tags" else frozenset()
 
 
-CAM = Method(CamConfig, make_cam, needs_for=cam_needs, prepare=prepare_cam)
+def cam_folder(config: CamConfig) -> str:
+    """A run for each kind of classifier, so that `--method seam` does not meet the run of plain maps."""
+    return config.method or ""
+
+
+CAM = Method(CamConfig, make_cam, needs_for=cam_needs, prepare=prepare_cam, folder_for=cam_folder)

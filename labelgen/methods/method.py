@@ -58,6 +58,9 @@ class Method:
     likely
         `likely(config, vocabulary)` gives scores of classes that win nowhere too, for methods whose masks leave them
         out; None where masks hold every class that has a score.
+    folder_for
+        For methods with variants that are compared with each other: the name of the run's folder where none is given,
+        empty for that of the method.
     """
 
     config: type
@@ -69,6 +72,7 @@ class Method:
     prepare: Callable[[Any, Vocabulary, Dataset | None], Prepared] | None = None
     vocabulary_for: Callable[[Any, Vocabulary], Vocabulary] | None = None
     likely: Callable[[Any, Vocabulary], Likely] | None = None
+    folder_for: Callable[[Any], str] | None = None
 
     def supervision(self, config: Any) -> frozenset[str]:
         """The supervision that the method sees with these settings."""
@@ -81,6 +85,10 @@ class Method:
     def label_vocabulary(self, config: Any, vocabulary: Vocabulary) -> Vocabulary:
         """The vocabulary of the labels, where `vocabulary` is what the data or `--vocab` say."""
         return vocabulary if self.vocabulary_for is None else self.vocabulary_for(config, vocabulary)
+
+    def folder(self, config: Any) -> str:
+        """Name of the run's folder where none is given; empty for that of the method."""
+        return "" if self.folder_for is None else self.folder_for(config)
 
     def settle(self, config: Any, vocabulary: Vocabulary, dataset: Dataset | None) -> Prepared:
         """What `prepare` settles; the config as it is where there is nothing to settle."""

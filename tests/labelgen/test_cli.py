@@ -8,12 +8,14 @@ import time
 import numpy as np
 import pytest
 
+from labelgen.cli import METHODS as METHOD_COMMANDS
 from labelgen.cli import app, main
 from labelgen.commands import frame
 from labelgen.commands.common import parse_shard, print_table, progress_bar
 from labelgen.commands.progress import _PlainLines
 from labelgen.errors import ConfigError
 from labelgen.masks import write_mask
+from labelgen.methods import METHODS
 
 TRUTH = np.zeros((12, 16), np.uint8)
 TRUTH[3:9, 4:12] = 15
@@ -173,6 +175,21 @@ def test_every_command_that_is_listed_can_be_loaded():
     for name in app:
         if not name.startswith("-"):
             assert app[name].default_command is not None
+
+
+def test_every_method_is_a_command_with_its_own_help(capsys):
+    assert set(METHOD_COMMANDS) == set(METHODS)
+    for name, method in METHODS.items():
+        assert main([name, "--help"]) == 0
+        # the list of commands has a shorter line, which must not replace what a method says of itself
+        words = method.config.__doc__.split("Parameters")[0].split()
+        assert words == capsys.readouterr().out.split("\n", 1)[1].split()[: len(words)]
+
+
+def test_the_list_of_commands_needs_no_arrays():
+    code = "import sys, labelgen.cli; labelgen.cli.main(['--help']); print('numpy' in sys.modules, file=sys.stderr)"
+    run = subprocess.run([sys.executable, "-c", code], check=True, capture_output=True, text=True, cwd=repository())
+    assert run.stderr == "False\n"
 
 
 @pytest.mark.slow

@@ -376,6 +376,7 @@ def test_exif_orientation_is_honoured(stub, capsys, tmp_path):
             "stub with these settings needs tags",
             "labelgen stub DATA --limit 1",
         ),
+        (["--method", "cam"], "cam with these settings needs tags", "--set gate=predicted"),
         (["--method", "blur"], "unknown method 'blur'", "methods: scribble"),
         (
             ["--method", "stub", "--set", "lvel=1"],

@@ -54,6 +54,17 @@ def test_a_plan_writes_nothing(tmp_path, capsys):
     assert "nothing is written" in shown and "demo-ssvt" in shown and "saliency" not in shown
 
 
+def test_classifiers_of_two_kinds_make_two_runs(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for method in ("cam", "seam"):
+        assert fit(f"runs/{method}-classifier", "--method", method) == 0
+        assert main(["cam", "demo:2", "--split", "val", "--method", method, "--scales", "1"]) == 0
+    assert sorted(folder.name for folder in (tmp_path / "runs").iterdir() if (folder / "labels").is_dir()) == [
+        "cam",
+        "seam",
+    ]
+
+
 @pytest.mark.parametrize(
     ("flags", "message"),
     [

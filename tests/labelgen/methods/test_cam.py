@@ -254,6 +254,10 @@ def test_the_default_folder_follows_the_method(folders, tmp_path, monkeypatch):
         CAM.settle(CamConfig(), VOC, None)
 
 
+def test_each_kind_of_classifier_has_a_run_of_its_own():
+    assert [CAM.folder(CamConfig(method=method)) for method in (None, "cam", "seam")] == ["", "cam", "seam"]
+
+
 def test_folders_that_hold_no_classifier_are_refused(tmp_path):
     (tmp_path / "weights.safetensors").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="does not hold"):
