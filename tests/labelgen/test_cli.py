@@ -182,7 +182,7 @@ def test_every_method_is_a_command_with_its_own_help(capsys):
     for name, method in METHODS.items():
         assert main([name, "--help"]) == 0
         # the list of commands has a shorter line, which must not replace what a method says of itself
-        words = method.config.__doc__.split("Parameters")[0].split()
+        words = method.config.__doc__.split("Parameters")[0].replace("`", "").split()
         assert words == capsys.readouterr().out.split("\n", 1)[1].split()[: len(words)]
 
 
