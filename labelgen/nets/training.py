@@ -24,16 +24,20 @@ __all__ = [
     "Progress",
     "append_metrics",
     "cut_metrics",
+    "decays",
     "learning_rate",
     "load_checkpoint",
+    "note_step",
     "poly_rate",
     "rows_of_step",
     "save_checkpoint",
+    "unfuse_attention",
 ]
 
 log = logging.getLogger(__name__)
 
 CHECKPOINT = "last.pt"
+LOG_EVERY = 10  # steps between two lines of figures
 ORDER = 0  # stream of random numbers for the order of the images
 
 Progress = Callable[[int, int, str], None]
@@ -129,3 +133,43 @@ def cut_metrics(path: Path, step: int) -> None:
         except (ValueError, KeyError):  # the line that was being written when the training was killed
             break
     write_atomic(path, "".join(kept).encode())
+
+
+def note_step(
+    folder: Path | None,
+    name: str,
+    line: dict[str, Any],
+    model: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    *,
+    steps: int,
+    checkpoint_every: int,
+) -> None:
+    """Write what is due after a step: every tenth and the last its line in the file `name`, and checkpoints.
+
+    Parameters
+    ----------
+    folder
+        None keeps nothing.
+    line
+        Figures of the step, with its number counted from one as `step`.
+    """
+    if folder is None:
+        return
+    step = line["step"]
+    if step % LOG_EVERY == 0 or step == steps:
+        append_metrics(folder / name, line)
+    if step % checkpoint_every == 0 or step == steps:
+        save_checkpoint(folder, model, optimiser, step)
+
+
+def unfuse_attention(model: torch.nn.Module) -> None:
+    """Compute attention in plain steps: on CPUs torch's fused kernel is slower backward for so few tokens."""
+    for module in model.modules():
+        if hasattr(module, "fused_attn"):
+            module.fused_attn = False  # pyright: ignore[reportArgumentType]
+
+
+def decays(name: str, parameter: torch.nn.Parameter) -> bool:
+    """Whether AdamW decays it: matrices only, neither biases, norms and scales nor learnable tokens and positions."""
+    return parameter.ndim >= 2 and not any(word in name for word in ("token", "pos_embed"))

@@ -1,13 +1,12 @@
 """How sure a boundary runs through each cell of a grid: from the image, from features, or from a folder of maps."""
 
-import io
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float32, UInt8
 
 from labelgen.data.inputs import InputFile
-from labelgen.errors import DataError, ShapeError
+from labelgen.data.unit_maps import read_unit_map
 from labelgen.nets.geometry import Geometry
 
 __all__ = ["feature_edges", "image_gradient", "largest_in_cells", "read_boundaries"]
@@ -82,45 +81,8 @@ def largest_in_cells(values: Float32[np.ndarray, "H W"], geometry: Geometry) -> 
 def read_boundaries(
     folder: Path, sample_id: str, size: tuple[int, int]
 ) -> tuple[Float32[np.ndarray, "H W"], InputFile]:
-    """Read the boundary map of one image, an 8-bit grey `<id>.png`: 0 is no boundary, 255 a sure one.
-
-    Returns
-    -------
-    tuple
-        The map in [0, 1] and the file that held it.
-
-    Raises
-    ------
-    DataError
-        When the file is missing or not an 8-bit grey picture.
-    ShapeError
-        When it has another size than its image.
-    """
-    from PIL import Image, UnidentifiedImageError
-
-    path = folder / f"{sample_id}.png"
-    try:
-        file = InputFile.read(path)
-        with Image.open(io.BytesIO(file.content)) as picture:
-            if picture.mode not in ("L", "1"):
-                raise DataError(
-                    f"a boundary map must be an 8-bit grey PNG, got mode {picture.mode} in {path}",
-                    hint="convert it, for instance with Pillow: Image.open(PATH).convert('L')",
-                )
-            boundary = np.array(picture.convert("L"), np.float32) / 255
-    except FileNotFoundError as error:
-        raise DataError(
-            f"no boundary map of {sample_id!r}: {path} not found", hint="name each file after its image: ID.png"
-        ) from error
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        why = "no kind of picture" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"boundary map cannot be read: {path} ({why})", hint="make it anew") from error
-    if boundary.shape != size:
-        raise ShapeError(
-            f"a boundary map must have the size {size} of its image, got {boundary.shape} in {path}",
-            hint="nothing is resized silently; make the files agree",
-        )
-    return boundary, file
+    """Read the boundary map of one image, 1 for a sure one, and the file that held it; see `read_unit_map`."""
+    return read_unit_map(folder, sample_id, size, what="boundary map")
 
 
 def _relative(edges: np.ndarray) -> np.ndarray:

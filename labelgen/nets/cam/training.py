@@ -17,17 +17,16 @@ from labelgen.nets.cam.network import CamNetwork
 from labelgen.nets.cam.objectives import OBJECTIVES, Objective
 from labelgen.nets.training import (
     Progress,
-    append_metrics,
     cut_metrics,
+    decays,
     learning_rate,
     load_checkpoint,
+    note_step,
     poly_rate,
-    save_checkpoint,
+    unfuse_attention,
 )
 
 __all__ = ["DivergedError", "StepRecord", "make_optimiser", "parameter_groups", "train_classifier", "training_losses"]
-
-LOG_EVERY = 10  # steps between two lines of metrics.jsonl
 
 
 class DivergedError(LabelgenError):
@@ -92,7 +91,7 @@ def train_classifier(
         cut_metrics(folder / METRICS, first)
     network.train()
     if device.type == "cpu":
-        _unfuse_attention(network)
+        unfuse_attention(network)
     records: list[StepRecord] = []
     for step, batch in enumerate(batches.steps(first), start=first):
         rate = rate_of_step(step, steps, config)
@@ -106,7 +105,8 @@ def train_classifier(
         objective.total.backward()
         optimiser.step()
         records.append(StepRecord(step + 1, rate, total, {key: float(v) for key, v in objective.terms.items()}))
-        _note(folder, records[-1], network, optimiser, steps=steps, checkpoint_every=checkpoint_every)
+        line = records[-1].to_json()
+        note_step(folder, METRICS, line, network, optimiser, steps=steps, checkpoint_every=checkpoint_every)
         if progress is not None:
             progress(step + 1, steps, f"loss {total:.3f}")
     return records
@@ -148,10 +148,8 @@ def parameter_groups(network: CamNetwork, config: TrainingConfig) -> list[dict[s
             continue
         factor = config.new_rate if id(parameter) in new else 1.0
         factor *= config.bias_rate if name.endswith("bias") else 1.0
-        decays = config.optimiser == "sgd" or (
-            parameter.ndim >= 2 and not any(word in name for word in ("token", "pos_embed"))
-        )
-        groups.setdefault((factor, config.weight_decay if decays else 0.0), []).append(parameter)
+        decay = config.weight_decay if config.optimiser == "sgd" or decays(name, parameter) else 0.0
+        groups.setdefault((factor, decay), []).append(parameter)
     return [
         {"params": parameters, "weight_decay": decay, "factor": factor}
         for (factor, decay), parameters in groups.items()
@@ -165,28 +163,3 @@ def _seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.manual_seed(seed)
         yield
-
-
-def _unfuse_attention(network: CamNetwork) -> None:
-    """Compute attention in plain steps: on CPUs torch's fused kernel is slower backward for so few tokens."""
-    for module in network.modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = False  # pyright: ignore[reportArgumentType]
-
-
-def _note(
-    folder: Path | None,
-    record: StepRecord,
-    network: CamNetwork,
-    optimiser: torch.optim.Optimizer,
-    *,
-    steps: int,
-    checkpoint_every: int,
-) -> None:
-    if folder is None:
-        return
-    last = record.step == steps
-    if record.step % LOG_EVERY == 0 or last:
-        append_metrics(folder / METRICS, record.to_json())
-    if record.step % checkpoint_every == 0 or last:
-        save_checkpoint(folder, network, optimiser, record.step)

@@ -7,11 +7,12 @@ import torch
 
 from labelgen.nets.training import (
     Progress,
-    append_metrics,
     cut_metrics,
+    decays,
     learning_rate,
     load_checkpoint,
-    save_checkpoint,
+    note_step,
+    unfuse_attention,
 )
 from labelgen.nets.zeroseg.batches import MicroBatch, StepBatches
 from labelgen.nets.zeroseg.config import TrainingConfig
@@ -24,7 +25,6 @@ __all__ = ["METRICS", "StepRecord", "student_losses", "train_student"]
 
 METRICS = "losses.jsonl"
 FROM_NOTHING = ("decoder.", "head.to_joint.", "head.summary.", "head.image_to_joint.")
-LOG_EVERY = 10  # steps between two lines of losses.jsonl
 
 
 @dataclass(frozen=True)
@@ -73,7 +73,7 @@ def train_student(
         cut_metrics(folder / METRICS, first)
     student.train()
     if device.type == "cpu":
-        _unfuse_attention(student)
+        unfuse_attention(student)
     records: list[StepRecord] = []
     for step, parts in enumerate(batches.steps(first), start=first):
         rate = learning_rate(step, steps, peak=config.peak_rate, warmup=config.warmup)
@@ -89,7 +89,8 @@ def train_student(
             sums += part.share * torch.stack([term.detach() for term in terms]).float().cpu()
         optimiser.step()
         records.append(StepRecord(step + 1, rate, *sums.tolist()))
-        _note(folder, records[-1], student, optimiser, steps=steps, checkpoint_every=checkpoint_every)
+        line = vars(records[-1])
+        note_step(folder, METRICS, line, student, optimiser, steps=steps, checkpoint_every=checkpoint_every)
         if progress is not None:
             progress(step + 1, steps, f"loss {records[-1].total:.3f}")
     return records
@@ -115,41 +116,16 @@ def student_losses(student: Student, part: MicroBatch, config: TrainingConfig) -
 
 
 def _groups(student: Student, config: TrainingConfig) -> list[dict]:
-    """Decay matrices only: neither biases, norms and scales nor learnable tokens and positions."""
+    """Parameters by the factor on their rate and whether they are decayed."""
     groups: dict[tuple[bool, bool], list] = {}
     for name, parameter in student.named_parameters():
-        decays = parameter.ndim >= 2 and not any(word in name for word in ("token", "pos_embed"))
-        groups.setdefault((not name.startswith(FROM_NOTHING), decays), []).append(parameter)
+        kind = not name.startswith(FROM_NOTHING), decays(name, parameter)
+        groups.setdefault(kind, []).append(parameter)
     return [
         {
             "params": parameters,
-            "weight_decay": config.weight_decay if decays else 0.0,
+            "weight_decay": config.weight_decay if decayed else 0.0,
             "factor": config.body_rate if is_body else 1.0,
         }
-        for (is_body, decays), parameters in groups.items()
+        for (is_body, decayed), parameters in groups.items()
     ]
-
-
-def _unfuse_attention(student: Student) -> None:
-    """Compute attention in plain steps: on CPUs torch's fused kernel is slower backward for so few tokens."""
-    for module in student.modules():
-        if hasattr(module, "fused_attn"):
-            module.fused_attn = False  # pyright: ignore[reportArgumentType]
-
-
-def _note(
-    folder: Path | None,
-    record: StepRecord,
-    student: Student,
-    optimiser: torch.optim.Optimizer,
-    *,
-    steps: int,
-    checkpoint_every: int,
-) -> None:
-    if folder is None:
-        return
-    last = record.step == steps
-    if record.step % LOG_EVERY == 0 or last:
-        append_metrics(folder / METRICS, vars(record))
-    if record.step % checkpoint_every == 0 or last:
-        save_checkpoint(folder, student, optimiser, record.step)

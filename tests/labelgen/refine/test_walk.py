@@ -134,7 +134,7 @@ def test_maps_of_boundaries_hold_scores_back_and_are_recorded(tmp_path):
 
 
 def test_boundary_maps_that_do_not_fit_are_refused(tmp_path):
-    with pytest.raises(DataError, match="no boundary map of 'b'"):
+    with pytest.raises(DataError, match="no boundary map for 'b'"):
         read_boundaries(tmp_path, "b", SIZE)
     Image.fromarray(np.zeros((3, 4), np.uint8)).save(tmp_path / "small.png")
     with pytest.raises(ShapeError, match=r"the size \(40, 61\) of its image, got \(3, 4\)"):
