@@ -81,6 +81,7 @@ def read_vit(model: Any, batch: torch.Tensor, layers: tuple[int, ...], *, norm: 
 
 def read_stages(model: Any, batch: torch.Tensor, layers: tuple[int, ...], *, norm: bool) -> list[torch.Tensor]:
     """Maps `(B, C, h, w)` after the given stages; with `norm` the last stage gives what the classifier would pool."""
+    batch = batch.contiguous(memory_format=torch.channels_last)
     whole = norm and layers[-1] == len(model.feature_info) - 1
     if not whole:
         return model.forward_intermediates(batch, indices=list(layers), intermediates_only=True, stop_early=True)
@@ -134,6 +135,8 @@ def describe_stages(model: Any, name: str, config: BackboneConfig, about: dict[s
     layers = _resolve_layers(config.layers, len(model.feature_info), name)
     multiple = max(info["reduction"] for info in model.feature_info)
     side = 4 * multiple
+    # on CPUs a forward pass of MobileNetV2 takes half the time or less with the channels of a pixel side by side
+    model.to(memory_format=torch.channels_last)
     try:
         with torch.inference_mode():
             maps = read_stages(model.eval(), torch.zeros(1, 3, side, side), layers, norm=config.norm)
