@@ -26,27 +26,8 @@ from record import write_result
 CLASSES = ("background", "cat", "cow", "dog", "horse", "sheep")
 BACKBONE = "mobilenetv2_100"
 FIT_CAM = [
-    "--method",
-    "cam",
-    "--output-stride",
-    "16",
-    "--freeze",
-    "0",
-    "--epochs",
-    "6",
-    "--batch",
-    "16",
-    "--lr",
-    "0.01",
-    "--momentum-rule",
-    "stated",
-    "--crop",
-    "256",
-    "--long-side",
-    "320",
-    "512",
-    "--jitter",
-    "0",
+    *("--method", "cam", "--output-stride", "16", "--freeze", "0", "--crop", "256", "--long-side", "320", "512"),
+    *("--epochs", "6", "--batch", "16", "--lr", "0.01", "--momentum-rule", "stated", "--jitter", "0"),
 ]
 FIT = ["--layers=-2,-1", "--size", "288", "--steps", "600", "--pixels", "512"]
 FROM_LABELS = ["--certainty", "0.7"]
