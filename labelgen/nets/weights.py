@@ -186,7 +186,7 @@ def fetch_published(name: str) -> Path:
         where = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
         raise WeightsError(
             f"the weights of {name} are not on this machine and {where} could not be fetched ({type(error).__name__})",
-            hint=f"copy them into {_cache_folder(config)}, or give a checkpoint: --weights FILE in segprobe and fit-cam, "
+            hint=f"copy them into {_cache_folder(config)}, or give a checkpoint: --weights FILE in segprobe, fit-cam, "
             "--proxy-weights FILE in labelgen clip, weights=FILE in a refiner",
         ) from error
 
