@@ -10,6 +10,13 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 
 
+def pytest_configure():
+    """Processes of pytest-xdist share the cores: one thread each, for the programs that tests start as well."""
+    if "PYTEST_XDIST_WORKER" in os.environ:
+        for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+            os.environ.setdefault(name, "1")
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch, tmp_path_factory):
     """Refuse every connection except to this machine, so that no test downloads anything; keep out of your cache."""
