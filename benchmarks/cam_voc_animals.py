@@ -65,11 +65,11 @@ def quality(run: Path) -> dict:
     return over_classes(document) | {"coverage": document["coverage"]}
 
 
-def timed(*words: str) -> float:
-    """Seconds that one command took."""
+def timed(*words: str) -> float | None:
+    """Seconds that one command took; None where its result was there before."""
     started = time.perf_counter()
-    command(*words)
-    return time.perf_counter() - started
+    done_before = "complete: nothing to do" in command(*words)
+    return None if done_before else time.perf_counter() - started
 
 
 def seeds_of_tags(options: argparse.Namespace, seed: int) -> tuple[Path, dict]:
@@ -82,9 +82,9 @@ def seeds_of_tags(options: argparse.Namespace, seed: int) -> tuple[Path, dict]:
     return run, seconds
 
 
-def refined(run: Path, stages: tuple[tuple[str, ...], ...]) -> tuple[Path, float]:
+def refined(run: Path, stages: tuple[tuple[str, ...], ...]) -> tuple[Path, float | None]:
     """The run that a chain makes of another, and the seconds of its last stage."""
-    seconds = 0.0
+    seconds = None
     for stage in stages:
         start = FROM_LABELS if stage[0] == "labels" else []
         refiners = [refiner for refiner in stage if refiner != "labels"]
