@@ -116,6 +116,8 @@ def _read_vectors(path: Path, vocabulary: Vocabulary) -> dict[str, frozenset[int
                 f"background, got {vector.dtype} of shape {vector.shape} for {key!r} in {path}",
                 hint=hint,
             )
+        if not np.isfinite(vector).all():
+            raise DataError(f"tags must be finite, got NaN or infinity for {key!r} in {path}", hint=hint)
         table[_name_of(key)] = frozenset(ids[index] for index in np.flatnonzero(vector > 0))
     return table
 

@@ -49,6 +49,15 @@ def test_vectors_of_published_code(voc):
         tags(voc, vectors(voc, {"a": Evil()}))
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf, -np.inf])
+def test_vectors_that_are_not_finite_are_refused(voc, number):
+    vector = np.zeros(20, np.float32)
+    vector[[0, 3]] = 1, number
+    with pytest.raises(DataError, match=r"finite, got NaN or infinity for 'b' in .*cls_labels\.npy") as caught:
+        tags(voc, vectors(voc, {"a": np.zeros(20), "b": vector}))
+    assert "a dictionary of id: 20 numbers" in caught.value.hint
+
+
 class Evil:
     def __reduce__(self):
         return eval, ("1",)
