@@ -13,6 +13,7 @@ import torch
 from labelgen.data import Dataset
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone, parameter_hash
+from labelgen.nets.device import resolve_device
 from labelgen.nets.training import Progress
 from segprobe.background import add_background, background_rule
 from segprobe.batches import BatchMaker, FeatureSource, check_sizes
@@ -21,7 +22,6 @@ from segprobe.features import FeatureCache, View, build_cache, cache_fingerprint
 from segprobe.fit_folder import begin_fit, finish_fit
 from segprobe.heads import Head, make_head
 from segprobe.labels import Labels, LabelSet, read_labels
-from segprobe.predict import resolve_device
 from segprobe.probe_file import Probe, save_probe
 from segprobe.training import fit_ridge, train_head
 
@@ -107,7 +107,7 @@ def fit(
     """
     start = time.perf_counter()
     labels = read_labels(source, dataset)
-    frozen = frozen or load_backbone(backbone, device=resolve_device(device))
+    frozen = frozen or load_backbone(backbone, device=device)
     settings = _settings(labels, dataset, frozen, config)
     if not overwrite and begin_fit(out, settings):
         return _report(out, labels, None, start)
@@ -117,7 +117,7 @@ def fit(
     check_sizes(labels, features)
     if overwrite:  # only now, so that the probe in `out` outlives unreadable images and labels that do not fit
         begin_fit(out, settings, overwrite=True)
-    fitted = fit_head(labels, features, config, folder=out, device=resolve_device(device), progress=progress)
+    fitted = fit_head(labels, features, config, folder=out, device=str(resolve_device(device)), progress=progress)
     if parameter_hash(frozen.model) != before:
         raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
     save_probe(out, _probe(fitted, frozen, labels, dataset, config, source))

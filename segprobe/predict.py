@@ -14,6 +14,7 @@ from labelgen.data import Dataset, Generate, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
 from labelgen.nets.backbone_config import BackboneConfig
+from labelgen.nets.device import resolve_device
 from labelgen.nets.geometry import Geometry
 from labelgen.run import Job, Progress, RunOptions, RunReport, run_job
 from segprobe.probe_file import Probe, check_backbone, open_probe
@@ -180,16 +181,9 @@ def load_predictor(
 
     probe = open_probe(path)
     settings = BackboneConfig(**{**vars(probe.backbone), **({"weights": weights} if weights else {})})
-    backbone = load_backbone(settings, device=resolve_device(device))
+    backbone = load_backbone(settings, device=device)
     probe.head.to(resolve_device(device))
     return Predictor(probe, backbone, config)
-
-
-def resolve_device(device: str) -> str:
-    """`auto` is a GPU where there is one."""
-    if device != "auto":
-        return device
-    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 @dataclass(frozen=True)
@@ -229,7 +223,7 @@ def predict_run(
     check_same_classes(probe.vocabulary, dataset.vocabulary, run=str(path))
     job = Job(
         method="probe",
-        config={"probe": str(path), "device": resolve_device(device), **config.to_json()},
+        config={"probe": str(path), "device": str(resolve_device(device)), **config.to_json()},
         make=MakePrediction(str(Path(path).resolve()), config, device, weights),
         needs=frozenset(),
         reads_image=True,

@@ -7,7 +7,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 
 from labelgen.data.dataset import Dataset, DataSpec
 from labelgen.data.inputs import with_input
@@ -21,6 +20,7 @@ from labelgen.nets.cam.classifier_file import FOLDER, load_classifier
 from labelgen.nets.cam.config import CLASSIFIER_FOLDERS
 from labelgen.nets.cam.multiscale import Views
 from labelgen.nets.cam.seeds import class_probabilities, raw_maps
+from labelgen.nets.device import resolve_device
 from labelgen.nets.saliency import SaliencySource, open_saliency
 from labelgen.seeds.backgrounds import (
     FIXED_PRESETS,
@@ -290,7 +290,7 @@ def _classifier_of(config: CamConfig) -> tuple[CamClassifier, Path]:
     """
     where = Path(config.weights or CLASSIFIER_FOLDERS[config.method or "cam"]).expanduser()
     path = FOLDER.weights_path(where)
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    device = str(resolve_device(config.device))
     classifier = _load(path.resolve(), path.stat().st_mtime_ns, device)
     wanted = config.method or ("" if config.weights else "cam")
     if wanted and classifier.method != wanted:

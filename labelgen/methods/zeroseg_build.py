@@ -19,6 +19,7 @@ from labelgen.nets.clip.config import DEMO_CLIP, ClipModelConfig
 from labelgen.nets.clip.model import ClipModel
 from labelgen.nets.clip.prototypes import read_text_embeddings, text_prototypes
 from labelgen.nets.clip.templates import load_templates
+from labelgen.nets.device import resolve_device
 from labelgen.nets.zeroseg.config import LabellingConfig
 from labelgen.nets.zeroseg.inference import ClassRule, label_image
 from labelgen.nets.zeroseg.student_file import TrainedStudent, read_student, student_path
@@ -101,7 +102,7 @@ def settle(config: ZeroSegConfig, vocabulary: Vocabulary, trained: TrainedStuden
         raise ConfigError(
             "the student does not say the scale of its teacher", hint="give one with --scale; CLIP's: 100"
         )
-    device = ("cuda" if torch.cuda.is_available() else "cpu") if config.device == "auto" else config.device
+    device = str(resolve_device(config.device))
     return replace(
         config,
         weights=str(trained.path.resolve()),

@@ -12,6 +12,7 @@ from labelgen.errors import ShapeError
 from labelgen.nets.architectures import Architecture
 from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
 from labelgen.nets.construction import build_architecture
+from labelgen.nets.device import resolve_device
 from labelgen.nets.geometry import Geometry, fitted_size, geometry_for, resize_image
 from labelgen.nets.precision import choose_dtype, mean_cosine
 from labelgen.nets.weights import parameter_hash
@@ -235,7 +236,7 @@ def load_backbone(config: BackboneConfig, *, device: str = "cpu", pretrained: bo
     >>> tuple(backbone.tokens(picture[None]).shape), geometry.grid
     ((1, 10, 17, 64), (10, 17))
     """
-    where = torch.device(("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device)
+    where = resolve_device(device)
     architecture = build_architecture(config, pretrained=pretrained, seed=seed)
     model = architecture.model.eval().requires_grad_(False)
     spec = BackboneSpec(

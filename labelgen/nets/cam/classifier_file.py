@@ -3,12 +3,11 @@
 from dataclasses import replace
 from pathlib import Path
 
-import torch
-
 from labelgen.errors import LabelgenError
 from labelgen.nets.cam.classifier import CamClassifier, ClassMaps
 from labelgen.nets.cam.config import NetworkConfig
 from labelgen.nets.cam.network import build_network
+from labelgen.nets.device import resolve_device
 from labelgen.nets.training_folder import READ_ERRORS, TrainingFolder, load_weights, tuples
 
 __all__ = ["FOLDER", "METRICS", "CamClassifier", "ClassMaps", "load_classifier"]
@@ -63,8 +62,7 @@ def load_classifier(where: Path | str, *, device: str = "cpu") -> CamClassifier:
     except (*READ_ERRORS, LabelgenError) as error:
         raise FOLDER.unreadable(path, error) from error
     network.reading = reading
-    where_to = ("cuda" if torch.cuda.is_available() else "cpu") if device == "auto" else device
-    network.to(where_to).eval().requires_grad_(False)
+    network.to(resolve_device(device)).eval().requires_grad_(False)
     return CamClassifier(
         network,
         about["method"],

@@ -7,8 +7,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, DataError
 from labelgen.nets.cam.batches import SaliencyMaps, StepBatches
@@ -18,6 +16,7 @@ from labelgen.nets.cam.image_level import image_level_scores
 from labelgen.nets.cam.network import CamNetwork, build_network
 from labelgen.nets.cam.tags import Targets, read_targets
 from labelgen.nets.cam.training import StepRecord, train_classifier, training_losses
+from labelgen.nets.device import resolve_device
 from labelgen.nets.saliency import SaliencySource
 from labelgen.nets.training import Progress
 from labelgen.nets.training_folder import config_json
@@ -196,11 +195,6 @@ def estimate_cost(
         train_seconds=seconds / small.training.batch * preset.training.batch * steps,
         saliency_seconds=(found - begin) * images if saliency is not None else 0.0,
     )
-
-
-def resolve_device(name: str) -> torch.device:
-    """The torch device; `auto` takes CUDA where there is one."""
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def _prepare(

@@ -19,6 +19,7 @@ from labelgen.nets.clip.open_clip_import import import_open_clip
 from labelgen.nets.clip.source import ClipSource, find_clip
 from labelgen.nets.clip.tokenizer import ClipTokenizer
 from labelgen.nets.clip.view import native_view
+from labelgen.nets.device import resolve_device
 from labelgen.nets.precision import choose_dtype
 from labelgen.nets.weights import parameter_hash
 
@@ -192,7 +193,7 @@ def load_clip(config: ClipModelConfig, *, pretrained: bool = True, seed: int = 0
     WeightsError
         When weights are missing or do not fit, or open_clip cannot be imported.
     """
-    device = _device(config.device)
+    device = resolve_device(config.device)
     source = find_clip(config, pretrained=pretrained, seed=seed)
     model = build_clip(source, pretrained=pretrained, seed=seed).eval().requires_grad_(False)
     sha256 = parameter_hash(model)
@@ -230,18 +231,6 @@ def load_clip(config: ClipModelConfig, *, pretrained: bool = True, seed: int = 0
     visual.to(dtype)
     LOG.info("%s from %s, activation %s, %s", loaded.name, loaded.weights_from, loaded.activation, dtype)
     return loaded
-
-
-def _device(name: str) -> torch.device:
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-    except RuntimeError as error:
-        raise ConfigError(f"torch knows no device called {name!r}", hint="auto, cpu, cuda, cuda:1 or mps") from error
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise ConfigError(f"device {name!r} was asked for, but torch finds no CUDA device", hint="--device cpu")
-    return device
 
 
 def _resolved(config: ClipModelConfig, source: ClipSource, dtype: torch.dtype, device: torch.device) -> ClipModelConfig:

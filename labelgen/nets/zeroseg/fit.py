@@ -8,11 +8,10 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from labelgen.data.dataset import Dataset
 from labelgen.errors import DataError
 from labelgen.nets.clip.config import ClipModelConfig
+from labelgen.nets.device import resolve_device
 from labelgen.nets.training import Progress
 from labelgen.nets.zeroseg.batches import StepBatches
 from labelgen.nets.zeroseg.config import Preset
@@ -133,7 +132,7 @@ def fit_student(
         When the weights of the encoder do not fit.
     """
     start = time.perf_counter()
-    where = _device(device)
+    where = resolve_device(device)
     preset = fit_to_teacher(preset, tower)
     student = build_student(preset.student, seed=preset.training.seed)
     init = start_encoder(student, preset.init, weights=init_weights, tower=tower)
@@ -163,7 +162,7 @@ def fit_student(
 
 def estimate_cost(dataset: Dataset, tower: ImageTower, *, preset: Preset, device: str = "auto") -> Cost:
     """Time a little of the work and multiply; nothing is written."""
-    where = _device(device)
+    where = resolve_device(device)
     config = fit_to_teacher(preset, tower).student
     training = replace(preset.training, batch=TIMED_IMAGES, micro_batch=TIMED_IMAGES)
     student = build_student(config).to(where)
@@ -184,10 +183,6 @@ def estimate_cost(dataset: Dataset, tower: ImageTower, *, preset: Preset, device
         teacher_seconds=(middle - begin) / TIMED_IMAGES * images,
         student_seconds=(end - middle) / TIMED_IMAGES * steps * preset.training.batch,
     )
-
-
-def _device(name: str) -> torch.device:
-    return torch.device(("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name)
 
 
 def _settings(
