@@ -7,15 +7,14 @@ from typing import Annotated, Any, Literal
 from cyclopts import Parameter
 
 from labelgen.commands.common import (
-    DataFlags,
     ImageFlags,
     Switch,
     data_path,
-    open_dataset_from,
     print_json,
     print_table,
     progress_bar,
 )
+from labelgen.commands.pictures import open_pictures
 from labelgen.errors import ConfigError
 from labelgen.methods.zeroseg import STUDENT_FOLDER
 from labelgen.nets.clip.config import ClipModelConfig
@@ -199,7 +198,7 @@ def fit_zeroseg(
     """
     if checkpoint_every < 1:
         raise ConfigError(f"--checkpoint-every must be >= 1, got {checkpoint_every}")
-    dataset = open_dataset_from(DataFlags(**vars(images or ImageFlags())), data)
+    dataset = open_pictures(images, data)
     demo = dataset.spec.kind == "demo"
     name = ("demo" if demo else "paper") if preset_name == "auto" else preset_name
     settings = preset(name, seed=seed, **(recipe or RecipeFlags()).changes())

@@ -8,16 +8,15 @@ from cyclopts import Parameter
 from labelgen.commands.common import (
     EXIT_DONE,
     EXIT_SOME_FAILED,
-    DataFlags,
     ImageFlags,
     Switch,
     data_path,
-    open_dataset_from,
     print_json,
     print_table,
     progress_bar,
     say_error,
 )
+from labelgen.commands.pictures import open_pictures
 
 __all__ = ["saliency"]
 
@@ -55,7 +54,7 @@ def saliency(
     as_json
         Print one JSON document on stdout, nothing else.
     """
-    dataset = open_dataset_from(DataFlags(**vars(images or ImageFlags())), data)
+    dataset = open_pictures(images, data)
 
     from labelgen.nets.saliency import open_saliency
     from labelgen.nets.saliency.write import write_saliency

@@ -61,6 +61,25 @@ def test_maps_of_other_settings_are_refused(tmp_path, capsys):
     assert "did not write" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("place", ["", "images"])
+def test_a_folder_of_pictures_needs_no_names_of_classes(tmp_path, place, capsys):
+    for number in range(2):
+        picture(tmp_path / "photos" / place / f"{number}.png", seed=number)
+    out = tmp_path / "maps"
+    arguments = ["--source", "spectral,side=32", "--out", str(out), "--json"]
+    assert main(["saliency", str(tmp_path / "photos"), *arguments]) == 0
+    assert json.loads(capsys.readouterr().out)["done"] == 2
+    assert {path.name for path in out.iterdir()} == {"0.png", "1.png", "saliency.json"}
+    assert main(["saliency", str(tmp_path / "photos"), "--split", "val", *arguments]) == 1
+    assert "'val' does not exist" in capsys.readouterr().err
+
+
+def picture(path, *, seed, size=(24, 32)):
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(seed).integers(0, 256, (*size, 3), np.uint8)
+    Image.fromarray(pixels).save(path)
+
+
 def test_maps_of_a_folder_are_not_written_over_themselves(tmp_path):
     source = open_saliency(str(tmp_path), DataSpec("demo"))
     with pytest.raises(ConfigError, match="cannot be written over those they are read from"):

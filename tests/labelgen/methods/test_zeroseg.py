@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 import safetensors.torch
+from PIL import Image
 
 from labelgen.cli import main
 from labelgen.data.open import open_data
@@ -84,6 +85,18 @@ def test_without_a_student_two_lines_say_what_to_do(tmp_path, monkeypatch, capsy
         "hint: labelgen fit-zeroseg trains one",
     ]
     assert not (tmp_path / "runs").exists()
+
+
+def test_a_student_is_trained_on_a_folder_of_pictures_without_names_of_classes(tmp_path, capsys):
+    (tmp_path / "photos").mkdir()
+    for number in range(2):
+        pixels = np.random.default_rng(number).integers(0, 256, (32, 32, 3), np.uint8)
+        Image.fromarray(pixels).save(tmp_path / "photos" / f"{number}.png")
+    model = ["--preset", "demo", "--teacher", "demo-clip", "--init", "none", "--json"]
+    arguments = ["fit-zeroseg", str(tmp_path / "photos"), *SMALL, *model, "--cache", str(tmp_path), "--device", "cpu"]
+    arguments[arguments.index("--limit") + 1] = "2"
+    assert main([*arguments, "--out", str(tmp_path / "student"), "--dry-run"]) == 0
+    assert json.loads(capsys.readouterr().out)["images"] == 2
 
 
 def test_the_settled_settings_make_the_same_labels_in_a_worker(student):
