@@ -46,7 +46,8 @@ def saliency(
         image. spectral: what is unexpected in the spectrum of the image, without any network. Settings stand behind
         commas: ncut:demo-ssvt,tokens=24 or ncut,variant=tokencut or spectral,side=128.
     out
-        Folder of the maps, ID.png for every image.
+        Folder of the maps, ID.png for every image. Maps that are there already are kept if they were made from the
+        same images.
     device
         torch device; auto takes CUDA where there is one.
     overwrite

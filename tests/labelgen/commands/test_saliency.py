@@ -41,14 +41,16 @@ def test_the_same_command_makes_what_is_missing_and_nothing_else(tmp_path, capsy
     assert main(arguments) == 0
     whole = written(out)
     (out / "train_0001.png").unlink()
-    (out / "train_0002.png").write_bytes(b"touched")
+    kept = {path.name: path.stat().st_ino for path in out.glob("*.png")}  # a file written anew is another one
     capsys.readouterr()
     assert main([*arguments, "--json"]) == 0
     report = json.loads(capsys.readouterr().out)
     assert (report["done"], report["skipped"]) == (1, 2)
-    assert written(out) == {**whole, "train_0002.png": b"touched"}
+    assert written(out) == whole and len(kept) == 2
+    assert {name: (out / name).stat().st_ino for name in kept} == kept
     assert main([*arguments, "--overwrite"]) == 0
     assert written(out) == whole
+    assert all((out / name).stat().st_ino != inode for name, inode in kept.items())
 
 
 def test_maps_of_other_settings_are_refused(tmp_path, capsys):
@@ -72,6 +74,28 @@ def test_a_folder_of_pictures_needs_no_names_of_classes(tmp_path, place, capsys)
     assert {path.name for path in out.iterdir()} == {"0.png", "1.png", "saliency.json"}
     assert main(["saliency", str(tmp_path / "photos"), "--split", "val", *arguments]) == 1
     assert "'val' does not exist" in capsys.readouterr().err
+
+
+def test_maps_of_other_images_of_the_same_names_are_refused(tmp_path, capsys):
+    for number in range(3):
+        picture(tmp_path / "a" / f"{number}.png", seed=number)
+        picture(tmp_path / "b" / f"{number}.png", seed=number + 10)
+    out = tmp_path / "maps"
+    arguments = ["--source", "spectral,side=32", "--out", str(out), "--json"]
+    assert main(["saliency", str(tmp_path / "a"), *arguments]) == 0
+    of_a = written(out)
+    (out / "0.png").unlink()
+    capsys.readouterr()
+    assert main(["saliency", str(tmp_path / "b"), *arguments]) == 2
+    error = capsys.readouterr().err
+    assert f"{out / '1.png'} was made from another image" in error and "--overwrite" in error
+    assert {name: of_a[name] for name in ("1.png", "2.png", "saliency.json")} == written(out)  # no map of b among them
+    assert main(["saliency", str(tmp_path / "b"), *arguments, "--overwrite"]) == 0
+    assert written(out).keys() == of_a.keys() and all(written(out)[n] != of_a[n] for n in ("0.png", "1.png", "2.png"))
+    (out / "1.png").write_bytes(b"touched")
+    capsys.readouterr()
+    assert main(["saliency", str(tmp_path / "b"), *arguments]) == 2
+    assert "does not say which image it was made from" in capsys.readouterr().err
 
 
 def picture(path, *, seed, size=(24, 32)):
