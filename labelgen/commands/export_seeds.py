@@ -6,7 +6,7 @@ from typing import Annotated
 from cyclopts import Parameter
 
 from labelgen.commands.common import Switch, print_json, progress_bar
-from labelgen.errors import ConfigError, DataError, RunFolderError
+from labelgen.errors import DataError, RunFolderError
 
 __all__ = ["export_seeds"]
 
@@ -29,7 +29,7 @@ def export_seeds(
     run
         Run folder with scores. Default: the newest run below runs/.
     to
-        Format: psa (SEAM, EPS too), psa-crf, irn, clipes.
+        Format: psa (SEAM, EPS too), psa-crf, irn, irn-cam, clipes.
     out
         Folder to write. Default: seeds/RUN-FORMAT.
     overwrite
@@ -38,23 +38,18 @@ def export_seeds(
         Print one JSON document on stdout, nothing else.
     """
     from labelgen.masks import write_atomic
-    from labelgen.seeds.backgrounds import Dual
+    from labelgen.seeds.export import refuse_unexportable
     from labelgen.seeds.import_seeds import seed_file
     from labelgen.seeds.legacy import Seeds, format_named, write_seeds
-    from labelgen.seeds.recorded import recorded_background
     from labelgen.store import RunFolder, newest_run
 
     format_named(to)
     source = RunFolder.open(Path(run) if run else newest_run())
     folder = Path(out or Path("seeds", f"{source.name}-{to}"))
     background = source.vocabulary.background
-    if not source.header["save_scores"]:
-        raise ConfigError(f"{source.path} keeps no scores to export", hint="make the run again with --save-scores")
-    if isinstance(recorded_background(source.header), Dual):
-        raise ConfigError(
-            f"{source.path} has an ignore band, in which the maps of the classes are not kept",
-            hint="make the run with one background, such as --background fixed:0.2",
-        )
+    refuse_unexportable(source, to)
+    if folder.exists() and not folder.is_dir():
+        raise RunFolderError(f"seed files need a folder, but {folder} is a file", hint="choose another --out")
     if folder.exists() and not overwrite and any(folder.iterdir()):
         raise RunFolderError(f"{folder} is not empty", hint="--overwrite replaces the files, another --out keeps them")
     count = 0

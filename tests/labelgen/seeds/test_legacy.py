@@ -2,17 +2,20 @@
 
 import json
 import os
+from pathlib import Path
 
 import cv2
 import numpy as np
 import pytest
 
 from labelgen.cli import main
+from labelgen.commands.export_seeds import export_seeds
 from labelgen.data.open import open_data
 from labelgen.data.pickled import decode_npy
 from labelgen.data.sample import Sample
 from labelgen.errors import ConfigError, DataError
-from labelgen.masks import harden
+from labelgen.masks import SoftMask, harden
+from labelgen.run import Job, RunOptions, run_job
 from labelgen.seeds.import_seeds import ImportConfig, make_import
 from labelgen.seeds.legacy import SEED_FORMATS, Seeds, read_seeds, write_seeds
 from labelgen.store import RunFolder
@@ -264,3 +267,54 @@ def test_commands_refuse(seed_folder, capsys):
     assert "keeps no scores" in capsys.readouterr().err
     assert main(["export", "a", "--to", "psa", "--out", "psa"]) == 1
     assert "psa is not empty" in capsys.readouterr().err
+    (file := Path("afile")).write_text("no folder")
+    assert main(["export", "a", "--to", "psa", "--out", str(file)]) == 1
+    assert "seed files need a folder, but afile is a file" in capsys.readouterr().err
+    assert file.read_text() == "no folder"
+
+
+def test_pixels_without_scores_are_not_exported_as_maps_of_zero(seed_folder, capsys):
+    assert main(["import", "psa", "--from", "psa", "--limit", "2", "--out", "whole"]) == 0
+    assert main(["refine", "whole", "--with", "band:fixed:0.95/fixed:0.05", "--save-scores", "--out", "b"]) == 0
+    assert (RunFolder.open("b").labels(seed_folder.ids[0]) == 255).any()
+    capsys.readouterr()
+    assert main(["export", "b", "--to", "psa", "--out", "seeds"]) == 2
+    error = capsys.readouterr().err
+    assert "b has pixels without any score" in error and "export the run before the refiner" in error
+    assert not Path("seeds").exists()
+    assert main(["refine", "whole", "--with", "band:fixed:0.5/fixed:0.05", "--save-scores", "--out", "c"]) == 0
+    assert main(["export", "c", "--to", "psa", "--out", "seeds"]) == 0  # a band without a pixel in it
+
+
+def test_an_unfinished_run_is_not_exported(seed_folder, capsys):
+    arguments = ["import", "psa", "--from", "psa", "--limit", "2", "--out", "half"]
+    assert main([*arguments, "--shard", "1/2"]) == 0
+    capsys.readouterr()
+    assert main(["export", "half", "--to", "psa"]) == 1
+    assert "only a complete run is exported, but half is unfinished (1 images so far)" in capsys.readouterr().err
+    assert not Path("seeds").exists()
+    assert main([*arguments, "--shard", "2/2"]) == 0
+    assert main(["export", "half", "--to", "psa"]) == 0
+
+
+def untagged(sample, rng):
+    """A map of one class for the first image; the second has no class and stays unlabelled."""
+    if sample.id == "train_0000":
+        return SoftMask(np.full((2, *sample.size), np.float32([0.25, 0.5])[:, None, None]), (0, PERSON))
+    return SoftMask(np.zeros((1, *sample.size), np.float32), (0,))
+
+
+def test_an_image_without_any_class_has_no_map_to_lose(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    job = Job("toy", {}, lambda: untagged, needs=frozenset(), reads_image=False, vocabulary=VOC)
+    run_job(open_data("demo", limit=2), job, Path("run"), RunOptions(save_scores=True))
+    assert main(["export", "run", "--to", "psa", "--out", "psa"]) == 0
+    one, none = (decode_npy(Path(f"psa/train_000{n}.npy").read_bytes(), where="here") for n in (0, 1))
+    assert list(one) == [PERSON - 1] and none == {}
+    assert main(["export", "run", "--to", "psa-crf", "--out", "crf"]) == 2
+    assert "100 % of 'train_0001'" in capsys.readouterr().err
+
+
+def test_the_help_of_export_names_all_formats():
+    (sentence,) = [line for line in export_seeds.__doc__.splitlines() if "Format:" in line]
+    assert all(name in sentence.replace(",", " ").replace(".", " ").split() for name in SEED_FORMATS)
