@@ -11,7 +11,6 @@ from labelgen.commands.common import (
     EXIT_DONE,
     EXIT_SOME_FAILED,
     DataFlags,
-    ImageFlags,
     RunFlags,
     data_path,
     open_dataset_from,
@@ -20,7 +19,7 @@ from labelgen.commands.common import (
 )
 from labelgen.commands.generate import print_plan, print_report, say_failures
 from labelgen.commands.next_step import can_be_scored
-from labelgen.errors import DataError
+from labelgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
@@ -52,13 +51,14 @@ def import_seeds(
     background: str = "",
     normalise: str = "",
     supervision: tuple[str, ...] = ("tags",),
-    vocab: str = "",
-    images: Annotated[ImageFlags | None, Parameter(name="*", group="Images")] = None,
+    images: Annotated[DataFlags | None, Parameter(name="*", group="Images")] = None,
     flags: Annotated[ImportRunFlags | None, Parameter(name="*", group="Common flags")] = None,
 ) -> int:
     """Read seed files of published code into a run, with their scores.
 
-    Files are read without executing anything that they name, whatever numpy.load would do.
+    Files are read without executing anything that they name, whatever numpy.load would do. Where the tags of an image
+    are known, from --tags or the truth, classes of its file that are none of them are warned about; labels do not
+    depend on tags.
 
     Parameters
     ----------
@@ -75,25 +75,26 @@ def import_seeds(
     normalise
         Scale maps to [0, 1] first: max, minmax or minmax0. Default: they are scaled already.
     supervision
-        What the seeds rest on, for the record.
-    vocab
-        Vocabulary of the labels: a name out of `labelgen vocabs`, or a .toml file. Default: that of the data.
+        What the seeds rest on, for the record: tags, saliency, strokes, truth or unknown; several as
+        --supervision tags --supervision saliency.
     """
-    images, flags = images or ImageFlags(), flags or ImportRunFlags()
+    flags = flags or ImportRunFlags()
     folder = Path(path)
+    _check_supervision(supervision)
 
     from labelgen.job import Job, config_to_json
     from labelgen.run import run_job
-    from labelgen.seeds.import_seeds import ImportConfig, make_import
+    from labelgen.seeds.import_seeds import ImportConfig, disagreement, make_import
     from labelgen.seeds.legacy import SEED_FORMATS
+    from labelgen.store import RunFolder
 
     config = ImportConfig(from_, folder.as_posix(), background, normalise)
-    dataset = open_dataset_from(DataFlags(**vars(images), vocab=vocab), data)
+    dataset = open_dataset_from(images or DataFlags(), data)
     _compare(folder, dataset)
     job = Job(
         method="import",
         config=config_to_json(config),
-        make=functools.partial(make_import, config, dataset.vocabulary),
+        make=functools.partial(make_import, config, dataset.vocabulary, dataset),
         needs=frozenset(),
         reads_image=False,
         vocabulary=dataset.vocabulary,
@@ -113,10 +114,32 @@ def import_seeds(
         if scored
         else []
     )
-    print_report(report, job, as_json=flags.as_json, more={"format": from_}, steps=steps)
+    foreign, tagged = disagreement(RunFolder.open(report.out).records().values())
+    more = {"format": from_, "images_with_tags": tagged, "images_with_classes_without_tag": foreign}
+    print_report(report, job, as_json=flags.as_json, more=more, steps=steps)
+    if foreign > tagged / 2:
+        say(
+            f"warning: {foreign} of {tagged} images have maps of classes that are none of their tags\n"
+            f"hint: is --from {from_} right? psa numbers classes from 0 without background, psa-crf with it; "
+            "manifest.jsonl names the classes of each image"
+        )
     if report.first_failure is not None:
         say_failures(report, report.first_failure)
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+
+
+def _check_supervision(names: tuple[str, ...]) -> None:
+    """Refuse what is no kind of supervision."""
+    from labelgen.data.sample import SUPERVISION
+    from labelgen.refine.source import UNKNOWN
+
+    known = (*sorted(SUPERVISION), UNKNOWN)
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--supervision must be out of {', '.join(known)}, got {name!r}",
+                hint="several as --supervision tags --supervision saliency",
+            )
 
 
 def _compare(folder: Path, dataset: "Dataset") -> None:

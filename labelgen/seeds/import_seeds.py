@@ -1,21 +1,27 @@
 """Seed files of published code as a labelling method: one file per image in, scores out."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float32
 
+from labelgen.data.dataset import Dataset
 from labelgen.data.inputs import InputFile, with_input
 from labelgen.data.sample import Generate, Sample
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import SoftMask
 from labelgen.seeds.backgrounds import BackgroundRule, Channel, Saliency, parse_background, set_against
-from labelgen.seeds.legacy import format_named, read_seeds
+from labelgen.seeds.legacy import Seeds, format_named, read_seeds
 from labelgen.seeds.normalise import NORMALISATIONS, normalise
+from labelgen.store.records import Record
 from labelgen.vocab import Vocabulary
 
-__all__ = ["ImportConfig", "make_import", "seed_file"]
+__all__ = ["FOREIGN", "ImportConfig", "disagreement", "make_import", "seed_file"]
+
+FOREIGN = "classes_without_tag"
+"""Key among the details of a mask: classes of the file that are no tag of the image, where its tags are known."""
 
 SLACK = 1e-3  # above 1: maps of float16, or resized bilinearly
 
@@ -75,8 +81,13 @@ def seed_file(folder: Path, sample_id: str) -> Path:
     return folder / f"{sample_id}.npy"
 
 
-def make_import(config: ImportConfig, vocabulary: Vocabulary) -> Generate:
+def make_import(config: ImportConfig, vocabulary: Vocabulary, dataset: Dataset | None = None) -> Generate:
     """The function that reads the seeds of one image and sets them against a background.
+
+    Parameters
+    ----------
+    dataset
+        Where its tags are known, classes of a file that are none of them are warned about; labels do not depend on it.
 
     Raises
     ------
@@ -101,10 +112,61 @@ def make_import(config: ImportConfig, vocabulary: Vocabulary) -> Generate:
             mask = set_against(maps, seeds.class_ids, Channel(), background=background, channel=plane)
         else:
             mask = set_against(maps, seeds.class_ids, rule, background=background)
-        details = with_input({}, InputFile.read(path))
-        return SoftMask(mask.scores, mask.class_ids, details=details)
+        foreign = _without_tag(sample.id, seeds, dataset)
+        details = {} if foreign is None else {FOREIGN: [vocabulary.classes[i] for i in foreign]}
+        warnings = (*_empty_maps(seeds, vocabulary), *_foreign_classes(foreign or (), vocabulary))
+        return SoftMask(
+            mask.scores, mask.class_ids, warnings=warnings, details=with_input(details, InputFile.read(path))
+        )
 
     return generate
+
+
+def disagreement(records: Iterable[Record]) -> tuple[int, int]:
+    """How many images have a class that is none of their tags, and of how many images tags are known.
+
+    Examples
+    --------
+    >>> disagreement([{"details": {FOREIGN: ["cat"]}}, {"details": {FOREIGN: []}}, {"details": {}}])
+    (1, 2)
+    """
+    found = [record["details"][FOREIGN] for record in records if FOREIGN in record["details"]]
+    return sum(map(bool, found)), len(found)
+
+
+def _empty_maps(seeds: Seeds, vocabulary: Vocabulary) -> list[str]:
+    """What is to be said about seeds that hold nothing."""
+    if not seeds.class_ids:
+        return ["the file holds no map of a class: all background"]
+    return [
+        f"the map of {vocabulary.classes[class_id]} is nowhere above 0"
+        for class_id, plane in zip(seeds.class_ids, seeds.maps, strict=True)
+        if plane.max() <= 0
+    ]
+
+
+def _without_tag(sample_id: str, seeds: Seeds, dataset: Dataset | None) -> tuple[int, ...] | None:
+    """Classes of a file that are no tag of the image; None where tags are not known.
+
+    Raises
+    ------
+    DataError
+        When a file of tags does not know the image.
+    """
+    if dataset is None:
+        return None
+    try:
+        tags = dataset.load(sample_id, {"tags"}).need_tags()
+    except DataError:
+        if dataset.tags_source != "truth":
+            raise
+        return None
+    return tuple(i for i in seeds.class_ids if i not in tags)
+
+
+def _foreign_classes(class_ids: Iterable[int], vocabulary: Vocabulary) -> list[str]:
+    names = ", ".join(vocabulary.classes[i] for i in class_ids)
+    return [f"the file has a map of {names}, which the tags do not name"] if names else []
 
 
 def within_unit(maps: Float32[np.ndarray, "C H W"], path: Path) -> Float32[np.ndarray, "C H W"]:

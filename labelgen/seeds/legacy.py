@@ -114,10 +114,14 @@ def read_seeds(path: Path, seed_format: str, vocabulary: Vocabulary, *, size: tu
         if plane.shape != size:
             raise DataError(
                 f"maps must have the size {size} of the image, got {plane.shape} for class {number} in {path}",
-                hint="nothing is resized silently",
+                hint="nothing is resized silently: are these seeds of these images, at their full size? irn-cam reads "
+                "`cam`, maps at a quarter of it",
             )
         if not np.isfinite(plane).all():
-            raise DataError(f"maps must be finite, got NaN or infinity for class {number} in {path}")
+            raise DataError(
+                f"maps must be finite, got NaN or infinity for class {number} in {path}",
+                hint="a map of zeros divided by its largest value gives NaN; write this file anew",
+            )
     by_id = {ids[number]: plane.astype(np.float32) for number, plane in planes.items()}
     background = by_id.pop(ids[0], None) if row.background_first else None
     if row.background_first and background is None:
@@ -144,7 +148,10 @@ def write_seeds(seeds: Seeds, seed_format: str, vocabulary: Vocabulary) -> bytes
     planes = {number_of[i]: plane for i, plane in zip(seeds.class_ids, seeds.maps, strict=True)}
     if row.background_first:
         if seeds.background is None:
-            raise DataError(f"the format {seed_format} needs a plane of background, but the seeds have none")
+            raise DataError(
+                f"the format {seed_format} needs a plane of background, but the seeds have none",
+                hint="psa and the others do without",
+            )
         planes[0] = seeds.background
     stream = io.BytesIO()
     np.save(stream, row.encode(dict(sorted(planes.items()))), allow_pickle=True)  # type: ignore[arg-type]

@@ -155,7 +155,7 @@ def test_other_content_is_refused(tmp_path, name, content, message):
     path = save(tmp_path / "a.npy", content)
     with pytest.raises(DataError, match=message) as caught:
         read_seeds(path, name, VOC, size=SIZE)
-    assert str(path) in caught.value.message
+    assert str(path) in caught.value.message and caught.value.hint
 
 
 class Evil:
@@ -318,3 +318,78 @@ def test_an_image_without_any_class_has_no_map_to_lose(tmp_path, monkeypatch, ca
 def test_the_help_of_export_names_all_formats():
     (sentence,) = [line for line in export_seeds.__doc__.splitlines() if "Format:" in line]
     assert all(name in sentence.replace(",", " ").replace(".", " ").split() for name in SEED_FORMATS)
+
+
+def warnings_of(path):
+    return {sample_id: record["warnings"] for sample_id, record in RunFolder.open(path).records().items()}
+
+
+def test_files_without_any_seed_are_warned_about(seed_folder, capsys):
+    first, second = seed_folder.ids
+    save(Path(f"psa/{first}.npy"), {})
+    nothing = min(set(np.unique(seed_folder.truth(second)).tolist()) - {0, 255})
+    save(Path(f"psa/{second}.npy"), {nothing - 1: np.full((128, 160), -0.5, np.float32)})
+    assert main(["import", "psa", "--from", "psa", "--limit", "2", "--out", "run"]) == 0
+    assert warnings_of("run") == {
+        first: ["the file holds no map of a class: all background"],
+        second: [f"the map of {VOC.classes[nothing]} is nowhere above 0"],
+    }
+    assert "none of their tags" not in capsys.readouterr().err
+
+
+def test_classes_that_are_no_tag_are_warned_about(seed_folder, capsys):
+    for sample_id in seed_folder.ids:  # as psa-crf numbers them, one more than psa does
+        truth = seed_folder.truth(sample_id)
+        planes = {int(i): (truth == i).astype(np.float32) for i in np.unique(truth) if i < 255}
+        save(Path(f"crf/{sample_id}.npy"), planes)
+    shifted = ["import", "crf", "--from", "psa", "--limit", "2", "--out", "shifted"]
+    assert main([*shifted, "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert "warning: 2 of 2 images have maps of classes that are none of their tags" in err
+    assert "hint: is --from psa right?" in err and "\x1b" not in out
+    assert json.loads(out)["images_with_classes_without_tag"] == 2
+    for sample_id, (warning,) in warnings_of("shifted").items():
+        wrong = {int(i) + 1 for i in np.unique(seed_folder.truth(sample_id)) if i < 255}
+        wrong -= set(np.unique(seed_folder.truth(sample_id)).tolist())
+        names = ", ".join(VOC.classes[i] for i in sorted(wrong))
+        assert warning == f"the file has a map of {names}, which the tags do not name"
+    assert main(["import", "crf", "--from", "psa-crf", "--limit", "2", "--out", "right"]) == 0
+    assert set(map(tuple, warnings_of("right").values())) == {()} and "warning" not in capsys.readouterr().err
+
+
+def test_tags_of_a_file_are_compared_and_change_no_label(seed_folder, tmp_path, capsys):
+    first, second = seed_folder.ids
+    arguments = ["import", "psa", "--from", "psa", "--limit", "2"]
+    assert main([*arguments, "--out", "by-truth"]) == 0
+    Path("tags.json").write_text(json.dumps({first: [], second: list(VOC.classes[1:])}))
+    capsys.readouterr()
+    assert main([*arguments, "--tags", "tags.json", "--out", "by-file"]) == 0
+    assert "warning: " not in capsys.readouterr().err  # one of two images is not more than half
+    assert [bool(warnings) for warnings in warnings_of("by-file").values()] == [True, False]
+    for sample_id in seed_folder.ids:
+        np.testing.assert_array_equal(
+            RunFolder.open("by-file").labels(sample_id), RunFolder.open("by-truth").labels(sample_id)
+        )
+    Path("tags.json").write_text(json.dumps({first: []}))
+    assert main([*arguments, "--tags", "tags.json", "--out", "partial"]) == 3
+    assert f"no tags for '{second}'" in capsys.readouterr().err
+
+
+def test_seeds_of_pictures_without_truth_are_compared_with_nothing(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    Path("photos").mkdir()
+    cv2.imwrite("photos/a.png", np.zeros((*SIZE, 3), np.uint8))
+    save(Path("seeds/a.npy"), {11: ONE})
+    command = ["import", "seeds", "--from", "psa", "--data", "photos", "--vocab", "voc", "--out", "run", "--json"]
+    assert main(command) == 0
+    assert json.loads(capsys.readouterr().out)["images_with_tags"] == 0
+    assert warnings_of("run") == {"a": []}
+
+
+def test_supervision_is_one_of_the_known_kinds(seed_folder, capsys):
+    arguments = ["import", "psa", "--from", "psa", "--limit", "2", "--out", "run"]
+    assert main([*arguments, "--supervision", "tagz"]) == 2
+    assert "must be out of saliency, strokes, tags, truth, unknown, got 'tagz'" in capsys.readouterr().err
+    assert not Path("run").exists()
+    assert main([*arguments, "--supervision", "tags", "--supervision", "saliency"]) == 0
+    assert RunFolder.open("run").header["supervision"] == ["saliency", "tags"]
