@@ -116,7 +116,7 @@ def sha256_of_image(image: UInt8[np.ndarray, "H W 3"]) -> str:
     False
     """
     digest = hashlib.sha256(repr(image.shape).encode())
-    digest.update(np.ascontiguousarray(image))
+    digest.update(image.tobytes())
     return digest.hexdigest()
 
 
