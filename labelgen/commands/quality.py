@@ -98,6 +98,12 @@ def quality(
         raise ConfigError("--fail-under boundary_miou needs --boundary")
     data, sweep = _Data(truth, split, vocab, ids, limit), sweep or CurveFlags()
     sweep.check()
+    if as_csv and sweep.curve and (sweep.select_on or not (sweep.curve_csv or sweep.plot)):
+        what = "the threshold of --select-on" if sweep.select_on else "the threshold curve of --curve"
+        raise ConfigError(
+            f"--csv prints a line per class and has no place for {what}",
+            hint="--curve-csv FILE writes the curve, --json prints everything",
+        )
 
     from labelgen.quality.evaluate import QualityOptions
     from labelgen.quality.gates import failed_gates

@@ -261,6 +261,8 @@ def test_command_prints_and_writes_curves(tmp_path, monkeypatch, capsys):
     rows = list(csv.DictReader((tmp_path / "c.csv").read_text().splitlines()))
     assert len(rows) == 101 and float(rows[20]["miou"]) == pytest.approx(document["curve"][20]["miou"], abs=1e-6)
     assert (tmp_path / "c.png").read_bytes().startswith(b"\x89PNG")
+    assert main(["quality", "runs/seeds", "--curve", "--csv", "--curve-csv", "again.csv", "--workers", "1"]) == 0
+    assert capsys.readouterr().out.startswith("run,") and (tmp_path / "again.csv").is_file()
     assert main(command) == 0
     out = capsys.readouterr().out
     assert "oracle: This threshold was chosen with the truth of the 3 images" in out and "power:6" in out
@@ -275,11 +277,17 @@ def test_command_prints_and_writes_curves(tmp_path, monkeypatch, capsys):
         (["--curve", "--plot", "a.jpg"], "--plot must end in .png"),
         (["--curve", "--bins", "1"], "bins must lie in"),
         (["--curve"], "a curve needs scores, and runs/plain keeps none"),
+        (["--curve", "--csv"], "--csv prints a line per class and has no place for the threshold curve"),
+        (
+            ["--curve", "--csv", "--curve-csv", "c.csv", "--select-on", "ids.txt"],
+            "has no place for the threshold of --select-on",
+        ),
     ],
 )
 def test_command_refuses(tmp_path, monkeypatch, capsys, arguments, message):
     monkeypatch.chdir(tmp_path)
     make_seeds(tmp_path / "runs/plain", limit=1, scores="--bins" in arguments)
+    (tmp_path / "ids.txt").write_text("s0\n")
     assert main(["quality", "runs/plain", *arguments]) == 2
     assert message in capsys.readouterr().err
 
