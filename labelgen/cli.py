@@ -30,6 +30,7 @@ COMMANDS = {  # name: (module and function, one line of help)
     "preview": ("labelgen.commands.preview:preview", "Label one picture and look at what came out."),
     "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),
     "refine": ("labelgen.commands.refine:refine", "Repair the labels of a run."),
+    "refiners": ("labelgen.commands.refiners:refiners", "List the refiners and their settings."),
     "saliency": ("labelgen.commands.saliency:saliency", "Write maps of what is some object, without training."),
     "verify": ("labelgen.commands.verify:verify", "Check that a run folder is still what was written."),
     "vocabs": ("labelgen.commands.vocabs:vocabs", "List the vocabularies."),

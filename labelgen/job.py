@@ -232,10 +232,25 @@ def method_job(
         reads_image=method.wants_image(prepared.config),
         vocabulary=vocabulary,
         models=prepared.models,
-        facts=prepared.facts,
+        facts={**prepared.facts, **_tag_facts(dataset, method.supervision(prepared.config))},
+        inherited=prepared.supervision,
         likely=functools.partial(method.likely, prepared.config, vocabulary) if method.likely else None,
     )
     return refined_job(job, refiners, dataset=dataset, seed=seed) if refiners else job
+
+
+def _tag_facts(dataset: Dataset | None, needs: frozenset[str]) -> dict[str, str]:
+    """A hash of the tags that come from a file, so that a run does not go on with others."""
+    if dataset is None or "tags" not in needs or dataset.tags_source == "truth":
+        return {}
+    digest = hashlib.sha256()
+    for sample_id in dataset.ids:
+        try:
+            tags = sorted(dataset.load(sample_id, {"tags"}).need_tags())
+        except DataError:  # the image will fail with the reason
+            tags = None
+        digest.update(json.dumps([sample_id, tags]).encode())
+    return {"tags_sha256": digest.hexdigest()}
 
 
 def refined_job(job: Job, refiners: Sequence[RefineStep], *, dataset: Dataset | None = None, seed: int = 0) -> Job:

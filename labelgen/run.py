@@ -137,7 +137,7 @@ def _report(out: Path, before: Records, own: list[Record], mine: Sequence[str], 
     records.add(own)
     counts = summarise(records)
     if complete:
-        _refuse_empty(out, [record["error"] for record in records.failed.values()])
+        _refuse_empty(out, list(records.failed.values()))
     return RunReport(
         done=len(records.done) - skipped,
         skipped=skipped,
@@ -150,13 +150,14 @@ def _report(out: Path, before: Records, own: list[Record], mine: Sequence[str], 
     )
 
 
-def _refuse_empty(out: Path, reasons: Sequence[str]) -> None:
+def _refuse_empty(out: Path, failures: Sequence[Record]) -> None:
     """A complete run without a single label is of no use to anybody, so it is an error."""
     counts = read_header(out)["counts"]
     if counts["labelled_pixels"]:
         return
-    why = f"; the first failure: {reasons[0]}" if reasons else ""
+    why = f"; the first failure: {failures[0]['error']}" if failures else ""
+    advice = failures[0]["hint"] if failures else ""
     raise DataError(
         f"0 of {counts['labelled'] + counts['failed']} images had any label in {out}{why}",
-        hint="check the settings, the vocabulary and the data; manifest.jsonl and failures.jsonl say more",
+        hint=advice or "check the settings, the vocabulary and the data; manifest.jsonl and failures.jsonl say more",
     )

@@ -3,7 +3,7 @@
 import json
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -96,8 +96,6 @@ class RunFlags:
     ----------
     out
         Run folder to write. Default: runs/METHOD, with cam that of its --method.
-    seed
-        Seed of all randomness.
     workers
         Processes; the result is the same for any number.
     shard
@@ -115,7 +113,6 @@ class RunFlags:
     """
 
     out: str = ""
-    seed: int = 0
     workers: int = 1
     shard: str = "1/1"
     overwrite: Switch = False
@@ -127,7 +124,6 @@ class RunFlags:
     def run_options(self) -> RunOptions:
         """The part that the runner needs."""
         return RunOptions(
-            seed=self.seed,
             workers=self.workers,
             shard=parse_shard(self.shard),
             overwrite=self.overwrite,
@@ -142,13 +138,20 @@ class CommonFlags(RunFlags, DataFlags):
 
     Parameters
     ----------
+    seed
+        Seed of all randomness.
     refine
         Repair each mask: crf, pamr, par, walk, attention, affinity, regions, debias or band, with options as
-        NAME:ARGUMENT,key=value (crf:deeplab, walk:psa, regions:slic, attention:BACKBONE); several are applied in
-        their order.
+        NAME:ARGUMENT,key=value (crf:deeplab, walk:colour, regions:slic, attention:BACKBONE); several are applied in
+        their order. labelgen refiners NAME lists the settings.
     """
 
+    seed: int = 0
     refine: tuple[str, ...] = ()
+
+    def run_options(self) -> RunOptions:
+        """The part that the runner needs."""
+        return replace(super().run_options(), seed=self.seed)
 
 
 def open_dataset_from(flags: DataFlags, data: str = "demo") -> Dataset:
@@ -192,15 +195,17 @@ def print_json(value: Any) -> None:
     print(json.dumps(value, indent=2, ensure_ascii=False, allow_nan=False))  # noqa: T201
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "") -> None:
-    """Print a table on stdout: the first column to the left, the rest to the right."""
+def print_table(
+    columns: Sequence[str], rows: Sequence[Sequence[Any]], *, title: str = "", texts: Sequence[int] = (0,)
+) -> None:
+    """Print a table on stdout: columns of text, such as the first, to the left, the rest to the right."""
     from rich.console import Console
     from rich.table import Table
 
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH, highlight=False)
     table = Table(title=title or None, title_justify="left", show_header=any(columns), pad_edge=False, box=_box())
     for number, column in enumerate(columns):
-        table.add_column(column, justify="left" if number == 0 else "right", overflow="fold")
+        table.add_column(column, justify="left" if number in texts else "right", overflow="fold")
     for row in rows:
         table.add_row(*(str(value).replace("[", "\\[") for value in row))
     console.print(table)

@@ -73,8 +73,9 @@ def refine(
     run
         Run folder, or plain folder of mask PNGs. Default: the newest run below runs/ that is not refined itself.
     with_
-        Refiner as NAME:ARGUMENT,setting=value, such as crf:psa or regions:slic,segments=300; several are applied in
-        their order.
+        Refiner as NAME:ARGUMENT,setting=value, such as crf:psa, walk:colour,beta=16 or regions:slic,segments=300, out
+        of crf, pamr, par, walk, attention, affinity, regions, debias and band; several are applied in their order.
+        labelgen refiners NAME lists the settings.
     certainty
         Start from the labels, not from the scores: the label of a pixel has this score, in (0.5, 1], the other classes
         of the image share the rest, unlabelled pixels abstain. Default where there are no scores: 0.7.

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 
 from labelgen.data.dataset import Dataset, DataSpec
 from labelgen.data.inputs import with_input
 from labelgen.data.sample import Generate, Sample
-from labelgen.errors import ConfigError, DataError, VocabularyError, WeightsError
+from labelgen.errors import ConfigError, DataError, LabelgenError, VocabularyError, WeightsError
 from labelgen.masks import SoftMask
 from labelgen.methods.cam import CamConfig, parse_scales
 from labelgen.methods.method import Prepared
@@ -19,7 +20,7 @@ from labelgen.nets.cam.classifier import CamClassifier
 from labelgen.nets.cam.classifier_file import FOLDER, load_classifier
 from labelgen.nets.cam.config import CLASSIFIER_FOLDERS
 from labelgen.nets.cam.multiscale import Views
-from labelgen.nets.cam.seeds import class_probabilities, raw_maps
+from labelgen.nets.cam.seeds import class_probabilities, look_of, raw_maps
 from labelgen.nets.device import resolve_device
 from labelgen.nets.saliency import SaliencySource, open_saliency
 from labelgen.seeds.backgrounds import (
@@ -111,7 +112,11 @@ def prepare(config: CamConfig, vocabulary: Vocabulary, dataset: Dataset | None) 
         facts["background_as_thresholds"] = [round(rule.low.threshold, 4), round(rule.high.threshold, 4)]
     if source is not None:
         facts["saliency"] = source.facts()
-    return Prepared(config, {"classifier": {"sha256": classifier.sha256, **about}}, facts)
+    supervision = {"tags"}  # whoever names the classes, the classifier learned from tags
+    sources = [found for found in (facts.get("saliency"), about.get("saliency")) if found]
+    if any(found.get("pixel_supervised") is not False for found in sources):
+        supervision.add("saliency")  # nobody said that the maps saw no outlines
+    return Prepared(config, {"classifier": {"sha256": classifier.sha256, **about}}, facts, frozenset(supervision))
 
 
 def build(config: CamConfig, vocabulary: Vocabulary) -> Generate:
@@ -237,6 +242,16 @@ def _settled(
     if isinstance(rule, Saliency):
         source = open_saliency(saliency, spec, config.device)
         saliency = _settled_saliency(saliency, source)
+    if config.layer:  # a layer without a grid is refused before the first image
+        look = look_of(classifier, [0], kind=config.maps, layer=config.layer)
+        side = 2 * classifier.multiple
+        try:
+            look(torch.zeros(1, 3, side, side, device=classifier.device))
+        except LabelgenError as error:
+            raise ConfigError(
+                f"layer {config.layer!r} gives no class maps: {error.message}",
+                hint=error.hint or "a block: blocks.4",
+            ) from error
     threshold = config.gate_threshold
     if config.gate == "predicted" and threshold is None:
         threshold = GATE_THRESHOLD
@@ -259,8 +274,10 @@ def _settled_saliency(text: str, source: SaliencySource) -> str:
     backbone = source.facts().get("backbone")
     if name.strip() == "ncut" and backbone and "backbone=" not in rest and "weights=" not in rest:
         return f"ncut:{backbone}{comma}{rest}"
-    folder = Path(text).expanduser()
-    return str(folder.resolve()) if name.partition(":")[0] not in ("ncut", "spectral") else text
+    if name.partition(":")[0] in ("ncut", "spectral"):
+        return text
+    whole = Path(text).expanduser()
+    return str(whole.resolve()) if whole.is_dir() or not comma else f"{Path(name).expanduser().resolve()},{rest}"
 
 
 def _nothing_to_find(

@@ -24,11 +24,14 @@ class Prepared:
         Name of each network to facts about it, its `sha256` among them.
     facts
         What else moves the result, as JSON values: prompts, templates, the logit scale as loaded.
+    supervision
+        What the models were trained from, out of `SUPERVISION`: recorded, though the method does not see it.
     """
 
     config: Any
     models: Mapping[str, Any] = field(default_factory=dict)
     facts: Mapping[str, Any] = field(default_factory=dict)
+    supervision: frozenset[str] = frozenset()
 
 
 @dataclass(frozen=True)

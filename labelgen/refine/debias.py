@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import logging
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -24,6 +25,9 @@ if TYPE_CHECKING:
     from labelgen.nets.backbones import Backbone
 
 __all__ = ["DEBIAS", "DebiasConfig", "fit_debias", "make_debias", "without_bias"]
+
+
+NOTICE = logging.getLogger("labelgen.notice")  # the command line shows it
 
 
 @dataclass(frozen=True)
@@ -106,7 +110,7 @@ def fit_debias(config: DebiasConfig, pairs: Pairs) -> Biases:
     ]
     if not images:
         raise DataError("debias has no image to learn from", hint="do the images have masks?")
-    return find_biases(
+    biases = find_biases(
         images,
         clusters=config.clusters,
         ratio=config.ratio,
@@ -114,6 +118,10 @@ def fit_debias(config: DebiasConfig, pairs: Pairs) -> Biases:
         min_images=config.min_images,
         rng=rng,
     )
+    if not any(found.dropped.any() for found in biases.classes.values()):
+        why = f"{len(biases.classes)} classes were in {config.min_images} images or more, and none had such a cluster"
+        NOTICE.info("debias found nothing that is background (%s): it changes no label", why)
+    return biases
 
 
 def make_debias(config: DebiasConfig, state: Biases) -> Refine:

@@ -33,6 +33,10 @@ OF_AFFINITY = {
 }
 
 
+MOST_STEPS = 2**12
+"""Long before, all cells that are connected have the same scores."""
+
+
 @dataclass(frozen=True)
 class WalkConfig:
     """Let scores walk between cells of the image that belong together: those of like features, or within boundaries.
@@ -95,6 +99,11 @@ class WalkConfig:
             value = getattr(self, name)
             if value is not None and value < least:
                 raise ConfigError(f"{name} must be >= {least}, got {value}")
+        if (self.steps or 1) > MOST_STEPS:
+            raise ConfigError(
+                f"steps must be <= {MOST_STEPS}, got {self.steps}",
+                hint="papers: 2 ** 6 = 64, 2 ** 8 = 256",
+            )
         if self.radius <= 1 or not 1 <= self.tokens <= MOST_TOKENS:
             raise ConfigError(
                 f"radius must be > 1 and tokens lie in [1, {MOST_TOKENS}], got {self.radius} and {self.tokens}"

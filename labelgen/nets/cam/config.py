@@ -221,10 +221,14 @@ class TrainingConfig:
     eps: EpsConfig = EpsConfig()
 
     def __post_init__(self) -> None:
-        if self.batch < 1 or self.iterations < 0 or self.epochs <= 0:
-            raise ConfigError("batch must be >= 1, epochs > 0 and iterations >= 0")
-        if min(self.lr, self.new_rate, self.bias_rate, self.power) <= 0 or self.weight_decay < 0 or self.seed < 0:
-            raise ConfigError("lr, new_rate, bias_rate and power must be > 0, weight_decay and seed >= 0")
+        least = {"batch": 1, "iterations": 0, "weight_decay": 0, "seed": 0}
+        above = ("epochs", "lr", "new_rate", "bias_rate", "power")
+        for name in (*least, *above):
+            value = getattr(self, name)
+            fits = value >= least[name] if name in least else value > 0
+            if not (fits and value < float("inf")):  # NaN fits nothing
+                must = f">= {least[name]}" if name in least else "> 0"
+                raise ConfigError(f"{name} must be a number {must}, got {value}")
         if not 0 <= self.momentum < 1 or not 0 <= self.warmup < 1:
             raise ConfigError(f"momentum and warmup must lie in [0, 1), got {self.momentum} and {self.warmup}")
         if len(self.long_side) != 2 or not 1 <= self.long_side[0] <= self.long_side[1]:
@@ -349,7 +353,7 @@ def _refuse_unused(given: set[str], training: TrainingConfig) -> None:
     }
     for name, (idle, hint) in unused.items():
         if name in given and idle:
-            raise ConfigError(f"{name} has no say with these settings", hint=hint)
+            raise ConfigError(f"{name} has no say beside the other settings", hint=f"leave it out, or {hint}")
 
 
 def _refuse_foreign(method: str, changes: dict[str, Any]) -> None:

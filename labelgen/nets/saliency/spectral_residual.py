@@ -15,6 +15,10 @@ __all__ = ["SpectralConfig", "SpectralSaliency", "spectral_residual"]
 TINY = 1e-8  # added to amplitudes before the logarithm
 
 
+MOST_SIDE = 4096
+"""Pixels; the spectrum of a larger picture says nothing more and takes gigabytes."""
+
+
 @dataclass(frozen=True)
 class SpectralConfig:
     """Saliency by the spectral residual.
@@ -29,8 +33,8 @@ class SpectralConfig:
     blur: Annotated[float, "standard deviation of the last smoothing, in pixels of that size"] = 2.5
 
     def __post_init__(self) -> None:
-        if self.side < 8:
-            raise ConfigError(f"side must be >= 8 pixels, got {self.side}")
+        if not 8 <= self.side <= MOST_SIDE:
+            raise ConfigError(f"side must lie in [8, {MOST_SIDE}] pixels, got {self.side}", hint="64 in the paper")
         if not 0 <= self.blur < math.inf:
             raise ConfigError(f"blur must be finite and >= 0 pixels, got {self.blur}")
 

@@ -44,6 +44,32 @@ def test_tags_come_from_a_file(tmp_path, capsys):
     assert load_classifier(tmp_path / "out").class_names == ("bird", "dog")
 
 
+def test_a_run_does_not_go_on_with_other_tags(tmp_path, capsys):
+    assert fit(tmp_path / "classifier") == 0
+    known = list(load_classifier(tmp_path / "classifier").class_names)
+    tags = tmp_path / "tags.json"
+    words = ["cam", "demo:2", "--weights", str(tmp_path / "classifier"), "--tags", str(tags), "--scales", "1"]
+    words += ["--split", "train", "--out", str(tmp_path / "run")]
+    tags.write_text(json.dumps({"train_0000": known[:1], "train_0001": known[:1]}))
+    assert main(words) == 0
+    tags.write_text(json.dumps({"train_0000": known[:1], "train_0001": known[1:]}))
+    capsys.readouterr()
+    assert main(words) != 0
+    assert "tags_sha256" in capsys.readouterr().err
+    tags.write_text(json.dumps({"train_0001": ["nothing of the kind"], "train_0000": known[:1]}))
+    assert main([*words, "--overwrite"]) != 0
+
+
+def test_when_all_images_fail_the_advice_of_the_first_is_given(tmp_path, capsys):
+    assert fit(tmp_path / "classifier") == 0
+    (tmp_path / "maps").mkdir()
+    words = ["cam", "demo:2", "--weights", str(tmp_path / "classifier"), "--scales", "1", "--background", "saliency"]
+    capsys.readouterr()
+    assert main([*words, "--saliency", str(tmp_path / "maps"), "--out", str(tmp_path / "run")]) == 1
+    error, hint = capsys.readouterr().err.strip().splitlines()[-2:]
+    assert "the first failure: no saliency map for" in error and "name each file after its image" in hint
+
+
 def test_a_plan_writes_nothing(tmp_path, capsys):
     assert fit(tmp_path / "out", "--dry-run", "--json") == 0
     plan = json.loads(capsys.readouterr().out)

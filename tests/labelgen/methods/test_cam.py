@@ -335,6 +335,21 @@ def test_a_run_keeps_what_made_it(config, tmp_path):
         assert scores["class_ids"][0] == 0
 
 
+def test_a_layer_without_a_grid_is_refused_before_the_first_image(config):
+    with pytest.raises(ConfigError, match=r"layer 'patch_embed\.proj' gives no class maps"):
+        CAM.settle(config(maps="layercam", layer="patch_embed.proj"), VOC, None)
+
+
+def test_the_classifier_learned_from_tags_whoever_names_the_classes(config, tmp_path):
+    assert CAM.settle(config(gate="predicted"), VOC, None).supervision == {"tags"}
+    (tmp_path / "maps").mkdir()
+    for more, supervision in (("", {"tags", "saliency"}), (",pixel_supervised=false", {"tags"})):
+        asked = config(background="saliency", saliency=f"{tmp_path / 'maps'}{more}")
+        prepared = CAM.settle(asked, VOC, None)
+        assert prepared.supervision == supervision
+        assert prepared.config.saliency == f"{(tmp_path / 'maps').resolve()}{more}"
+
+
 def test_settled_settings_need_nothing_else(config):
     prepared = CAM.settle(config(), VOC, None)
     assert CAM.settle(prepared.config, VOC, None) == prepared

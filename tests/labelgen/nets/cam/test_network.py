@@ -181,6 +181,13 @@ def test_published_schedules_have_next_to_no_momentum_unless_it_is_asked_for():
     assert preset("seam", "seam", momentum_rule="stated", momentum=0.5).training.sgd_momentum == 0.5
 
 
+@pytest.mark.parametrize("name", ["lr", "epochs", "new_rate", "bias_rate", "weight_decay"])
+def test_what_is_no_number_is_refused_by_name(name):
+    for value in (float("nan"), float("inf"), -1.0):
+        with pytest.raises(ConfigError, match=f"{name} must be a number >=? 0, got"):
+            preset("seam", "seam", **{name: value})
+
+
 @pytest.mark.parametrize(
     ("name", "changes"),
     [
@@ -193,7 +200,7 @@ def test_published_schedules_have_next_to_no_momentum_unless_it_is_asked_for():
     ],
 )
 def test_settings_without_a_say_are_refused(name, changes):
-    with pytest.raises(ConfigError, match=f"{next(iter(changes))} has no say with these settings"):
+    with pytest.raises(ConfigError, match=f"{next(iter(changes))} has no say beside the other settings"):
         preset(name, "cam", **changes)
 
 

@@ -82,7 +82,7 @@ def test_every_setting_of_the_cut_changes_the_map(setting):
         ("nowhere", DataError, "must come from a folder or from ncut or spectral, got 'nowhere'"),
         ("ncut:", ConfigError, "ends before the backbone"),
         ("spectral:demo-ssvt", ConfigError, "takes no network, got 'demo-ssvt'"),
-        ("spectral,side=2", ConfigError, "side must be >= 8"),
+        ("spectral,side=2", ConfigError, "side must lie in"),
         ("spectral,blur=-1", ConfigError, "blur must be finite and >= 0"),
         ("ncut,what=1", ConfigError, "no setting 'what'"),
         ("ncut,tokens=1", ConfigError, "tokens must lie in"),
