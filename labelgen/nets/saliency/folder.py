@@ -56,7 +56,7 @@ class FolderSaliency:
         if self.pixel_supervised is not None and written is not None and written != self.pixel_supervised:
             raise DataError(
                 f"{self.folder / FACTS_FILE} says pixel_supervised is {written}, but {self.pixel_supervised} was given",
-                hint="leave the flag out; the file was written with the maps",
+                hint="leave ,pixel_supervised=... out behind the folder; the file was written with the maps",
             )
         facts["pixel_supervised"] = self.pixel_supervised if written is None else written
         return facts

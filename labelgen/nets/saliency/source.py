@@ -1,6 +1,7 @@
 """Where saliency maps come from, as it is typed: a folder, or a way to make them without any training."""
 
 import dataclasses
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
@@ -50,19 +51,21 @@ def open_saliency(
     ----------
     text
         A folder with `ID.png` (8-bit grey), `ID.npy` or `ID.npz` (floats in [0, 1]); or `spectral`, `ncut`,
-        `ncut:BACKBONE`, with settings behind commas as in `ncut:demo-ssvt,tokens=24`. Write `./ncut` for a folder of
-        that name.
+        `ncut:BACKBONE`. Settings stand behind commas, as in `ncut:demo-ssvt,tokens=24`; a folder has one,
+        `maps/,pixel_supervised=true` (or false), which says whether its maps come from a network that was trained with
+        outlines of objects. A folder whose name holds a comma is itself where it exists. Write `./ncut` for a folder
+        of that name.
     spec
         The data, which the network that nobody named follows: demo-ssvt on demo scenes, else a small DINOv2.
     device
         Torch device of the network; auto takes CUDA where there is one.
     pixel_supervised
-        What the user knows of the maps of a folder.
+        What the user knows of the maps of a folder, where the text does not say it.
 
     Raises
     ------
     ConfigError
-        When a setting is unknown or out of range, or `pixel_supervised` is said of what is no folder.
+        When a setting is unknown or out of range, or `pixel_supervised` is said of what is no folder, or said twice.
     DataError
         When there is neither such a folder nor such a provider.
 
@@ -95,11 +98,28 @@ def open_saliency(
     return NcutSaliency(config, device)
 
 
+@dataclass(frozen=True)
+class _FolderSettings:
+    """What is typed behind a folder."""
+
+    pixel_supervised: bool | None = None
+
+
 def _open_folder(text: str, pixel_supervised: bool | None) -> FolderSaliency:
-    folder = Path(text).expanduser()
-    if not folder.is_dir():
+    parts = text.split(",")
+    for count in range(len(parts), 0, -1):  # a folder whose name holds a comma comes first
+        folder = Path(",".join(parts[:count])).expanduser()
+        if parts[0].strip() and folder.is_dir():
+            break
+    else:
         raise DataError(
             f"saliency maps must come from a folder or from {' or '.join(PROVIDERS)}, got {text!r}",
             hint="a folder with ID.png, or `labelgen saliency` to write one",
         )
-    return FolderSaliency(folder, pixel_supervised)
+    values = dict(split_setting(part) for part in parts[count:])
+    said = settings_from_text(_FolderSettings, values, of="a folder of saliency maps").pixel_supervised
+    if said is not None and pixel_supervised is not None and said != pixel_supervised:
+        raise ConfigError(
+            f"pixel_supervised is {said} in {text!r}, but {pixel_supervised} was given", hint="say it in one place"
+        )
+    return FolderSaliency(folder, pixel_supervised if said is None else said)

@@ -177,11 +177,12 @@ def test_refiners_are_the_functions_where_all_pixels_vote(rng):
 
 
 @pytest.mark.slow
-def test_memory_is_bounded_at_the_size_of_voc(rng):
+@pytest.mark.parametrize("refine", [pamr, par])
+def test_memory_is_bounded_at_the_size_of_voc(rng, refine):
     image, scores = rng.integers(0, 255, (375, 500, 3), np.uint8), rng.random((21, 375, 500), np.float32)
-    pamr(image[:9, :9], scores[:, :9, :9], steps=1)  # compiled before anything is measured
+    refine(image[:9, :9], scores[:, :9, :9], steps=1)  # compiled before anything is measured
     tracemalloc.start()
-    pamr(image, scores, steps=1)
+    refine(image, scores, steps=1)
     peak = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert peak < 150e6

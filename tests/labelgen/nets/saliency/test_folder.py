@@ -5,7 +5,7 @@ import pytest
 from PIL import Image
 
 from labelgen.data.dataset import DataSpec
-from labelgen.errors import DataError, ShapeError
+from labelgen.errors import ConfigError, DataError, ShapeError
 from labelgen.nets.saliency import open_saliency, read_saliency
 
 
@@ -98,6 +98,40 @@ def test_a_folder_says_what_is_known_of_its_maps(tmp_path):
     (tmp_path / "saliency.json").write_text("[]")
     with pytest.raises(DataError, match="must hold one JSON object, got list"):
         open_saliency(str(tmp_path), spec).facts()
+
+
+def test_what_is_known_of_a_folder_stands_behind_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    spec = DataSpec("demo")
+    for name in ("maps", "a,b", "c", "c,pixel_supervised=true"):
+        (tmp_path / name).mkdir()
+    for text, folder, said in (
+        ("maps", "maps", None),
+        ("maps,pixel_supervised=true", "maps", True),
+        ("maps/,pixel-supervised=no", "maps", False),
+        (f"{tmp_path}/maps/,pixel_supervised=true", f"{tmp_path}/maps", True),
+        ("a,b", "a,b", None),
+        ("a,b,pixel_supervised=false", "a,b", False),
+        ("c,pixel_supervised=true", "c,pixel_supervised=true", None),  # a folder of that very name
+        ("c,pixel_supervised=true,pixel_supervised=true", "c,pixel_supervised=true", True),
+    ):
+        facts = open_saliency(text, spec).facts()
+        assert (facts["folder"], facts["pixel_supervised"]) == (folder, said), text
+    for text, error, message in (
+        ("maps,tokens=24", ConfigError, "a folder of saliency maps has no setting 'tokens'"),
+        ("maps,pixel_supervised=perhaps", ConfigError, "must be true or false"),
+        ("maps,", ConfigError, "must be written NAME=VALUE"),
+        ("nowhere,pixel_supervised=true", DataError, "must come from a folder"),
+        (",pixel_supervised=true", DataError, "must come from a folder"),
+    ):
+        with pytest.raises(error, match=message):
+            open_saliency(text, spec)
+    with pytest.raises(ConfigError, match="is True in .* but False was given"):
+        open_saliency("maps,pixel_supervised=true", spec, pixel_supervised=False)
+    (tmp_path / "maps/saliency.json").write_text(json.dumps({"pixel_supervised": False}))
+    with pytest.raises(DataError, match="says pixel_supervised is False, but True was given") as caught:
+        open_saliency("maps,pixel_supervised=true", spec).facts()
+    assert "leave ,pixel_supervised=" in caught.value.hint
 
 
 def test_maps_of_a_folder_have_the_size_of_the_image(tmp_path):
