@@ -177,6 +177,7 @@ def fit_cam(
         Checkpoint file of the backbone, in the place of its shipped or published weights.
     saliency
         For eps: a folder of maps by image id, ncut, ncut:BACKBONE, or spectral. Default: ncut on the demo data.
+        FOLDER,pixel_supervised=false (or true) says of maps made elsewhere whether outlines of objects taught them.
     device
         cpu, cuda, or auto for a GPU where there is one.
     bfloat16
