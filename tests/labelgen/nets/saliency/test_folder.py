@@ -126,7 +126,7 @@ def test_what_is_known_of_a_folder_stands_behind_it(tmp_path, monkeypatch):
     ):
         with pytest.raises(error, match=message):
             open_saliency(text, spec)
-    with pytest.raises(ConfigError, match="is True in .* but False was given"):
+    with pytest.raises(ConfigError, match=r"is True in .* but False was given"):
         open_saliency("maps,pixel_supervised=true", spec, pixel_supervised=False)
     (tmp_path / "maps/saliency.json").write_text(json.dumps({"pixel_supervised": False}))
     with pytest.raises(DataError, match="says pixel_supervised is False, but True was given") as caught:
