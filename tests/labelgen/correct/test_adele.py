@@ -57,17 +57,25 @@ def test_epoch_by_hand():
 
 def test_curves_that_cannot_be_fitted_are_none():
     assert fit_iou_curve([1, 2, 3], [0.1, 0.2, 0.3]) is None
+    assert fit_iou_curve([1, 2, 3, 4], [0.1, 0.2, 0.3, 0.35]) is not None
     assert fit_iou_curve(EPOCHS, np.zeros(60)) is None
-    flat = fit_iou_curve(EPOCHS, np.full(60, 0.4))
-    assert flat is None or trigger_epoch(flat) is not None
-    falling = fit_iou_curve(EPOCHS, np.linspace(0.9, 0.1, 60))
-    assert falling is None or 0 < falling.a <= 1
+    assert fit_iou_curve(EPOCHS, np.full(60, 9e-4)) is None
     with pytest.raises(ShapeError, match="needs the time"):
         fit_iou_curve([1, 2], [0.1])
     with pytest.raises(DataError, match="finite"):
         fit_iou_curve([1, 2, 3, 4], [0.1, 0.2, math.nan, 0.3])
     with pytest.raises(DataError, match=r"must lie in \[0, 1\], got 0.1 to 1.2"):
         fit_iou_curve([1, 2, 3, 4], [0.1, 0.2, 0.3, 1.2])
+
+
+def test_the_curve_of_a_class_that_does_not_rise_is_constant():
+    # Among curves that never fall, the nearest to falling values is their mean, with the weights of the fit.
+    weights = np.geomspace(1.0, 0.1, 60) ** -2
+    for values in (np.full(60, 0.4), np.linspace(0.9, 0.1, 60)):
+        curve = fit_iou_curve(EPOCHS, values)
+        assert curve is not None
+        np.testing.assert_allclose(curve.value(EPOCHS), np.average(values, weights=weights), atol=2e-3)
+        assert trigger_epoch(curve, last=10) is not None  # all was learned in the first epochs
 
 
 def test_a_fit_that_fails_does_not_trigger(monkeypatch):
