@@ -53,6 +53,7 @@ class CamConfig:
         the papers fixed:0.26 for seam and fixed:0.2.
     saliency
         For background saliency: a folder of maps, one an image under its id; or ncut or spectral, which make them.
+        FOLDER,pixel_supervised=false says that the network behind the maps never saw outlines of objects.
     gate
         Which classes an image may show: those of its tags, or those that the classifier itself predicts, which needs
         no tags.
