@@ -153,7 +153,13 @@ def cam_voc_animals() -> str:
         train, val = ([row[split]["miou"] for row in scores] for split in ("train", "val"))
         rows.append([labels, f"{quality[labels]:.3f}", *(f"{mean(s):.3f} ± {stdev(s):.3f}" for s in (train, val))])
     probes = markdown(["probe from", "its labels, train", "probe, train", "probe, val"], rows)
-    return "\n\n".join([table, probes, source(result)])
+    seeds, best = ([row[key] for row in result["classifiers"]] for key in ("cam", "best"))
+    classifiers = (
+        f"Classifiers of seeds {', '.join(str(row['seed']) for row in result['classifiers'])}: cam "
+        f"{', '.join(f'{score:.3f}' for score in seeds)} (mean {mean(seeds):.3f}); {result['best']} "
+        f"{', '.join(f'{score:.3f}' for score in best)} (mean {mean(best):.3f})."
+    )
+    return "\n\n".join([table, classifiers, probes, source(result)])
 
 
 def probe_voc_animals() -> str:
@@ -321,6 +327,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "refiners": refiners,
     "zeroseg_demo": zeroseg_demo,
     "cam_demo": cam_demo,
+    "cam_voc_animals": cam_voc_animals,
     "probe_voc_animals": probe_voc_animals,
     "speed": speed,
     "presets": presets,

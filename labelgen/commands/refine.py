@@ -73,7 +73,7 @@ def refine(
     run
         Run folder, or plain folder of mask PNGs. Default: the newest run below runs/ that is not refined itself.
     with_
-        Refiner as NAME:ARGUMENT,setting=value, such as crf:psa, walk:colour,beta=16 or regions:slic,segments=300, out
+        Refiner as NAME:ARGUMENT,setting=value, such as crf:psa, walk:colour or regions:slic,segments=300, out
         of crf, pamr, par, walk, attention, affinity, regions, debias and band; several are applied in their order.
         labelgen refiners NAME lists the settings.
     certainty
