@@ -138,7 +138,7 @@ def main() -> None:
     probes = [probe(run, options, name, seed) for name, run in sources.items() for seed in range(options.seeds)]
     facts = {"classes": CLASSES, "fit_cam": FIT_CAM, "fit": FIT, "chains": CHAINS, "best": best, "classifiers": scores}
     seeds = list(range(options.seeds))
-    print(write_result("cam_voc_animals", rows, seeds=seeds, **facts, curve=document["curve"], probes=probes))
+    print(write_result("cam_voc_animals", rows, seeds=seeds, **facts, curve=document["curve"][::50], probes=probes))
 
 
 if __name__ == "__main__":
