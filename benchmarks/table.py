@@ -234,7 +234,7 @@ def speed() -> str:
 
 
 def crf_rows() -> list[list[str]]:
-    """The dense CRF and pydensecrf, processor time of one thread."""
+    """The dense CRF and pydensecrf: processor time of one thread, and two threads by the clock."""
     table = {(row["preset"], row["way"]): row for row in load("crf_speed")["rows"]}
     rows = []
     for preset in dict.fromkeys(preset for preset, _ in table):
@@ -248,6 +248,21 @@ def crf_rows() -> list[list[str]]:
                     f"{ours['times_as_fast_by_processor_time']:.1f}x",
                 ]
             )
+    for classes, peer_classes in (
+        ("21 classes", "21 classes"),
+        ("3 classes", "3 classes"),
+        ("3 classes", "21 classes"),
+    ):
+        ours, peer = table["psa", f"labelgen, {classes}, 2 threads"], table["psa", f"pydensecrf, {peer_classes}"]
+        against = f", against {peer_classes}" if peer_classes != classes else ""
+        rows.append(
+            [
+                f"dense CRF, psa, {classes}{against}, two threads, ms by the clock",
+                f"{ours['wall_ms']:.0f}",
+                f"{peer['wall_ms']:.0f} (pydensecrf)",
+                f"{peer['wall_ms'] / ours['wall_ms']:.1f}x",
+            ]
+        )
     return rows
 
 
