@@ -5,7 +5,7 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import Switch, print_json, progress_bar
+from labelgen.commands.common import Switch, print_json, progress_bar, say
 from labelgen.errors import DataError, RunFolderError
 
 __all__ = ["export_seeds"]
@@ -66,7 +66,10 @@ def export_seeds(
             except OSError as error:
                 raise RunFolderError(f"cannot write into {folder} ({error.strerror or error})") from error
             progress(count, len(source.ids), "")
-    facts = {"run": source.path.as_posix(), "format": to, "files": count, "out": folder.as_posix()}
+    failed = source.header["counts"]["failed"]
+    facts = {"run": source.path.as_posix(), "format": to, "files": count, "failed": failed, "out": folder.as_posix()}
+    if failed:
+        say(f"{failed} images of {source.path.as_posix()} failed and have no file (see its failures.jsonl)")
     if as_json:
         print_json(facts)
     else:

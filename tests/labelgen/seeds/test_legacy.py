@@ -258,6 +258,10 @@ def test_commands_refuse(seed_folder, capsys):
     assert main(["import", "psa", "--from", "irn", "--limit", "2", "--strict"]) == 1
     assert "not a seed file of the format irn" in capsys.readouterr().err
     assert main(["import", "psa", "--from", "psa", "--limit", "3", "--out", "a"]) == 3
+    capsys.readouterr()
+    assert main(["export", "a", "--to", "psa", "--out", "exported", "--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["failed"] == 1 and "1 images of a failed and have no file" in err
     assert main(["import", "psa", "--from", "psa", "--limit", "2", "--background", "dual:psa", "--out", "b"]) == 0
     assert main(["import", "psa", "--from", "psa", "--limit", "2", "--no-save-scores", "--out", "c"]) == 0
     capsys.readouterr()
