@@ -9,7 +9,7 @@ from typing import Any, Protocol, runtime_checkable
 import numpy as np
 
 from labelgen.data.dataset import DataSpec
-from labelgen.errors import DataError, RunFolderError
+from labelgen.errors import DataError, RunFolderError, ShapeError
 from labelgen.masks import LabelMap, SoftMask, check_labels, read_mask
 from labelgen.store.header import read_header
 from labelgen.store.layout import HEADER, LABELS, MANIFEST, SCORES, STROKES, path_of
@@ -134,7 +134,10 @@ class RunFolder:
                 class_ids = tuple(int(class_id) for class_id in archive["class_ids"])
         except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise DataError(f"scores cannot be read: {path} ({error})", hint="labelgen verify lists damage") from error
-        return SoftMask(scores, class_ids, self.strokes(sample_id) or ())
+        try:
+            return SoftMask(scores, class_ids, self.strokes(sample_id) or ())
+        except ShapeError as error:
+            raise DataError(f"scores are damaged: {path} ({error})", hint="labelgen verify lists damage") from error
 
     def strokes(self, sample_id: str) -> tuple[Stroke, ...] | None:
         """The strokes behind one label map, or None when it was not made of strokes.

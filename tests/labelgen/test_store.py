@@ -405,6 +405,16 @@ def test_damaged_scores_and_strokes_are_errors_of_one_image(run):
         folder.scores("b/c")
 
 
+def test_scores_that_are_no_numbers_name_their_file(run):
+    path = run / "scores/b/c.npz"
+    with np.load(path) as archive:
+        content = dict(archive)
+    content["scores"] = np.full_like(content["scores"], np.nan)
+    np.savez(path, **content)
+    with pytest.raises(DataError, match=r"scores are damaged: .*c\.npz .scores must be finite"):
+        RunFolder.open(run).scores("b/c")
+
+
 def test_verify_finds_every_kind_of_damage(run):
     assert verify_run(run) == []
     (run / "labels/a.png").unlink()
