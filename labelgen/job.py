@@ -153,6 +153,8 @@ class RunReport:
         More totals over the images of this shard; see `labelgen.store.records.summarise`.
     first_failure
         id, error and hint of the first image that could not be labelled, if any.
+    first_warning
+        The first warning, behind the id of its image; empty without any.
     """
 
     done: int
@@ -163,6 +165,7 @@ class RunReport:
     out: Path
     counts: Mapping[str, Any] = field(default_factory=dict)
     first_failure: Mapping[str, Any] | None = None
+    first_warning: str = ""
 
 
 def rng_for(seed: int, sample_id: str) -> np.random.Generator:

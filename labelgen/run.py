@@ -147,6 +147,7 @@ def _report(out: Path, before: Records, own: list[Record], mine: Sequence[str], 
         out=out,
         counts=counts,
         first_failure=next(iter(records.failed.values()), None),
+        first_warning=next((f"{i}: {r['warnings'][0]}" for i, r in records.done.items() if r.get("warnings")), ""),
     )
 
 

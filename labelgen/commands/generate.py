@@ -249,7 +249,7 @@ def print_report(
             f"{len(counts['classes'])} of {vocabulary.num_classes} ({_largest(counts['classes'], vocabulary)})",
         ),
         ("strokes", counts["strokes"]),
-        ("warnings", f"{counts['warnings']} (in manifest.jsonl)"),
+        ("warnings", f"{counts['warnings']} (all in manifest.jsonl), the first of {report.first_warning}"),
         ("supervision", ", ".join(sorted(job.supervision)) or "none"),
     ]
     rows += steps

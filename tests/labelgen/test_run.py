@@ -234,6 +234,18 @@ def test_a_run_without_any_label_is_an_error(tmp_path):
         run_job(toy.ToyData(2), toy.toy_job(make), tmp_path / "run")
 
 
+def test_the_first_warning_is_in_the_report(tmp_path):
+    def make():
+        def label(sample, rng):
+            return SoftMask(np.ones((1, *sample.size), np.float32), (0,), warnings=(f"odd {sample.id}",))
+
+        return label
+
+    report = run_job(toy.ToyData(2), toy.toy_job(make), tmp_path / "run")
+    assert report.counts["warnings"] == 2 and report.first_warning == "a/00: odd a/00"
+    assert run_job(toy.ToyData(2), toy.toy_job(), tmp_path / "other").first_warning == ""
+
+
 def test_a_run_in_which_all_images_fail_is_an_error_with_the_reason(tmp_path):
     data = toy.ToyData(2, broken=frozenset({"a/00", "a/01"}))
     with pytest.raises(DataError, match=r"0 of 2 images had any label in .*; the first failure: truncated: a/00"):
