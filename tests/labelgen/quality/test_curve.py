@@ -3,6 +3,7 @@
 import csv
 import json
 from itertools import pairwise
+from types import NoneType
 
 import cv2
 import numpy as np
@@ -267,6 +268,61 @@ def test_command_prints_and_writes_curves(tmp_path, monkeypatch, capsys):
     out = capsys.readouterr().out
     assert "oracle: This threshold was chosen with the truth of the 3 images" in out and "power:6" in out
     assert "chosen with the truth of 1 images and is scored on the 3 others" in out
+
+
+NUMBER = (int, float)
+POINT = {"threshold": NUMBER, "alpha": (*NUMBER, NoneType), "miou": NUMBER, "num_classes": int}
+CHOSEN = POINT | {"num_images": int, "sentence": str}
+SCHEMA = {
+    "run": str, "path": str, "method": str, "state": str, "supervision": list,
+    "miou": NUMBER, "miou_labelled": NUMBER, "miou_background": NUMBER, "coverage": NUMBER, "num_images": int,
+    "headline": {"name": str, "value": NUMBER, "num_classes": int},
+    "truth": {"kind": str, "root": str, "split": str, "vocabulary": str, "limit": int},
+    "conventions": {"pooling": str, "unlabelled": str, "absent": str, "ignore": int, "units": str},
+    "fixed": POINT | {"background": str, "source": str, "num_images": int},
+    "oracle": CHOSEN | {"foreground": NUMBER, "iou": list},
+    "curve": [POINT | {"foreground": NUMBER}],
+    "area": NUMBER,
+    "curve_conventions": {
+        "bins": int, "unlabelled": str, "notes": list,
+        "provenance": {"truth": str, "num_images": int, "num_images_reported": int, "ids_sha256": str, "run": str,
+                       "method": str, "supervision": list},
+    },
+    "per_class": [{"id": int, "name": str, "truth_pixels": int, "label_pixels": int}],
+}  # fmt: skip
+
+
+def differs(value, schema, where="report"):
+    """Where a JSON value is not of the kinds of a schema."""
+    if isinstance(schema, dict):
+        missing = [f"{where}.{key} is missing" for key in schema if key not in value]
+        return missing + [w for k in schema if k in value for w in differs(value[k], schema[k], f"{where}.{k}")]
+    if isinstance(schema, list):
+        items = enumerate(value)
+        return (
+            [w for i, item in items for w in differs(item, schema[0], f"{where}[{i}]")] if value else [f"{where}: []"]
+        )
+    # bool is an int for Python and none here
+    fits = isinstance(value, schema) and not isinstance(value, bool)
+    return [] if fits else [f"{where} is {type(value).__name__}"]
+
+
+def test_the_report_has_its_schema_and_says_which_threshold_saw_the_truth(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    make_seeds(tmp_path / "runs/seeds", "power:6")
+    (tmp_path / "ids.txt").write_text("s0\n")
+    command = ["quality", "runs/seeds", "--curve", "--bins", "10", "--workers", "1", "--json"]
+    assert main(command) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+    assert differs(document, SCHEMA) == [] and document["selected"] is None
+    assert main([*command, "--select-on", "ids.txt"]) == 0
+    (document,) = json.loads(capsys.readouterr().out)
+    assert differs(document, SCHEMA | {"selected": CHOSEN}) == []
+    for key in ("oracle", "selected"):
+        assert "chosen with the truth" in document[key]["sentence"]
+    assert "no truth was used" in document["fixed"]["source"]
+    del document["oracle"]["sentence"], document["fixed"]
+    assert differs(document, SCHEMA) == ["report.fixed is missing", "report.oracle.sentence is missing"]
 
 
 @pytest.mark.parametrize(
