@@ -58,6 +58,7 @@ def test_a_run_does_not_go_on_with_other_tags(tmp_path, capsys):
     assert "tags_sha256" in capsys.readouterr().err
     tags.write_text(json.dumps({"train_0001": ["nothing of the kind"], "train_0000": known[:1]}))
     assert main([*words, "--overwrite"]) != 0
+    assert "nothing of the kind" in capsys.readouterr().err
 
 
 def test_when_all_images_fail_the_advice_of_the_first_is_given(tmp_path, capsys):
