@@ -12,12 +12,18 @@ The student sees its frames in false colours, with part of its tokens dropped.
 
     python examples/train_demo_ssvt.py WORK_FOLDER [--chunks 14] [--processes 2] [--export FILE]
 
+The same architecture and tasks on photographs, whose two frames are two crops of one photograph; the weights are then
+used by `--backbone demo-ssvt --weights FILE`:
+
+    python examples/train_demo_ssvt.py WORK_FOLDER --images FOLDER_OR_LIST ... --export FILE
+
 Two CPU cores need about an hour. Interrupted, the same command goes on from the last checkpoint.
 """
 
 import argparse
 import math
 import os
+import random
 import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -26,6 +32,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from PIL import Image
 from torch import nn
 
 from labelgen.demo.pairs import draw_pair
@@ -35,6 +42,7 @@ CHUNK = 500  # pairs in a file of the bank
 FRAME = 128  # pixels
 GRID = FRAME // 8
 WORD_PATCH = 8  # pixels
+IMAGES = "images.txt"  # the photographs of the bank, if it is made from some
 
 
 @dataclass(frozen=True)
@@ -62,12 +70,46 @@ class Recipe:
     hue: float = 0.8  # radians of rotation in the plane of the colours
 
 
+def listed_images(places: list[Path]) -> list[Path]:
+    """Pictures below folders, and those that text files list, one path a line."""
+    found: list[Path] = []
+    for place in places:
+        if place.is_dir():
+            found += sorted(p for p in place.rglob("*") if p.suffix.lower() in {".jpg", ".jpeg", ".png"})
+        else:
+            found += [Path(line) for line in place.read_text(encoding="utf-8").split("\n") if line]
+    return found
+
+
+def cut_pair(path: Path, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:
+    """Two crops of a photograph, at (128, 128, 3); each holds a quarter to all of its area, every other is mirrored."""
+    with Image.open(path) as picture:
+        whole = picture.convert("RGB")
+    frames = []
+    for _ in range(2):
+        area, aspect = rng.uniform(0.25, 1.0), math.exp(rng.uniform(-0.2, 0.2))
+        width = min(whole.width, math.sqrt(area * whole.width * whole.height * aspect))
+        height = min(whole.height, width / aspect)
+        left, top = rng.uniform(0, whole.width - width), rng.uniform(0, whole.height - height)
+        box = (left, top, left + width, top + height)
+        frame = np.asarray(whole.resize((FRAME, FRAME), Image.Resampling.BICUBIC, box=box))
+        frames.append(frame[:, ::-1] if rng.random() < 0.5 else frame)
+    return frames[0], frames[1]
+
+
 def frames_of(folder: Path, chunk: int) -> np.ndarray:
-    """Frames (500, 2, 128, 128, 3) uint8 of a chunk of the bank, drawn when they are missing."""
+    """Frames (500, 2, 128, 128, 3) uint8 of a chunk of the bank, drawn (or cut from photographs) when missing."""
     path = folder / f"c{chunk:04d}.npy"
     if not path.exists():
         rng = np.random.default_rng([77, chunk])
-        drawn = np.stack([np.stack(draw_pair(rng, size=(FRAME, FRAME))) for _ in range(CHUNK)])
+        photographs = listed_images([folder / IMAGES]) if (folder / IMAGES).exists() else []
+        pairs = [
+            cut_pair(photographs[(chunk * CHUNK + number) % len(photographs)], rng)
+            if photographs
+            else draw_pair(rng, size=(FRAME, FRAME))
+            for number in range(CHUNK)
+        ]
+        drawn = np.stack([np.stack(pair) for pair in pairs])
         np.save(folder / "drawing.npy", drawn)
         (folder / "drawing.npy").replace(path)
     return np.load(path, mmap_mode="r")
@@ -342,9 +384,19 @@ def main() -> None:
     parser.add_argument("--chunks", type=int, default=Recipe.chunks)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--export", type=Path, default=DEMO_WEIGHTS)
+    parser.add_argument("--images", type=Path, nargs="*", default=[], help="folders, or text files that list pictures")
+    last_steps = [last for last, _ in Recipe.cycles]
+    parser.add_argument("--steps", type=int, nargs=2, default=last_steps, help="last step of each cycle")
     words = parser.parse_args()
-    recipe = Recipe(chunks=words.chunks)
+    if words.images and words.export == DEMO_WEIGHTS:
+        parser.error("weights from photographs need their own --export: the shipped ones learned from drawn scenes")
+    rates = [rate for _, rate in Recipe.cycles]
+    recipe = Recipe(chunks=words.chunks, cycles=tuple(zip(words.steps, rates, strict=True)))
     words.folder.mkdir(parents=True, exist_ok=True)
+    if words.images:
+        photographs = sorted(listed_images(words.images))
+        random.Random(0).shuffle(photographs)  # so that each chunk holds some of every source
+        (words.folder / IMAGES).write_text("\n".join(str(p.resolve()) for p in photographs), encoding="utf-8")
     (words.folder / "meeting").unlink(missing_ok=True)  # of an interrupted run
     os.environ["OMP_NUM_THREADS"] = "1"
     drawing = torch.multiprocessing.get_context("spawn").Process(
