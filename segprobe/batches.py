@@ -14,15 +14,14 @@ from labelgen.nets.geometry import Geometry
 from segprobe.config import FitConfig
 from segprobe.heads import Head
 from segprobe.labels import ImageLabels, LabelSet
-from segprobe.losses import LOSSES
 from segprobe.sampling import bilinear_corners, read_logits, sample_pixels, upsample_logits
 
 __all__ = [
+    "BatchImage",
     "BatchMaker",
     "FeatureSource",
     "ImageTokens",
     "TokenBatch",
-    "batch_loss",
     "check_sizes",
     "pixel_logits",
     "read_at_pixels",
@@ -90,6 +89,8 @@ class TokenBatch:
     grids
         With full sampling: geometry and first token of each image, whose logits are up-sampled; `columns` and
         `pixel_weights` then hold every pixel, unlabelled ones as -1, and there are no corners.
+    images
+        Which images, in which views, and where their tokens begin; their grids are whole when `BatchMaker.whole` is.
     """
 
     tokens: Float[Tensor, "T D"]
@@ -99,6 +100,34 @@ class TokenBatch:
     columns: Int64[Tensor, "P"]
     pixel_weights: Float[Tensor, "P"]
     grids: tuple[tuple[Geometry, int], ...] = ()
+    images: tuple["BatchImage", ...] = ()
+
+    @property
+    def weight(self) -> float:
+        """Sum of the weights of the labelled pixels: what the loss divides by."""
+        return float(self.pixel_weights.sum())
+
+
+@dataclass(frozen=True)
+class BatchImage:
+    """One image of a batch.
+
+    Parameters
+    ----------
+    id
+        Of the sample.
+    view
+        Index into the views of the features.
+    geometry
+        Of this view.
+    first
+        Its first row in `TokenBatch.tokens`; with whole grids it has `h * w` rows, row by row.
+    """
+
+    id: str
+    view: int
+    geometry: Geometry
+    first: int
 
 
 class BatchMaker:
@@ -110,13 +139,24 @@ class BatchMaker:
         Tokens of every image of `labels`.
     config
         batch_size, sampling, pixels, reduction, feature_dropout and seed are used.
+    whole
+        Keep all tokens of each image, for what looks at whole grids; otherwise only those that some pixel reads.
     """
 
-    def __init__(self, source: FeatureSource, labels: LabelSet, config: FitConfig, *, device: str = "cpu") -> None:
+    def __init__(
+        self,
+        source: FeatureSource,
+        labels: LabelSet,
+        config: FitConfig,
+        *,
+        device: str = "cpu",
+        whole: bool = False,
+    ) -> None:
         self.source = source
         self.labels = labels
         self.config = config
         self.device = device
+        self.whole = whole
         self.ids = labels.ids
         self.batch_size = min(config.batch_size, len(self.ids))
         self.steps_per_epoch = -(-len(self.ids) // self.batch_size)
@@ -136,23 +176,44 @@ class BatchMaker:
         images = order[position * self.batch_size : (position + 1) * self.batch_size]
         return [(self.ids[i], int(first_view[i] + epoch) % len(self.source.views)) for i in images]
 
-    def batch(self, step: int) -> TokenBatch:
-        """The batch of a step."""
-        rng = np.random.default_rng([self.config.seed, PIXELS, step])
-        return self.assemble(self.chosen(step), rng)
+    def batch(self, step: int, *, part: tuple[int, int] = (0, 1)) -> TokenBatch | None:
+        """The batch of a step, or one process's part of it.
 
-    def assemble(self, chosen: Sequence[tuple[str, int]], rng: np.random.Generator) -> TokenBatch:
-        """Read tokens and draw pixels for the given images and views."""
+        Parameters
+        ----------
+        part
+            `(rank, world)`: images rank, rank + world, ... of the batch. Each image draws its pixels from a generator
+            of its own, so that the parts hold exactly what the whole batch holds.
+
+        Returns
+        -------
+        TokenBatch or None
+            None when the batch has too few images for this process to get one.
+        """
+        chosen = self.chosen(step)
+        own = range(part[0], len(chosen), part[1])
+        rngs = [np.random.default_rng([self.config.seed, PIXELS, step, number]) for number in own]
+        return self.assemble([chosen[number] for number in own], rngs) if rngs else None
+
+    def assemble(
+        self, chosen: Sequence[tuple[str, int]], rng: np.random.Generator | Sequence[np.random.Generator]
+    ) -> TokenBatch:
+        """Read tokens and draw pixels for the given images and views, with one generator for all or one for each."""
+        rngs = [rng] * len(chosen) if isinstance(rng, np.random.Generator) else rng
         if self.config.sampling == "full":
             return self._full(chosen)
-        tokens, corners, weights, columns, pixel_weights, owners = [], [], [], [], [], []
+        tokens, corners, weights, columns, pixel_weights, owners, images = [], [], [], [], [], [], []
         first = 0
-        for number, (sample_id, view) in enumerate(chosen):
+        for number, ((sample_id, view), own) in enumerate(zip(chosen, rngs, strict=True)):
             features = self.source.features(sample_id, view)
             labels = self._labels(sample_id, features.geometry)
-            drawn = sample_pixels(labels, rng, count=self.config.pixels, balanced=self.config.sampling == "balanced")
+            drawn = sample_pixels(labels, own, count=self.config.pixels, balanced=self.config.sampling == "balanced")
             at, share = bilinear_corners(features.geometry, drawn.pixels)
-            rows, at = _only_needed(features.tokens, at)
+            if self.whole:
+                rows = features.tokens.reshape(-1, features.tokens.shape[-1])
+            else:
+                rows, at = _only_needed(features.tokens, at)
+            images.append(BatchImage(sample_id, view, features.geometry, first))
             tokens.append(rows)
             corners.append(at + first)
             weights.append(share)
@@ -167,10 +228,11 @@ class BatchMaker:
             corner_weights=self._tensor(weights),
             columns=self._tensor(columns),
             pixel_weights=self._tensor(pixel_weights),
+            images=tuple(images),
         )
 
     def _full(self, chosen: Sequence[tuple[str, int]]) -> TokenBatch:
-        tokens, owners, columns, pixel_weights, grids = [], [], [], [], []
+        tokens, owners, columns, pixel_weights, grids, images = [], [], [], [], [], []
         first = 0
         for number, (sample_id, view) in enumerate(chosen):
             features = self.source.features(sample_id, view)
@@ -185,6 +247,7 @@ class BatchMaker:
             pixel_weights.append(self._reduced(labelled.astype(np.float32)))
             owners.append(np.full(len(rows), number))
             grids.append((features.geometry, first))
+            images.append(BatchImage(sample_id, view, features.geometry, first))
             first += len(rows)
         return TokenBatch(
             tokens=torch.cat(tokens).to(self.device, torch.float32),
@@ -194,15 +257,18 @@ class BatchMaker:
             columns=self._tensor(columns),
             pixel_weights=self._tensor(pixel_weights),
             grids=tuple(grids),
+            images=tuple(images),
         )
 
-    def dropout_mask(self, batch: TokenBatch, step: int, dim: int) -> Float[Tensor, "T D"] | None:
+    def dropout_mask(
+        self, batch: TokenBatch, step: int, dim: int, *, part: tuple[int, int] = (0, 1)
+    ) -> Float[Tensor, "T D"] | None:
         """Channels to keep, scaled so that the mean stays; the same channels for all tokens of an image."""
         rate = self.config.feature_dropout
         if not rate:
             return None
         rng = np.random.default_rng([self.config.seed, DROPOUT, step])
-        kept = rng.random((int(batch.owners.max()) + 1, dim)) >= rate
+        kept = (rng.random((self.batch_size, dim)) >= rate)[part[0] :: part[1]]
         return torch.from_numpy((kept / (1 - rate)).astype(np.float32)).to(self.device)[batch.owners]
 
     def _labels(self, sample_id: str, geometry: Geometry) -> ImageLabels:
@@ -270,10 +336,3 @@ def read_at_pixels(values: Float[Tensor, "T C"], batch: TokenBatch) -> Float[Ten
         grid = values[first : first + height * width].view(height, width, -1)
         planes.append(upsample_logits(grid, geometry).flatten(0, 1))
     return torch.cat(planes)
-
-
-def batch_loss(
-    head: Head, batch: TokenBatch, *, loss: str = "ce", mask: Float[Tensor, "T D"] | None = None
-) -> Float[Tensor, ""]:
-    """The loss of a head on a batch."""
-    return LOSSES[loss](pixel_logits(head, batch, mask), batch.columns, weights=batch.pixel_weights, ignore=UNLABELLED)

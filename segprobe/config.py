@@ -57,6 +57,8 @@ class FitConfig:
         Sizes at which the features are taken, as factors; each makes its own cached view.
     feature_dropout
         Probability that a feature channel of an image is hidden for a step.
+    ema
+        Decay of a running average of the weights, which then is the result; 0 for none, .99 or .999 where it is used.
     init
         Where training starts: zero, or the ridge solution.
     ridge_penalty
@@ -87,6 +89,7 @@ class FitConfig:
     flip: bool = True
     scales: tuple[float, ...] = (1.0,)
     feature_dropout: float = 0.0
+    ema: float = 0.0
     init: str = "zero"
     ridge_penalty: float = 1e-2
     checkpoint_every: int = 200
@@ -112,6 +115,8 @@ class FitConfig:
             raise ConfigError(f"background-share must lie in (0, 1), got {self.background_share}")
         if not 0 <= self.warmup < 1:
             raise ConfigError(f"warmup must be a share of the steps in [0, 1), got {self.warmup}")
+        if not 0 <= self.ema < 1:
+            raise ConfigError(f"ema must be a decay in [0, 1), got {self.ema}")
         if not 0 <= self.feature_dropout < 1:
             raise ConfigError(f"feature-dropout must lie in [0, 1), got {self.feature_dropout}")
         if not self.scales or min(self.scales) <= 0 or len(set(self.scales)) != len(self.scales):

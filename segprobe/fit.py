@@ -22,7 +22,10 @@ from segprobe.features import FeatureCache, View, build_cache, cache_fingerprint
 from segprobe.fit_folder import begin_fit, finish_fit
 from segprobe.heads import Head, make_head
 from segprobe.labels import Labels, LabelSet, read_labels
+from segprobe.losses import LOSSES
+from segprobe.objective import Objective
 from segprobe.probe_file import Probe, save_probe
+from segprobe.runtime import ALONE, Runtime
 from segprobe.training import fit_ridge, train_head
 
 __all__ = ["FitReport", "FittedHead", "cached_features", "fit", "fit_head", "views_of"]
@@ -157,6 +160,7 @@ def fit_head(
     *,
     folder: Path | None = None,
     device: str = "cpu",
+    runtime: Runtime = ALONE,
     progress: Progress | None = None,
 ) -> FittedHead:
     """Train a head on features at hand.
@@ -165,6 +169,8 @@ def fit_head(
     ----------
     folder
         Where checkpoints and metrics go, and where an interrupted fit is taken up; None keeps nothing.
+    runtime
+        The processes that train together.
     """
     rule = background_rule(config.background, labels)
     if rule != "none":
@@ -182,12 +188,13 @@ def fit_head(
         hidden=config.hidden,
         seed=config.seed,
     ).to(device)
-    maker = BatchMaker(features, labels, config, device=device)
+    objective = Objective(LOSSES[config.loss])
+    maker = BatchMaker(features, labels, config, device=device, whole=objective.needs_grids or head.needs_grid)
     losses: list[float] = []
     if config.head == "ridge" or config.init == "ridge":
         fit_ridge(head, maker, progress=progress)
     if config.head != "ridge":
-        losses = train_head(head, maker, folder=folder, progress=progress)
+        losses = train_head(head, maker, objective, folder=folder, runtime=runtime, progress=progress)
     steps = 0 if config.head == "ridge" else maker.num_steps
     return FittedHead(head.cpu().eval(), labels.class_ids, rule, steps, tuple(losses))
 

@@ -32,6 +32,8 @@ class Head(nn.Module):
 
     mean: Tensor
     std: Tensor
+    needs_grid = False
+    """Whether a token's logits depend on its neighbours, so that whole grids `(h, w, D)` must be given."""
 
     def __init__(self, mean: Float[Tensor, "D"], std: Float[Tensor, "D"], *, num_classes: int, width: int) -> None:
         super().__init__()

@@ -1,8 +1,10 @@
 """The training loop of a head: AdamW with a warm-up and a cosine, checkpoints, and a resume that changes no bit."""
 
-from collections.abc import Iterator
+import copy
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 import torch
@@ -15,12 +17,14 @@ from labelgen.nets.training import (
     load_checkpoint,
     save_checkpoint,
 )
-from segprobe.batches import UNLABELLED, BatchMaker, batch_loss, read_at_pixels
+from segprobe.batches import UNLABELLED, BatchMaker, TokenBatch, read_at_pixels
 from segprobe.config import FitConfig
 from segprobe.heads import Head
+from segprobe.objective import Objective
 from segprobe.ridge import NormalEquations, calibrated_scale
+from segprobe.runtime import ALONE, Runtime
 
-__all__ = ["METRICS", "fit_ridge", "head_threads", "train_head"]
+__all__ = ["METRICS", "BatchSource", "fit_ridge", "follow", "head_groups", "head_threads", "train_head"]
 
 RIDGE = 9  # stream of random numbers of the closed form
 METRICS = "metrics.jsonl"
@@ -28,15 +32,52 @@ LOG_EVERY = 10  # steps between two lines of metrics.jsonl
 CALIBRATION_PIXELS = 65536  # enough to choose one gain
 
 
+@runtime_checkable
+class BatchSource(Protocol):
+    """Where batches come from: a `BatchMaker` over cached features, or one that runs the network."""
+
+    config: FitConfig
+    steps_per_epoch: int
+
+    @property
+    def num_steps(self) -> int:
+        """Updates of the whole fit."""
+        ...
+
+    def batch(self, step: int, *, part: tuple[int, int] = (0, 1)) -> TokenBatch | None:
+        """One process's part of the batch of a step; None when it gets no image."""
+        ...
+
+    def dropout_mask(
+        self, batch: TokenBatch, step: int, dim: int, *, part: tuple[int, int] = (0, 1)
+    ) -> torch.Tensor | None:
+        """Factors on the standardised features, or None."""
+        ...
+
+
 def train_head(
-    head: Head, maker: BatchMaker, *, folder: Path | None = None, progress: Progress | None = None
+    head: Head,
+    maker: BatchSource,
+    objective: Objective,
+    *,
+    model: torch.nn.Module | None = None,
+    groups: Sequence[dict[str, Any]] | None = None,
+    folder: Path | None = None,
+    runtime: Runtime = ALONE,
+    progress: Progress | None = None,
 ) -> list[float]:
     """Train a head in place, going on from the checkpoint in `folder` if there is one.
 
     Parameters
     ----------
+    model
+        Module with everything that is trained, the head included, when that is more than the head.
+    groups
+        Parameter groups of the optimiser, each with a `factor` on the learning rate; those of the head when left out.
     folder
         Where checkpoints and metrics go; None keeps nothing. The caller makes sure that it is of the same fit.
+    runtime
+        The processes that train together; each takes its part of every batch, and all end with the same weights.
 
     Returns
     -------
@@ -44,32 +85,82 @@ def train_head(
         The losses of the steps of this call.
     """
     config = maker.config
-    optimiser = torch.optim.AdamW(_groups(head, config), lr=config.lr, betas=(0.9, 0.999))
-    first = 0 if folder is None else load_checkpoint(folder, head, optimiser)
-    if folder is not None:
+    trained = head if model is None else model
+    parts = list(groups) if groups is not None else head_groups(head, config)
+    optimiser = torch.optim.AdamW(parts, lr=config.lr, betas=(0.9, 0.999))
+    state = torch.nn.ModuleDict({"model": trained})
+    if config.ema:
+        state["average"] = copy.deepcopy(trained).requires_grad_(False)
+    first = 0 if folder is None else load_checkpoint(folder, state, optimiser)
+    if folder is not None and runtime.is_main:
         cut_metrics(folder / METRICS, first)
+    runtime.barrier()
     losses: list[float] = []
     with head_threads(config.threads):
         for step in range(first, maker.num_steps):
             rate = learning_rate(step, maker.num_steps, peak=config.lr, warmup=config.warmup)
             for group in optimiser.param_groups:
-                group["lr"] = rate
-            batch = maker.batch(step)
-            loss = batch_loss(head, batch, loss=config.loss, mask=maker.dropout_mask(batch, step, head.dim))
+                group["lr"] = rate * group.get("factor", 1.0)
             optimiser.zero_grad(set_to_none=True)
-            loss.backward()
+            values = _gradients(head, maker, objective, step, runtime)
+            runtime.sum_gradients(trained.parameters())
             optimiser.step()
-            losses.append(float(loss.detach()))
-            done = step + 1
-            if folder is not None:
-                if done % LOG_EVERY == 0 or done == maker.num_steps:
-                    line = {"step": done, "epoch": round(done / maker.steps_per_epoch, 3)}
-                    append_metrics(folder / METRICS, line | {"loss": losses[-1], "lr": rate})
-                if done % config.checkpoint_every == 0 and done < maker.num_steps:
-                    save_checkpoint(folder, head, optimiser, done)
-            if progress is not None:
-                progress(done, maker.num_steps, f"loss {losses[-1]:.3f}")
+            if config.ema:
+                follow(state["average"], trained, decay=min(config.ema, (step + 1) / (step + 10)))
+            losses.append(values["loss"])
+            if folder is not None and runtime.is_main:
+                _note(folder, state, optimiser, maker, step + 1, {**values, "lr": rate})
+            if progress is not None and runtime.is_main:
+                progress(step + 1, maker.num_steps, f"loss {losses[-1]:.3f}")
+    if config.ema:
+        trained.load_state_dict(state["average"].state_dict())
     return losses
+
+
+def _gradients(head: Head, maker: BatchSource, objective: Objective, step: int, runtime: Runtime) -> dict[str, float]:
+    """Backward of this process's part of a batch; the loss of the whole batch and what it is made of."""
+    batch = maker.batch(step, part=runtime.part)
+    names = ["loss", "pixels", *(name for name, _, _ in objective.terms)]
+    if batch is None:  # fewer images than processes: the others need this one only for the sums
+        runtime.sum(0.0, 0.0)
+        return dict(zip(names, runtime.sum(*(0.0 for _ in names))))
+    mask = maker.dropout_mask(batch, step, head.dim, part=runtime.part)
+    found = objective(head, batch, mask=mask, runtime=runtime)
+    found.loss.backward()
+    here = {"loss": float(found.loss.detach()), **{name: float(value) for name, value in found.values.items()}}
+    return dict(zip(names, runtime.sum(*(here[name] for name in names))))
+
+
+def _note(
+    folder: Path,
+    state: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    maker: BatchSource,
+    done: int,
+    values: dict[str, float],
+) -> None:
+    if done % LOG_EVERY == 0 or done == maker.num_steps:
+        append_metrics(folder / METRICS, {"step": done, "epoch": round(done / maker.steps_per_epoch, 3), **values})
+    if done % maker.config.checkpoint_every == 0 and done < maker.num_steps:
+        save_checkpoint(folder, state, optimiser, done)
+
+
+def follow(average: torch.nn.Module, model: torch.nn.Module, *, decay: float) -> None:
+    """Move an average of weights towards a model: `average = decay * average + (1 - decay) * model`.
+
+    Examples
+    --------
+    >>> old, new = torch.nn.Linear(1, 1, bias=False), torch.nn.Linear(1, 1, bias=False)
+    >>> _ = old.weight.data.fill_(0.0), new.weight.data.fill_(1.0)
+    >>> follow(old, new, decay=0.75)
+    >>> old.weight.item()
+    0.25
+    """
+    with torch.no_grad():
+        for mine, other in zip(average.parameters(), model.parameters(), strict=True):
+            mine.lerp_(other.to(mine), 1 - decay)
+        for mine, other in zip(average.buffers(), model.buffers(), strict=True):
+            mine.copy_(other)
 
 
 @contextmanager
@@ -118,7 +209,8 @@ def fit_ridge(head: Head, maker: BatchMaker, *, scale: bool = True, progress: Pr
         head.classify.bias.copy_(gain * bias)
 
 
-def _groups(head: Head, config: FitConfig) -> list[dict]:
+def head_groups(head: Head, config: FitConfig) -> list[dict[str, Any]]:
+    """Parameter groups of a head: matrices are decayed, biases are not."""
     matrices = [p for p in head.parameters() if p.ndim > 1]
     biases = [p for p in head.parameters() if p.ndim <= 1]
     return [{"params": matrices, "weight_decay": config.weight_decay}, {"params": biases, "weight_decay": 0.0}]
