@@ -11,7 +11,7 @@ from labelgen.nets.training import learning_rate
 from labelgen.vocab import Vocabulary
 from segprobe import training
 from segprobe.background import background_rule, far_pixels, token_pixels
-from segprobe.batches import BatchMaker, batch_loss
+from segprobe.batches import BatchMaker
 from segprobe.config import FitConfig
 from segprobe.evaluate import cached_predictions, score_predictions
 from segprobe.features import View, build_cache
@@ -23,6 +23,7 @@ from tests.segprobe.toy import (
     VOCABULARY,
     ToyBackbone,
     ToyFeatures,
+    batch_loss,
     label_set,
     noisy_labels,
     sparse_labels,
@@ -120,10 +121,10 @@ def test_resuming_changes_no_bit(train, tmp_path, monkeypatch, settings):
 
     batch = BatchMaker.batch
 
-    def killed_at_60(self, step):
+    def killed_at_60(self, step, **part):
         if step == 60:
             raise Killed
-        return batch(self, step)
+        return batch(self, step, **part)
 
     with monkeypatch.context() as patch, pytest.raises(Killed):
         patch.setattr(BatchMaker, "batch", killed_at_60)

@@ -4,7 +4,7 @@ import torch
 from torch.nn import functional as F
 
 from labelgen.nets.geometry import Geometry, geometry_for
-from segprobe.batches import BatchMaker, batch_loss
+from segprobe.batches import BatchMaker
 from segprobe.config import FitConfig
 from segprobe.heads import LinearHead
 from segprobe.labels import ImageLabels
@@ -15,7 +15,7 @@ from segprobe.sampling import (
     sample_pixels,
     upsample_logits,
 )
-from tests.segprobe.toy import ToyFeatures, sparse_labels, toy_dataset, truth_labels
+from tests.segprobe.toy import ToyFeatures, batch_loss, sparse_labels, toy_dataset, truth_labels
 
 SIZES = [(32, 48), (37, 61), (5, 7)]
 

@@ -10,6 +10,8 @@ from labelgen.data.dataset import DataSpec
 from labelgen.nets.geometry import Geometry, geometry_for
 from labelgen.vocab import Vocabulary
 from segprobe.labels import ImageLabels, LabelSet
+from segprobe.losses.masked_cross_entropy import masked_cross_entropy
+from segprobe.objective import Objective
 
 COLOURS = np.array([[90, 90, 90], [200, 60, 60], [60, 200, 60], [60, 60, 200], [200, 200, 60], [60, 200, 200]])
 VOCABULARY = Vocabulary("toy", ("background", "red", "green", "blue", "yellow", "cyan"), background=0)
@@ -150,3 +152,8 @@ def noisy_labels(dataset, share, seed=0):
 
 def with_ids(dataset, ids):
     return replace(dataset, ids=tuple(ids))
+
+
+def batch_loss(head, batch):
+    """Cross-entropy of one whole batch."""
+    return Objective(masked_cross_entropy)(head, batch).loss
