@@ -18,7 +18,7 @@ from labelgen.nets.training import Progress
 from segprobe.background import add_background, background_rule
 from segprobe.batches import BatchMaker, FeatureSource, check_sizes
 from segprobe.config import FitConfig
-from segprobe.features import FeatureCache, View, build_cache, cache_fingerprint, cache_name
+from segprobe.features import FeatureCache, View, build_cache, build_shards, cache_fingerprint, cache_name
 from segprobe.fit_folder import begin_fit, finish_fit
 from segprobe.heads import Head, make_head
 from segprobe.labels import Labels, LabelSet, read_labels
@@ -82,6 +82,7 @@ def fit(
     device: str = "auto",
     overwrite: bool = False,
     frozen: Backbone | None = None,
+    runtime: Runtime = ALONE,
     progress: Progress | None = None,
 ) -> FitReport:
     """Fit a probe; the same call again goes on where an earlier one stopped.
@@ -100,6 +101,8 @@ def fit(
         Replace what is in `out`.
     frozen
         The backbone of these settings, when it is loaded already.
+    runtime
+        The processes that fit this probe together: they share out the features and every batch; the first one writes.
 
     Raises
     ------
@@ -112,19 +115,24 @@ def fit(
     labels = read_labels(source, dataset)
     frozen = frozen or load_backbone(backbone, device=device)
     settings = _settings(labels, dataset, frozen, config)
-    if not overwrite and begin_fit(out, settings):
+    complete = runtime.is_main and not overwrite and begin_fit(out, settings)
+    if any(runtime.sum(complete)):  # which also lets the others wait for the folder
         return _report(out, labels, None, start)
     before = parameter_hash(frozen.model)
     ids = ids_to_cache(labels.ids, dataset.ids)
-    features = cached_features(dataset, ids, frozen, cache, views_of(config), progress=progress)
+    features = cached_features(dataset, ids, frozen, cache, views_of(config), runtime=runtime, progress=progress)
     check_sizes(labels, features)
-    if overwrite:  # only now, so that the probe in `out` outlives unreadable images and labels that do not fit
+    if overwrite and runtime.is_main:  # only now, so that the probe in `out` outlives unreadable images and labels that do not fit
         begin_fit(out, settings, overwrite=True)
-    fitted = fit_head(labels, features, config, folder=out, device=str(resolve_device(device)), progress=progress)
+    runtime.barrier()
+    where = str(resolve_device(device))
+    fitted = fit_head(labels, features, config, folder=out, device=where, runtime=runtime, progress=progress)
     if parameter_hash(frozen.model) != before:
         raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
-    save_probe(out, _probe(fitted, frozen, labels, dataset, config, source))
-    finish_fit(out, settings)
+    if runtime.is_main:
+        save_probe(out, _probe(fitted, frozen, labels, dataset, config, source))
+        finish_fit(out, settings)
+    runtime.barrier()
     return _report(out, labels, fitted, start)
 
 
@@ -223,9 +231,10 @@ def cached_features(
     root: Path,
     views: tuple[View, ...],
     *,
+    runtime: Runtime = ALONE,
     progress: Progress | None = None,
 ) -> FeatureCache:
-    """Open the features of these images below `root`, or compute and keep them.
+    """Open the features of these images below `root`, or compute and keep them; several processes share the work.
 
     Raises
     ------
@@ -235,6 +244,12 @@ def cached_features(
     folder = root / cache_name(cache_fingerprint(dataset, ids, backbone, views=views))
     shown = None if progress is None else lambda done, total, note: progress(done, total, "features")
     found = (folder / "manifest.json").is_file()
+    runtime.barrier()
+    if runtime.world > 1:
+        build_shards(
+            dataset, ids, backbone, folder, shard=(runtime.rank + 1, runtime.world), views=views, progress=shown
+        )
+        runtime.barrier()
     cache = build_cache(dataset, ids, backbone, folder, views=views, progress=shown)
     if found:
         cache.verify(None if dataset.spec.kind == "demo" else dataset)  # demo scenes are code: no file can change

@@ -36,7 +36,8 @@ def fit(
 ) -> None:
     """Train a light head on a frozen backbone from imperfect labels.
 
-    The same command again finishes what was interrupted. Features are computed once and kept below --cache.
+    The same command again finishes what was interrupted. Features are computed once and kept below --cache. Several
+    processes share the work: torchrun --nproc-per-node 4 -m segprobe fit RUN.
 
     Parameters
     ----------
@@ -53,12 +54,14 @@ def fit(
     overwrite
         Replace a probe that is already there.
     """
+    from labelgen.nets.device import resolve_device
     from segprobe.fit import fit as fit_probe
+    from segprobe.runtime import runtime_from_environment
 
     config, flags, images = settings or FitConfig(), backbone or BackboneFlags(), images or AllDataFlags()
     source, dataset = open_supervision(run, data, images)
     folder = Path(out or f"probes/{source.name}")
-    with progress_bar("fit") as progress:
+    with runtime_from_environment(str(resolve_device(device))) as runtime, progress_bar("fit") as progress:
         report = fit_probe(
             source,
             dataset,
@@ -68,8 +71,11 @@ def fit(
             cache=Path(cache),
             device=device,
             overwrite=overwrite,
-            progress=progress,
+            runtime=runtime,
+            progress=progress if runtime.is_main else None,
         )
+    if not runtime.is_main:
+        return
     facts: dict[str, Any] = {**vars(report), "out": str(report.out)}
     if as_json:
         print_json(facts)

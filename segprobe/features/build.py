@@ -206,6 +206,8 @@ def _begin(
     try:
         folder.mkdir(parents=True, exist_ok=True)
         if any(not entry.match(".manifest.json.*.tmp") for entry in folder.iterdir()):
+            if path.is_file():  # another process began it just now
+                return _begin(folder, fingerprint, backbone, shards=shards, batch_size=batch_size)
             raise RunFolderError(f"{folder} is not empty and not a feature cache", hint="give another folder")
         write_json(path, manifest)
     except OSError as error:

@@ -1,0 +1,53 @@
+import json
+import os
+import subprocess
+import sys
+
+import pytest
+import torch
+
+from labelgen.errors import ConfigError
+from segprobe.runtime import ALONE, runtime_from_environment
+
+FIT = ["-m", "segprobe", "fit", "truth", "--data", "demo:5", "--epochs", "3", "--batch-size", "2", "--pixels", "64"]
+MORE = ["--feature-dropout", "0.2", "--ema", "0.5", "--device", "cpu", "--size", "64"]
+
+
+def test_alone_adds_nothing():
+    parameter = torch.nn.Parameter(torch.ones(2))
+    parameter.grad = torch.full((2,), 3.0)
+    ALONE.sum_gradients([parameter])
+    assert ALONE.sum(1.0, 2.0) == (1.0, 2.0)
+    assert parameter.grad.tolist() == [3.0, 3.0]
+    assert ALONE.is_main
+
+
+def test_variables_of_torchrun_that_make_no_sense(monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "two")
+    with pytest.raises(ConfigError, match="whole numbers"), runtime_from_environment():
+        pass
+
+
+@pytest.mark.slow
+def test_two_processes_end_with_the_head_of_one(tmp_path):
+    from safetensors.torch import load_file
+
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
+    for world in (1, 2):
+        words = ["--out", f"probe-{world}", "--cache", f"cache-{world}"]
+        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
+        command = [sys.executable, *start, *FIT, *MORE, *words]
+        run = subprocess.run(command, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
+        assert run.returncode == 0, run.stderr
+        assert run.stdout.count("probe-") >= 1
+    heads = [load_file(tmp_path / f"probe-{world}" / "probe.safetensors") for world in (1, 2)]
+    for name, tensor in heads[0].items():
+        assert torch.allclose(tensor, heads[1][name], atol=1e-5), name
+    metrics = [
+        [json.loads(line) for line in (tmp_path / f"probe-{world}" / "metrics.jsonl").read_text().splitlines()]
+        for world in (1, 2)
+    ]
+    assert [m["step"] for m in metrics[0]] == [m["step"] for m in metrics[1]]
+    assert [m["loss"] for m in metrics[0]] == pytest.approx([m["loss"] for m in metrics[1]], rel=1e-5)
+    shards = [sorted(p.name for p in (tmp_path / f"cache-{w}").rglob("*.bin")) for w in (1, 2)]
+    assert shards[0] == shards[1]
