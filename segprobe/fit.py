@@ -122,7 +122,7 @@ def fit(
     ids = ids_to_cache(labels.ids, dataset.ids)
     features = cached_features(dataset, ids, frozen, cache, views_of(config), runtime=runtime, progress=progress)
     check_sizes(labels, features)
-    if overwrite and runtime.is_main:  # only now, so that the probe in `out` outlives unreadable images and labels that do not fit
+    if overwrite and runtime.is_main:  # only now, so that the probe in `out` outlives labels that do not fit
         begin_fit(out, settings, overwrite=True)
     runtime.barrier()
     where = str(resolve_device(device))
