@@ -37,11 +37,11 @@ from labelgen.nets.backbones import Backbone, BackboneConfig, load_backbone
 from labelgen.nets.training import learning_rate
 from segprobe.batches import BatchMaker
 from segprobe.config import FitConfig
-from segprobe.demo import KeptDataset
 from segprobe.evaluate import cached_predictions, score_predictions
 from segprobe.features import View, build_cache
 from segprobe.fit import fit_head
 from segprobe.heads import Head, make_head
+from segprobe.kept import KeptDataset
 from segprobe.labels import LabelSet, TruthSource, read_labels
 from segprobe.probe_file import Probe
 

@@ -1,32 +1,30 @@
 """The whole path on the built-in scenes: cheap labels, how good they are, and what a frozen probe makes of them."""
 
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from labelgen.data import Dataset, Sample
-from labelgen.data.dataset import DataSpec
+from labelgen.data import Dataset
 from labelgen.data.open import open_data
-from labelgen.masks import LabelMap
 from labelgen.methods import METHODS
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone
 from labelgen.quality.confusion import Scores, confusion_matrix, scores_from_confusion
 from labelgen.run import RunOptions, method_job, run_job
 from labelgen.store import RunFolder
-from labelgen.vocab import Vocabulary
 from segprobe.config import FitConfig
 from segprobe.evaluate import cached_predictions, score_predictions
 from segprobe.features import FeatureCache, View
 from segprobe.fit import cached_features, fit, views_of
+from segprobe.kept import KeptDataset
 from segprobe.labels import Labels, TruthSource
 from segprobe.probe_file import open_probe
 
-__all__ = ["SUPERVISIONS", "DemoRow", "KeptDataset", "Supervision", "run_demo"]
+__all__ = ["SUPERVISIONS", "DemoRow", "Supervision", "run_demo"]
 
 Say = Callable[[str], None]
 
@@ -91,33 +89,6 @@ class DemoRow:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return dict(vars(self))
-
-
-class KeptDataset:
-    """A data set that is drawn or decoded once and then kept in memory."""
-
-    def __init__(self, dataset: Dataset) -> None:
-        self.spec: DataSpec = dataset.spec
-        self.vocabulary: Vocabulary = dataset.vocabulary
-        self.ids: tuple[str, ...] = dataset.ids
-        self.tags_source = dataset.tags_source
-        self._dataset = dataset
-        self._kept: dict[str, Sample] = {}
-
-    def load(self, sample_id: str, fields: Set[str]) -> Sample:
-        """One sample with only `fields`."""
-        if sample_id not in self._kept:
-            self._kept[sample_id] = self._dataset.load(sample_id, {"image", "truth"})
-        sample = self._kept[sample_id]
-        return replace(sample.only(fields), image=sample.image if "image" in fields else None)
-
-    def image(self, sample_id: str) -> np.ndarray:
-        """The image."""
-        return self.load(sample_id, {"image"}).need_image()
-
-    def truth(self, sample_id: str) -> LabelMap:
-        """The truth."""
-        return self.load(sample_id, {"truth"}).need_truth()
 
 
 def run_demo(

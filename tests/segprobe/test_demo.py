@@ -8,7 +8,8 @@ import torch
 from labelgen.data.open import open_data
 from labelgen.nets.backbone_config import BackboneConfig
 from segprobe.config import FitConfig
-from segprobe.demo import SUPERVISIONS, KeptDataset, Supervision, run_demo
+from segprobe.demo import SUPERVISIONS, Supervision, run_demo
+from segprobe.kept import KeptDataset
 
 
 @pytest.fixture(scope="module")
