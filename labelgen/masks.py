@@ -56,11 +56,15 @@ class SoftMask:
         Sentences about this image that the manifest keeps.
     details
         JSON-able facts about this image that the manifest keeps (achieved noise, lost classes, ...).
+    layers
+        Label maps that the labels were put together from, by name; empty for most methods.
+    distances
+        `(H, W)` float32 weights in [0, 1] of pixels by their distance to something, by name; empty for most methods.
 
     Raises
     ------
     ShapeError
-        When scores and class_ids do not fit together or a score is negative or not finite.
+        When scores, class_ids, layers and distances do not fit together or a score is negative or not finite.
 
     Examples
     --------
@@ -74,6 +78,8 @@ class SoftMask:
     strokes: "tuple[Stroke, ...]" = ()
     warnings: tuple[str, ...] = ()
     details: Mapping[str, Any] = field(default_factory=dict)
+    layers: Mapping[str, LabelMap] = field(default_factory=dict)
+    distances: Mapping[str, Float32[np.ndarray, "H W"]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         scores = self.scores
@@ -85,6 +91,9 @@ class SoftMask:
             raise ShapeError(f"class_ids must be strictly increasing, got {self.class_ids}")
         if scores.size and not (np.isfinite(scores).all() and scores.min() >= 0):
             raise ShapeError(f"scores must be finite and >= 0, got a range of {scores.min()} to {scores.max()}")
+        for name, plane in [*self.layers.items(), *self.distances.items()]:
+            if plane.shape != self.size:
+                raise ShapeError(f"layer {name!r} must have the size {self.size} of the scores, got {plane.shape}")
 
     @property
     def size(self) -> tuple[int, int]:

@@ -10,6 +10,9 @@ Layout
                          (16-bit grey and 65535 = unlabelled above 255 classes)
       scores/<id>.npz    with --save-scores: `scores` float16 (C, H, W) and `class_ids` int32 (C,); never pickled
       strokes/<id>.json  for scribbles and points: the exact geometry
+      layers/<name>/<id>.png   for labels put together from several label maps, such as scribble and pseudo of promote:
+                         each of them, in the form of labels/<id>.png
+      distances/<id>.npz with --save-distances: float16 (H, W) weights in [0, 1] by distance, by the name of the layer
       manifest.jsonl     one line per labelled image, sorted by id
       failures.jsonl     one line per image that could not be labelled, sorted by id; absent when there is none
       .journal/          only while the run is unfinished: one file per process, one line per finished image
@@ -22,8 +25,8 @@ and, once complete, `counts`; where the method has such, also `facts` (what it s
 thresholds, refiners) and `threads` (per process; the last bits of a network depend on it).
 
 A line of `manifest.jsonl` holds `id`, `size` [H, W], `sha256` of the label file, `coverage` in [0, 1], `classes` (class
-id to pixels), `warnings`, `details`, and `strokes` (how many), `strokes_sha256`, `scores_sha256` where there are such
-files. A line of `failures.jsonl` holds `id`, `error`, `hint`.
+id to pixels), `warnings`, `details`, and `strokes` (how many), `strokes_sha256`, `scores_sha256`, `distances_sha256`
+and `layers` (name to sha256) where there are such files. A line of `failures.jsonl` holds `id`, `error`, `hint`.
 
 Rules
 -----

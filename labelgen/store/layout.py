@@ -1,7 +1,9 @@
 """Names of the files in a run folder, and which image ids may become file names."""
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
 from labelgen.errors import RunFolderError
 
@@ -12,7 +14,14 @@ JOURNAL = ".journal"
 LABELS = ("labels", ".png")
 SCORES = ("scores", ".npz")
 STROKES = ("strokes", ".json")
-KINDS = (LABELS, SCORES, STROKES)
+DISTANCES = ("distances", ".npz")
+KINDS = (LABELS, SCORES, STROKES, DISTANCES)
+HASHES = {"labels": "sha256", "scores": "scores_sha256", "strokes": "strokes_sha256", "distances": "distances_sha256"}
+LAYERS = "layers"  # a folder below it for each layer; their hashes are under the same key of a manifest line
+LAYER_NAME = re.compile("[a-z][a-z0-9-]*")
+
+Kind = tuple[str, str]
+"""Folder and suffix of the files of one kind."""
 
 RESERVED_STEMS = frozenset(  # names that Windows gives to devices, with any suffix
     ["CON", "PRN", "AUX", "NUL", *(f"{port}{digit}" for port in ("COM", "LPT") for digit in range(1, 10))]
@@ -58,15 +67,49 @@ def check_ids(ids: Iterable[str]) -> None:
         check_id(sample_id)
 
 
-def path_of(folder: Path, kind: tuple[str, str], sample_id: str) -> Path:
-    """Where the file of one kind (LABELS, SCORES, STROKES) of one image lies."""
+def path_of(folder: Path, kind: Kind, sample_id: str) -> Path:
+    """Where the file of one kind (LABELS, SCORES, STROKES, DISTANCES, or a layer) of one image lies."""
     name, suffix = kind
     return folder / name / f"{sample_id}{suffix}"
+
+
+def layer_kind(name: str) -> Kind:
+    """The kind of file of one layer.
+
+    Raises
+    ------
+    ValueError
+        When the name is not made of small letters, digits and dashes, which is a bug of the method.
+
+    Examples
+    --------
+    >>> path_of(Path("runs/a"), layer_kind("pseudo"), "train/7").as_posix()
+    'runs/a/layers/pseudo/train/7.png'
+    """
+    if not LAYER_NAME.fullmatch(name):
+        raise ValueError(f"the name of a layer must be small letters, digits and dashes, got {name!r}")
+    return f"{LAYERS}/{name}", ".png"
+
+
+def kinds_in(folder: Path) -> list[Kind]:
+    """All kinds of files that a run folder may hold, with the layers that it does hold."""
+    root = folder / LAYERS
+    names = sorted(p.name for p in root.iterdir() if p.is_dir()) if root.is_dir() else []
+    return [*KINDS, *((f"{LAYERS}/{name}", ".png") for name in names)]
+
+
+def files_of(record: Mapping[str, Any]) -> Iterator[tuple[Kind, str]]:
+    """The kinds of files that a line of the manifest tells of, with their sha256."""
+    for kind in KINDS:
+        if HASHES[kind[0]] in record:
+            yield kind, record[HASHES[kind[0]]]
+    for name, sha256 in record.get(LAYERS, {}).items():
+        yield layer_kind(name), sha256
 
 
 def stale_temporaries(folder: Path) -> list[Path]:
     """Temporary files that killed processes left behind, sorted."""
     found = list(folder.glob(".*.tmp"))
-    for name, _ in KINDS:
+    for name, _ in kinds_in(folder):
         found += (folder / name).rglob(".*.tmp")
     return sorted(found)

@@ -13,7 +13,18 @@ from labelgen.errors import RunFolderError
 from labelgen.masks import write_atomic
 from labelgen.store.header import FORMAT, differences, encode_header, read_header, refuse_differences
 from labelgen.store.inputs import refuse_changed_inputs
-from labelgen.store.layout import FAILURES, HEADER, JOURNAL, KINDS, MANIFEST, check_ids, path_of, stale_temporaries
+from labelgen.store.layout import (
+    FAILURES,
+    HEADER,
+    JOURNAL,
+    KINDS,
+    LAYERS,
+    MANIFEST,
+    check_ids,
+    kinds_in,
+    path_of,
+    stale_temporaries,
+)
 from labelgen.store.records import Record, Records, encode_lines, journals, load_records, summarise
 from labelgen.store.writer import insist, unwritable
 
@@ -108,7 +119,7 @@ def _write_durably(path: Path, content: bytes) -> None:
 def _write_summary(folder: Path, header: dict[str, Any], records: Records) -> None:
     _write_durably(folder / MANIFEST, encode_lines(records.done))
     for sample_id in records.failed:  # an image that failed has no label, not even one from a process that was killed
-        for kind in KINDS:
+        for kind in kinds_in(folder):
             path_of(folder, kind, sample_id).unlink(missing_ok=True)
     if records.failed:
         _write_durably(folder / FAILURES, encode_lines(records.failed))
@@ -151,7 +162,7 @@ def _remove_run(folder: Path) -> None:
     shutil.rmtree(folder / JOURNAL, ignore_errors=True)
     for name in (MANIFEST, FAILURES):
         (folder / name).unlink(missing_ok=True)
-    for name, _ in KINDS:
+    for name in (*(name for name, _ in KINDS), LAYERS):
         if (folder / name).is_dir():
             shutil.rmtree(folder / name)
     path.unlink()

@@ -2,17 +2,30 @@
 
 import json
 import zipfile
+from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
+from jaxtyping import Float32
 
 from labelgen.data.dataset import DataSpec
 from labelgen.errors import DataError, RunFolderError, ShapeError
 from labelgen.masks import LabelMap, SoftMask, check_labels, read_mask
 from labelgen.store.header import read_header
-from labelgen.store.layout import HEADER, LABELS, MANIFEST, SCORES, STROKES, path_of
+from labelgen.store.layout import (
+    DISTANCES,
+    HASHES,
+    HEADER,
+    LABELS,
+    LAYERS,
+    MANIFEST,
+    SCORES,
+    STROKES,
+    layer_kind,
+    path_of,
+)
 from labelgen.store.records import Record, load_records
 from labelgen.strokes import Stroke, strokes_from_json
 from labelgen.vocab import Vocabulary, vocabulary_from_json
@@ -156,6 +169,43 @@ class RunFolder:
             raise DataError(f"strokes cannot be read: {path} ({error})", hint="labelgen verify lists damage") from error
         return strokes_from_json(data, where=str(path))
 
+    @cached_property
+    def layers(self) -> tuple[str, ...]:
+        """Names of the label maps that the labels were put together from, sorted; empty for most methods."""
+        return tuple(sorted({name for record in self._records.values() for name in record.get(LAYERS, {})}))
+
+    def layer(self, name: str, sample_id: str) -> LabelMap:
+        """One of the label maps that the labels of an image were put together from.
+
+        Raises
+        ------
+        DataError
+            When the run has no such image or layer, or the file is missing or damaged.
+        """
+        if name not in self._need(sample_id).get(LAYERS, {}):
+            there = ", ".join(self.layers) or "none"
+            raise DataError(f"no layer {name!r} of image {sample_id!r} in {self.path}", hint=f"its layers: {there}")
+        return read_mask(path_of(self.path, layer_kind(name), sample_id))
+
+    def distances(self, sample_id: str) -> dict[str, Float32[np.ndarray, "H W"]] | None:
+        """Weights of pixels by distance, by name (float16 precision), or None when the run kept none.
+
+        Raises
+        ------
+        DataError
+            When the run has no such image or the file is damaged.
+        """
+        if HASHES["distances"] not in self._need(sample_id):
+            return None
+        path = path_of(self.path, DISTANCES, sample_id)
+        try:
+            with np.load(path, allow_pickle=False) as archive:
+                return {name: archive[name].astype(np.float32) for name in archive.files}
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            raise DataError(
+                f"distances cannot be read: {path} ({error})", hint="labelgen verify lists damage"
+            ) from error
+
     def _need(self, sample_id: str) -> Record:
         try:
             return self._records[sample_id]
@@ -235,13 +285,15 @@ def open_labels(path: Path | str, *, vocabulary: Vocabulary | None = None) -> Ru
     return MaskFolder(path, vocabulary=vocabulary)
 
 
-def newest_run(root: Path = Path("runs"), *, but: str = "") -> Path:
+def newest_run(root: Path = Path("runs"), *, but: str = "", among: Collection[str] = ()) -> Path:
     """The complete run below `root` whose run.json is the youngest; runs still unfinished are passed over.
 
     Parameters
     ----------
     but
         Runs of this method are passed over, too.
+    among
+        Runs of other methods than these are passed over, too; empty for any.
 
     Raises
     ------
@@ -252,7 +304,7 @@ def newest_run(root: Path = Path("runs"), *, but: str = "") -> Path:
     unfinished = []
     for header in found:
         content = read_header(header.parent)
-        if but and content["method"] == but:
+        if (but and content["method"] == but) or (among and content["method"] not in among):
             continue
         if content["state"] == "complete":
             return header.parent
@@ -263,7 +315,10 @@ def newest_run(root: Path = Path("runs"), *, but: str = "") -> Path:
             f"no complete run below {root}; unfinished: {names}", hint="give the same command again to finish it"
         )
     if found:
-        raise RunFolderError(f"all runs below {root} are made by {but}", hint="name the run")
+        what = (
+            f"no run below {root} is by {' or '.join(among)}" if among else f"all runs below {root} are made by {but}"
+        )
+        raise RunFolderError(what if among else f"all runs below {root} are made by {but}", hint="name the run")
     elsewhere = sorted(p.parent for pattern in ("*", "*/*") for p in root.parent.glob(f"{pattern}/{HEADER}"))
     elsewhere += sorted(p.parent for p in root.glob(f"*/*/{HEADER}"))
     if elsewhere:

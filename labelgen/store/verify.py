@@ -5,19 +5,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from labelgen.store.inputs import InputCheck
-from labelgen.store.layout import FAILURES, HEADER, JOURNAL, KINDS, MANIFEST, path_of, stale_temporaries
+from labelgen.store.layout import FAILURES, HEADER, JOURNAL, MANIFEST, files_of, kinds_in, path_of, stale_temporaries
 from labelgen.store.reader import RunFolder
 from labelgen.store.records import FAILED_FIELDS, Record, Records, encode_lines, read_lines, summarise
-
-HASHES = {"labels": "sha256", "scores": "scores_sha256", "strokes": "strokes_sha256"}
 
 
 def verify_run(path: Path | str, *, progress: Callable[[int, int, str], None] | None = None) -> list[str]:
     """Read a run folder whole and list what is wrong with it; an empty list means that it is sound.
 
-    Checked are run.json and its counts, the order of the manifest, the sha256 of every label, score and stroke file,
-    that no file is missing or extra, and the sha256 of every file that was read beside the data set (region and
-    saliency maps, scribbles, clicks) as far as it is still there.
+    Checked are run.json and its counts, the order of the manifest, the sha256 of every label, score, stroke, layer and
+    distance file, that no file is missing or extra, and the sha256 of every file that was read beside the data set
+    (region and saliency maps, scribbles, clicks, other runs) as far as it is still there.
 
     Raises
     ------
@@ -53,10 +51,7 @@ def _summary_problems(run: RunFolder, records: dict[str, Record], failed: dict[s
 
 
 def _file_problems(folder: Path, sample_id: str, record: Record) -> Iterator[str]:
-    for kind in KINDS:
-        expected = record.get(HASHES[kind[0]])
-        if expected is None:
-            continue
+    for kind, expected in files_of(record):
         path = path_of(folder, kind, sample_id)
         try:
             content = path.read_bytes()
@@ -68,8 +63,8 @@ def _file_problems(folder: Path, sample_id: str, record: Record) -> Iterator[str
 
 
 def _extra_files(folder: Path, records: dict[str, Record]) -> Iterator[str]:
-    for kind in KINDS:
-        known = {path_of(folder, kind, i) for i, record in records.items() if HASHES[kind[0]] in record}
+    for kind in kinds_in(folder):
+        known = {path_of(folder, kind, i) for i, record in records.items() if kind in dict(files_of(record))}
         root = folder / kind[0]
         files = (p for p in root.rglob("*") if p.is_file()) if root.is_dir() else ()
         yield from (f"{p.relative_to(folder).as_posix()}: not in {MANIFEST}" for p in sorted(set(files) - known))

@@ -7,7 +7,7 @@ import os
 import secrets
 import socket
 import zipfile
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from labelgen.errors import DataError, RunFolderError
 from labelgen.masks import SoftMask, encode_mask, harden, write_atomic
-from labelgen.store.layout import JOURNAL, LABELS, SCORES, STROKES, path_of
+from labelgen.store.layout import DISTANCES, HASHES, JOURNAL, LABELS, LAYERS, SCORES, STROKES, Kind, layer_kind, path_of
 from labelgen.store.records import Record, encode_line
 from labelgen.strokes import strokes_to_json
 from labelgen.vocab import Vocabulary
@@ -80,6 +80,14 @@ class RunWriter:
             record["strokes_sha256"] = self._write(STROKES, sample_id, content)
         if self.save_scores:
             record["scores_sha256"] = self._write(SCORES, sample_id, encode_scores(mask))
+        if mask.layers:
+            record[LAYERS] = {
+                name: self._write(layer_kind(name), sample_id, encode_mask(layer, palette=self._palette))
+                for name, layer in sorted(mask.layers.items())
+            }
+        if mask.distances:
+            content = _encode_arrays({name: plane.astype(np.float16) for name, plane in sorted(mask.distances.items())})
+            record[HASHES["distances"]] = self._write(DISTANCES, sample_id, content)
         self._append(record)
         return record
 
@@ -101,7 +109,7 @@ class RunWriter:
             self._journal.close()
             self._journal = None
 
-    def _write(self, kind: tuple[str, str], sample_id: str, content: bytes) -> str:
+    def _write(self, kind: Kind, sample_id: str, content: bytes) -> str:
         path = path_of(self.folder, kind, sample_id)
         try:
             insist(lambda: write_atomic(path, content))
@@ -135,7 +143,11 @@ def encode_scores(mask: SoftMask) -> bytes:
     """
     if mask.scores.size and mask.scores.max() > FLOAT16_MAX:
         raise DataError(f"scores must be <= {FLOAT16_MAX:.0f} to be saved as float16, got {mask.scores.max():.0f}")
-    arrays = {"scores": mask.scores.astype(np.float16), "class_ids": np.asarray(mask.class_ids, np.int32)}
+    return _encode_arrays({"scores": mask.scores.astype(np.float16), "class_ids": np.asarray(mask.class_ids, np.int32)})
+
+
+def _encode_arrays(arrays: Mapping[str, np.ndarray]) -> bytes:
+    """An npz file without the time of its writing."""
     stream = io.BytesIO()
     with zipfile.ZipFile(stream, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as archive:
         for name, array in arrays.items():
