@@ -4,13 +4,13 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from labelgen.errors import ConfigError
+from segprobe.losses import parse_loss
 
-__all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "LOSS_NAMES", "REDUCTIONS", "SAMPLINGS", "FitConfig"]
+__all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "REDUCTIONS", "SAMPLINGS", "FitConfig"]
 
 SAMPLINGS = ("uniform", "balanced", "full")
 REDUCTIONS = ("batch", "image")
 HEAD_NAMES = ("linear", "mlp", "ridge")
-LOSS_NAMES = ("ce",)
 INITS = ("zero", "ridge")
 BACKGROUND_RULES = ("auto", "none", "far", "border")
 
@@ -26,7 +26,7 @@ class FitConfig:
     hidden
         Width of the hidden layer of the mlp.
     loss
-        Name in `segprobe.losses.LOSSES`.
+        Loss at labelled pixels, with its settings: ce, smooth, gce, sce or bootstrap, as `gce,q=0.7` or `bootstrap:hard`.
     sampling
         Which labelled pixels of an image the loss reads: uniform (each equally likely), balanced (half of them shared
         out evenly over the classes, with importance weights), or full (all, on up-sampled logits: the reference).
@@ -98,7 +98,7 @@ class FitConfig:
 
     def __post_init__(self) -> None:
         _one_of("head", self.head, HEAD_NAMES)
-        _one_of("loss", self.loss, LOSS_NAMES)
+        parse_loss(self.loss)
         _one_of("sampling", self.sampling, SAMPLINGS)
         _one_of("reduction", self.reduction, REDUCTIONS)
         _one_of("background", self.background, BACKGROUND_RULES)

@@ -22,7 +22,7 @@ from segprobe.features import FeatureCache, View, build_cache, build_shards, cac
 from segprobe.fit_folder import begin_fit, finish_fit
 from segprobe.heads import Head, make_head
 from segprobe.labels import Labels, LabelSet, read_labels
-from segprobe.losses import LOSSES
+from segprobe.losses import make_loss
 from segprobe.objective import Objective
 from segprobe.probe_file import Probe, save_probe
 from segprobe.runtime import ALONE, Runtime
@@ -196,7 +196,7 @@ def fit_head(
         hidden=config.hidden,
         seed=config.seed,
     ).to(device)
-    objective = Objective(LOSSES[config.loss])
+    objective = Objective(make_loss(config.loss))
     maker = BatchMaker(features, labels, config, device=device, whole=objective.needs_grids or head.needs_grid)
     losses: list[float] = []
     if config.head == "ridge" or config.init == "ridge":

@@ -14,7 +14,8 @@ from segprobe.runtime import ALONE, Runtime
 __all__ = ["GridView", "Objective", "Parts", "PixelLoss", "Term", "masked_tokens"]
 
 PixelLoss = Callable[..., Tensor]
-"""`loss(logits (P, C), columns (P,), weights=(P,), ignore=...)`, averaged over the weights of labelled pixels."""
+"""`loss(logits (P, C), columns (P,), weights=(P,), ignore=..., progress=...)`, averaged over the weights of labelled
+pixels; see `segprobe.losses`."""
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Objective:
         *,
         mask: Float[Tensor, "T D"] | None = None,
         runtime: Runtime = ALONE,
+        progress: float = 1.0,
     ) -> Parts:
         """Compute the share of this process in the loss of a batch.
 
@@ -93,13 +95,19 @@ class Objective:
         ----------
         mask
             Multiplies the standardised features.
+        progress
+            Share of the updates that are done, in [0, 1], for losses that change on the way.
         """
         tokens = masked_tokens(head, batch.tokens, mask)
         logits = head_logits(head, tokens, batch)
         weight, images = batch.weight, len(batch.images)
         total, count = runtime.sum(weight, images)
         pixels = self.pixel_loss(
-            read_at_pixels(logits, batch), batch.columns, weights=batch.pixel_weights, ignore=UNLABELLED
+            read_at_pixels(logits, batch),
+            batch.columns,
+            weights=batch.pixel_weights,
+            ignore=UNLABELLED,
+            progress=progress,
         )
         loss = pixels * (weight / total if total else 1.0)
         values = {"pixels": loss.detach()}

@@ -125,7 +125,7 @@ def _gradients(head: Head, maker: BatchSource, objective: Objective, step: int, 
         runtime.sum(0.0, 0.0)
         return dict(zip(names, runtime.sum(*(0.0 for _ in names))))
     mask = maker.dropout_mask(batch, step, head.dim, part=runtime.part)
-    found = objective(head, batch, mask=mask, runtime=runtime)
+    found = objective(head, batch, mask=mask, runtime=runtime, progress=step / maker.num_steps)
     found.loss.backward()
     here = {"loss": float(found.loss.detach()), **{name: float(value) for name, value in found.values.items()}}
     return dict(zip(names, runtime.sum(*(here[name] for name in names))))

@@ -1,11 +1,18 @@
-"""The table of losses: `loss(logits, labels, weights=..., ignore=...)` over pixels, averaged over labelled ones."""
+"""The table of losses at pixels: `loss(logits, labels, weights=..., ignore=...)`, averaged over labelled ones."""
 
-from collections.abc import Callable
+from segprobe.losses.bootstrap import BOOTSTRAP
+from segprobe.losses.ce import CE
+from segprobe.losses.gce import GCE
+from segprobe.losses.loss import Loss, LossChoice, make_loss, parse_loss
+from segprobe.losses.sce import SCE
+from segprobe.losses.smooth import SMOOTH
 
-from torch import Tensor
+__all__ = ["LOSSES", "Loss", "LossChoice", "make_loss", "parse_loss"]
 
-from segprobe.losses.masked_cross_entropy import masked_cross_entropy
-
-__all__ = ["LOSSES", "masked_cross_entropy"]
-
-LOSSES: dict[str, Callable[..., Tensor]] = {"ce": masked_cross_entropy}
+LOSSES: dict[str, Loss] = {
+    "ce": CE,
+    "smooth": SMOOTH,
+    "gce": GCE,
+    "sce": SCE,
+    "bootstrap": BOOTSTRAP,
+}
