@@ -26,7 +26,8 @@ class FitConfig:
     hidden
         Width of the hidden layer of the mlp.
     loss
-        Loss at labelled pixels, with its settings: ce, smooth, gce, sce or bootstrap, as `gce,q=0.7` or `bootstrap:hard`.
+        Loss at labelled pixels, with its settings: ce, smooth, gce, sce or bootstrap, as in `gce,q=0.7` or
+        `bootstrap:hard`.
     sampling
         Which labelled pixels of an image the loss reads: uniform (each equally likely), balanced (half of them shared
         out evenly over the classes, with importance weights), or full (all, on up-sampled logits: the reference).

@@ -36,7 +36,9 @@ def masked_loss(each: EachPixel) -> Callable[..., Tensor]:
         ignore: int = IGNORE,
         progress: float = 1.0,
     ) -> Float[Tensor, ""]:
-        return masked_mean(lambda *rows: each(*rows, progress), logits, labels, weights=weights, ignore=ignore)
+        return masked_mean(
+            lambda rows, columns: each(rows, columns, progress), logits, labels, weights=weights, ignore=ignore
+        )
 
     return loss
 

@@ -153,7 +153,7 @@ def test_a_confident_wrong_label_pulls_less_than_in_cross_entropy():
     assert pulls["gce"] < 0.05 * pulls["ce"]
     assert pulls["sce"] < 0.15 * pulls["ce"]
     assert pulls["bootstrap:hard"] == pytest.approx(0.8 * pulls["ce"], rel=0.01)
-    assert pulls["smooth"] == pytest.approx(0.9 * pulls["ce"], rel=0.05)
+    assert pulls["smooth"] == pytest.approx((1 - 0.1 / 3) * pulls["ce"], rel=0.01)
 
 
 def test_cross_entropy_equals_torch_when_everything_is_labelled(logits):
