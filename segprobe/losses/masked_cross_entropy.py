@@ -36,6 +36,7 @@ def masked_cross_entropy(
 
     Examples
     --------
+    >>> import torch
     >>> logits = torch.zeros(3, 4)
     >>> round(float(masked_cross_entropy(logits, torch.tensor([0, 3, 255]))), 4)
     1.3863
