@@ -4,13 +4,17 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from labelgen.errors import ConfigError
+from segprobe.head_settings import CLOSED_FORM, HEAD_SETTINGS, HeadChoice, MlpSettings, parse_head
 from segprobe.losses import parse_loss
 
 __all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "REDUCTIONS", "SAMPLINGS", "FitConfig"]
 
+AMPS = ("auto", "float32", "bfloat16", "float16")
+TUNING_FIELDS = ("amp", "backbone_lr", "layer_decay", "drop_path")
 SAMPLINGS = ("uniform", "balanced", "full")
 REDUCTIONS = ("batch", "image")
-HEAD_NAMES = ("linear", "mlp", "ridge")
+HEAD_NAMES = tuple(HEAD_SETTINGS)
+MATRIX_HEADS = ("linear", "multi", "ridge")  # those that the ridge solution fits
 INITS = ("zero", "ridge")
 BACKGROUND_RULES = ("auto", "none", "far", "border")
 
@@ -22,7 +26,9 @@ class FitConfig:
     Parameters
     ----------
     head
-        linear (standardised tokens, one matrix), mlp (one hidden layer) or ridge (closed form, no epochs).
+        linear (standardised tokens, one matrix), multi (the same on the last four layers), mlp (one hidden layer), conv
+        (light convolutions), projection (a trained projection below the matrix), or one without epochs: ridge (closed
+        form), prototype (class means), knn (nearest labelled tokens). Its settings follow it, as conv,width=64.
     hidden
         Width of the hidden layer of the mlp.
     loss
@@ -67,8 +73,21 @@ class FitConfig:
     checkpoint_every
         Steps between two checkpoints.
     threads
-        Threads that train the head on a CPU; 0 for as many as torch likes. A head is so small that sharing it out
-        costs more than it gains, and on a busy machine much more; and one thread adds up in one order everywhere.
+        Threads that train on a CPU; 0 for as many as torch likes, -1 for one with a frozen backbone and 0 with `tune`.
+        A head is so small that sharing it out costs more than it gains, and on a busy machine much more; and one thread
+        adds up in one order everywhere.
+    tune
+        Train the backbone as well, from the images instead of cached features; the probe then holds its weights. Batch
+        normalisations keep their statistics.
+    amp
+        With `tune`, arithmetic of the backbone: float32, or bfloat16 or float16 with parameters in float32; auto takes
+        what the device computes fast.
+    backbone_lr
+        With `tune`, factor on the learning rate for the last layer of the backbone.
+    layer_decay
+        With `tune`, factor on the learning rate from one block of a ViT, or stage of a CNN, to the one before.
+    drop_path
+        With `tune`, probability that the last residual branch is left out for an image; it rises from 0 at the first.
     seed
         Of the order of images, the views, the pixels and the weights.
     """
@@ -94,11 +113,16 @@ class FitConfig:
     init: str = "zero"
     ridge_penalty: float = 1e-2
     checkpoint_every: int = 200
-    threads: int = 1
+    threads: int = -1
+    tune: bool = False
+    amp: str = "auto"
+    backbone_lr: float = 0.1
+    layer_decay: float = 0.75
+    drop_path: float = 0.0
     seed: int = 0
 
     def __post_init__(self) -> None:
-        _one_of("head", self.head, HEAD_NAMES)
+        self._settle_head()
         parse_loss(self.loss)
         _one_of("sampling", self.sampling, SAMPLINGS)
         _one_of("reduction", self.reduction, REDUCTIONS)
@@ -106,8 +130,9 @@ class FitConfig:
         _one_of("init", self.init, INITS)
         for name in ("hidden", "pixels", "batch_size", "checkpoint_every", "epochs"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("steps", "weight_decay", "seed", "threads"):
+        for name in ("steps", "weight_decay", "seed"):
             _at_least(name, getattr(self, name), 0)
+        _at_least("threads", self.threads, -1)
         if not self.lr > 0:
             raise ConfigError(f"lr must be > 0, got {self.lr}")
         if not self.ridge_penalty > 0:
@@ -122,12 +147,57 @@ class FitConfig:
             raise ConfigError(f"feature-dropout must lie in [0, 1), got {self.feature_dropout}")
         if not self.scales or min(self.scales) <= 0 or len(set(self.scales)) != len(self.scales):
             raise ConfigError(f"scales must be different factors > 0, got {self.scales}")
-        if self.init == "ridge" and self.head == "mlp":
-            raise ConfigError("init ridge needs a linear head, got head mlp", hint="drop --init or use --head linear")
+        if self.init == "ridge" and self.head not in MATRIX_HEADS:
+            raise ConfigError(
+                f"init ridge needs a linear head, got head {self.head}", hint="drop --init or use --head linear"
+            )
+        _check_tuning(self)
+
+    @property
+    def thread_count(self) -> int:
+        """Threads to train with on a CPU; 0 for as many as torch likes."""
+        return self.threads if self.threads >= 0 else int(not self.tune)
+
+    def _settle_head(self) -> None:
+        """Write the head in one way, however it was typed, and the width of an mlp as `hidden`."""
+        choice, usual = parse_head(self.head), MlpSettings().hidden
+        if choice.name == "mlp":
+            typed = choice.settings.hidden
+            if typed != usual and self.hidden not in (usual, typed):
+                raise ConfigError(f"hidden was given twice, as {typed} and {self.hidden}", hint="leave --hidden out")
+            object.__setattr__(self, "hidden", typed if typed != usual else self.hidden)
+            choice = choice.with_hidden(usual)
+        elif self.hidden != usual:
+            raise ConfigError(f"hidden has no say with head {choice.name}, got {self.hidden}: it is of mlp")
+        object.__setattr__(self, "head", choice.text)
+
+    @property
+    def head_choice(self) -> HeadChoice:
+        """The head with all of its settings."""
+        return parse_head(self.head).with_hidden(self.hidden)
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "scales": list(self.scales)}
+
+
+def _check_tuning(config: FitConfig) -> None:
+    _one_of("amp", config.amp, AMPS)
+    if not config.backbone_lr > 0:
+        raise ConfigError(f"backbone-lr must be > 0, got {config.backbone_lr}", hint="without --tune nothing is tuned")
+    if not 0 < config.layer_decay <= 1:
+        raise ConfigError(f"layer-decay must lie in (0, 1], got {config.layer_decay}")
+    if not 0 <= config.drop_path < 1:
+        raise ConfigError(f"drop-path must lie in [0, 1), got {config.drop_path}")
+    if config.tune and config.head_choice.name in CLOSED_FORM:
+        raise ConfigError(
+            f"a backbone is tuned by gradients, and head {config.head_choice.name} has none",
+            hint="use --head linear, with --init ridge to begin where ridge ends",
+        )
+    asked = [name for name in TUNING_FIELDS if getattr(config, name) != getattr(FitConfig, name)]
+    if asked and not config.tune:
+        names = ", ".join(name.replace("_", "-") for name in asked)
+        raise ConfigError(f"{names} changes nothing while the backbone is frozen", hint="add --tune")
 
 
 def _one_of(name: str, value: str, known: tuple[str, ...]) -> None:

@@ -4,19 +4,21 @@ import json
 import logging
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from labelgen.data import Dataset
+from labelgen.errors import ConfigError
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone, parameter_hash
 from labelgen.nets.device import resolve_device
 from labelgen.nets.training import Progress
 from segprobe.background import add_background, background_rule
 from segprobe.batches import BatchMaker, FeatureSource, check_sizes
+from segprobe.closed_form import SOLVERS
 from segprobe.config import FitConfig
 from segprobe.features import FeatureCache, View, build_cache, build_shards, cache_fingerprint, cache_name
 from segprobe.fit_folder import begin_fit, finish_fit
@@ -26,7 +28,11 @@ from segprobe.losses import make_loss
 from segprobe.objective import Objective
 from segprobe.probe_file import Probe, save_probe
 from segprobe.runtime import ALONE, Runtime
-from segprobe.training import fit_ridge, train_head
+from segprobe.training import fit_ridge, head_threads, train_head
+from segprobe.tuning.batches import TuningBatches
+from segprobe.tuning.features import PictureFeatures, check_picture_sizes
+from segprobe.tuning.network import load_for_tuning, tunable, with_present_hash
+from segprobe.tuning.weights_file import save_tuned
 
 __all__ = ["FitReport", "FittedHead", "cached_features", "fit", "fit_head", "views_of"]
 
@@ -82,6 +88,7 @@ def fit(
     device: str = "auto",
     overwrite: bool = False,
     frozen: Backbone | None = None,
+    features: FeatureSource | None = None,
     runtime: Runtime = ALONE,
     progress: Progress | None = None,
 ) -> FitReport:
@@ -101,6 +108,8 @@ def fit(
         Replace what is in `out`.
     frozen
         The backbone of these settings, when it is loaded already.
+    features
+        The features of all images in the views of these settings, when they are open already.
     runtime
         The processes that fit this probe together: they share out the features and every batch; the first one writes.
 
@@ -113,24 +122,35 @@ def fit(
     """
     start = time.perf_counter()
     labels = read_labels(source, dataset)
+    if config.tune:
+        frozen = load_for_tuning(backbone, device=device, given=frozen)
     frozen = frozen or load_backbone(backbone, device=device)
+    check_layers(config, frozen.config)
     settings = _settings(labels, dataset, frozen, config)
     complete = runtime.is_main and not overwrite and begin_fit(out, settings)
     if any(runtime.sum(complete)):  # which also lets the others wait for the folder
         return _report(out, labels, None, start)
     before = parameter_hash(frozen.model)
     ids = ids_to_cache(labels.ids, dataset.ids)
-    features = cached_features(dataset, ids, frozen, cache, views_of(config), runtime=runtime, progress=progress)
-    check_sizes(labels, features)
+    if config.tune:
+        features = picture_features(dataset, ids, frozen, config)
+        check_picture_sizes(labels, features)
+    else:
+        if features is None:
+            views = views_of(config)
+            features = cached_features(dataset, ids, frozen, cache, views, runtime=runtime, progress=progress)
+        check_sizes(labels, features)
     if overwrite and runtime.is_main:  # only now, so that the probe in `out` outlives labels that do not fit
         begin_fit(out, settings, overwrite=True)
     runtime.barrier()
     where = str(resolve_device(device))
     fitted = fit_head(labels, features, config, folder=out, device=where, runtime=runtime, progress=progress)
-    if parameter_hash(frozen.model) != before:
+    if not config.tune and parameter_hash(frozen.model) != before:
         raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
     if runtime.is_main:
-        save_probe(out, _probe(fitted, frozen, labels, dataset, config, source))
+        tuned = save_tuned(out, frozen, untuned_sha256=frozen.spec.weights_sha256) if config.tune else {}
+        frozen = with_present_hash(frozen) if config.tune else frozen
+        save_probe(out, replace(_probe(fitted, frozen, labels, dataset, config, source), tuned=tuned))
         finish_fit(out, settings)
     runtime.barrier()
     return _report(out, labels, fitted, start)
@@ -188,23 +208,46 @@ def fit_head(
             rule,
         )
         labels = add_background(labels, features, rule=rule, share=config.background_share)
+    choice = config.head_choice
     head = make_head(
-        config.head,
+        choice,
         torch.as_tensor(features.mean),
         torch.as_tensor(features.std),
         num_classes=len(labels.class_ids),
-        hidden=config.hidden,
         seed=config.seed,
     ).to(device)
     objective = Objective(make_loss(config.loss))
-    maker = BatchMaker(features, labels, config, device=device, whole=objective.needs_grids or head.needs_grid)
-    losses: list[float] = []
-    if config.head == "ridge" or config.init == "ridge":
+    whole = objective.needs_grids or head.needs_grid
+    maker: BatchMaker
+    parts: dict[str, Any] = {}
+    if isinstance(features, PictureFeatures):
+        maker = TuningBatches(features, labels, config, device=device, whole=whole)
+        parts = features.network.trained_with(head)
+    else:
+        maker = BatchMaker(features, labels, config, device=device, whole=whole)
+    solve = SOLVERS.get(choice.name)
+    if solve is not None:
+        solve(head, maker, progress=progress)
+        return FittedHead(head.cpu().eval(), labels.class_ids, rule, 0, ())
+    if config.init == "ridge":
         fit_ridge(head, maker, progress=progress)
-    if config.head != "ridge":
-        losses = train_head(head, maker, objective, folder=folder, runtime=runtime, progress=progress)
-    steps = 0 if config.head == "ridge" else maker.num_steps
-    return FittedHead(head.cpu().eval(), labels.class_ids, rule, steps, tuple(losses))
+    losses = train_head(head, maker, objective, **parts, folder=folder, runtime=runtime, progress=progress)
+    return FittedHead(head.cpu().eval(), labels.class_ids, rule, maker.num_steps, tuple(losses))
+
+
+def check_layers(config: FitConfig, backbone: BackboneConfig) -> None:
+    """Refuse a head on several layers when there is one.
+
+    Raises
+    ------
+    ConfigError
+        Naming the layers.
+    """
+    if config.head_choice.name == "multi" and len(backbone.layers) < 2:
+        raise ConfigError(
+            f"head multi needs two or more layers of {backbone.name}, got {backbone.layers}",
+            hint="name them, --layers=-4,-3,-2,-1, or use --head linear",
+        )
 
 
 def ids_to_cache(labelled: Sequence[str], every: Sequence[str]) -> Sequence[str]:
@@ -222,6 +265,12 @@ def views_of(config: FitConfig) -> tuple[View, ...]:
     """The views that training uses: every scale, and its mirror image when `flip` is on."""
     flips = (False, True) if config.flip else (False,)
     return tuple(View(scale=scale, flip=flip) for scale in config.scales for flip in flips)
+
+
+def picture_features(dataset: Dataset, ids: Sequence[str], backbone: Backbone, config: FitConfig) -> PictureFeatures:
+    """Open a float32 backbone for training, with the images that it is trained on."""
+    with head_threads(config.thread_count):
+        return PictureFeatures(dataset, ids, tunable(backbone, config), views_of(config))
 
 
 def cached_features(
@@ -261,8 +310,8 @@ def _probe(
 ) -> Probe:
     return Probe(
         head=fitted.head,
-        kind=config.head,
-        hidden=config.hidden if config.head == "mlp" else 0,
+        kind=config.head_choice.name,
+        settings=config.head_choice.to_json(),
         class_ids=fitted.class_ids,
         vocabulary=labels.vocabulary,
         backbone=backbone.config,

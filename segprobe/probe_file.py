@@ -3,12 +3,13 @@
 ::
 
     probes/<name>/
-      probe.safetensors  the tensors of the head, float32: matrices, biases, mean and std of the features
-      probe.json         schema, head, classes, the backbone it needs (settings, fingerprint, sha256 of its weights),
-                         data, labels, settings and figures of the fit, package versions
-      fit.json           settings of the fit and its state: running | complete
-      metrics.jsonl      loss and learning rate along the way
-      last.pt            checkpoint of an unfinished fit
+      probe.safetensors     the tensors of the head, float32: matrices, biases, mean and std of the features
+      probe.json            schema, head, classes, the backbone it needs (settings, fingerprint, sha256 of its weights),
+                            data, labels, settings and figures of the fit, package versions
+      backbone.safetensors  only where the backbone was tuned: its weights, float32
+      fit.json              settings of the fit and its state: running | complete
+      metrics.jsonl         loss and learning rate along the way
+      last.pt               checkpoint of an unfinished fit
 """
 
 import hashlib
@@ -27,7 +28,9 @@ from labelgen.masks import write_atomic
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.store.header import versions
 from labelgen.vocab import Vocabulary, vocabulary_from_json
+from segprobe.head_settings import HEAD_SETTINGS, HeadChoice
 from segprobe.heads import HEADS, Head, load_head_state, make_head
+from segprobe.tuning.weights_file import check_tuned
 
 __all__ = ["Probe", "check_backbone", "newest_probe", "open_probe", "save_probe"]
 
@@ -60,8 +63,8 @@ class Probe:
     ----------
     head
         Module from tokens to logits, in eval mode.
-    kind, hidden
-        Its row of `HEADS` and its hidden width.
+    kind, settings
+        Its row of `HEADS` and its settings.
     class_ids
         Vocabulary id of each logit: the classes that were in the labels.
     vocabulary
@@ -80,6 +83,8 @@ class Probe:
         Steps, seconds, last loss.
     name
         Name of the folder.
+    tuned
+        Where the backbone was tuned: file and sha256 of its weights, and `from`, the hash of those it began with.
     """
 
     head: Head
@@ -92,20 +97,21 @@ class Probe:
     data: DataSpec | None
     config: Mapping[str, Any]
     figures: Mapping[str, Any] = field(default_factory=dict)
-    hidden: int = 0
+    settings: Mapping[str, Any] = field(default_factory=dict)
     name: str = ""
+    tuned: Mapping[str, Any] = field(default_factory=dict)
 
 
 def save_probe(folder: Path, probe: Probe) -> None:
     """Write a probe; probe.json comes last, so that whoever finds it finds a whole probe."""
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().float().contiguous() for name, tensor in probe.head.state_dict().items()}
+    tensors = {name: _as_saved(tensor) for name, tensor in probe.head.state_dict().items()}
     content = save(tensors)
     description = {
         "format": FORMAT,
         "schema": SCHEMA,
-        "head": {"kind": probe.kind, "hidden": probe.hidden, "dim": len(tensors["mean"])},
+        "head": {"kind": probe.kind, "settings": dict(probe.settings), "dim": len(tensors["mean"])},
         "class_ids": list(probe.class_ids),
         "vocabulary": probe.vocabulary.to_json(),
         "backbone": probe.backbone.to_json(),
@@ -116,10 +122,19 @@ def save_probe(folder: Path, probe: Probe) -> None:
         "figures": dict(probe.figures),
         "versions": versions(PACKAGES),
         "tensors_sha256": hashlib.sha256(content).hexdigest(),
+        **({"tuned": dict(probe.tuned)} if probe.tuned else {}),
     }
     write_atomic(folder / TENSORS, content)
     text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     write_atomic(folder / DESCRIPTION, text.encode(), durable=True)
+
+
+def _as_saved(tensor: Tensor) -> Tensor:
+    """float32, but a bank of tokens stays in float16."""
+    import torch
+
+    kept = tensor.detach().cpu().contiguous()
+    return kept if kept.dtype == torch.float16 else kept.float()
 
 
 def open_probe(path: Path | str) -> Probe:
@@ -148,20 +163,25 @@ def open_probe(path: Path | str) -> Probe:
             hint="the two files belong together; copy both, or fit again",
         )
     where = str(folder / DESCRIPTION)
+    tuned = values.get("tuned", {})
+    own_weights = {"weights": str(check_tuned(folder, tuned).resolve())} if tuned else {}
     try:
         return Probe(
             head=_rebuild_head(values, state, where=where),
             kind=values["head"]["kind"],
-            hidden=int(values["head"]["hidden"]),
+            settings=_head_settings(values["head"]),
             class_ids=tuple(int(i) for i in values["class_ids"]),
             vocabulary=vocabulary_from_json(values["vocabulary"], where=where),
-            backbone=BackboneConfig(**{**values["backbone"], "layers": tuple(values["backbone"]["layers"])}),
+            backbone=BackboneConfig(
+                **{**values["backbone"], "layers": tuple(values["backbone"]["layers"]), **own_weights}
+            ),
             fingerprint=values["fingerprint"],
             labels=values["labels"],
             data=DataSpec(**values["data"]) if values["data"] else None,
             config=values["config"],
             figures=values["figures"],
             name=folder.resolve().name,
+            tuned=tuned,
         )
     except (KeyError, TypeError, ValueError) as error:
         raise RunFolderError(f"probe is malformed in {where}: {error!r}", hint="fit it again") from error
@@ -192,6 +212,13 @@ def _read_description(folder: Path) -> dict[str, Any]:
     return values
 
 
+def _head_settings(described: Mapping[str, Any]) -> dict[str, Any]:
+    """Settings of a head; probes of before they had any say only how wide an mlp is."""
+    if "settings" in described:
+        return dict(described["settings"])
+    return {"hidden": int(described["hidden"])} if described["kind"] == "mlp" else {}
+
+
 def _rebuild_head(values: Mapping[str, Any], state: dict[str, Tensor], *, where: str) -> Head:
     import torch
 
@@ -199,13 +226,8 @@ def _rebuild_head(values: Mapping[str, Any], state: dict[str, Tensor], *, where:
     if described["kind"] not in HEADS:
         raise RunFolderError(f"unknown head {described['kind']!r} in {where}", hint=f"known heads: {', '.join(HEADS)}")
     dim = int(described["dim"])
-    head = make_head(
-        described["kind"],
-        torch.zeros(dim),
-        torch.ones(dim),
-        num_classes=len(values["class_ids"]),
-        hidden=int(described["hidden"]),
-    )
+    choice = HeadChoice(described["kind"], HEAD_SETTINGS[described["kind"]](**_head_settings(described)))
+    head = make_head(choice, torch.zeros(dim), torch.ones(dim), num_classes=len(values["class_ids"]))
     return load_head_state(head, state, where=where).eval()
 
 

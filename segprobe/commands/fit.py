@@ -14,6 +14,7 @@ from labelgen.errors import ConfigError, RunFolderError, VocabularyError
 from labelgen.store.layout import HEADER
 from segprobe.commands.flags import BackboneFlags, JsonFlag
 from segprobe.config import FitConfig
+from segprobe.head_settings import default_layers
 
 __all__ = ["fit"]
 
@@ -65,7 +66,7 @@ def fit(
         report = fit_probe(
             source,
             dataset,
-            backbone=flags.config(dataset.spec),
+            backbone=flags.config(dataset.spec, layers=default_layers(config.head)),
             config=config,
             out=folder,
             cache=Path(cache),

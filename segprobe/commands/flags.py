@@ -30,7 +30,8 @@ class BackboneFlags:
     weights
         Checkpoint file (.safetensors, .pth). Default: the published weights.
     layers
-        Blocks or stages to concatenate, as 2,5,-1; negative ones count from the end.
+        Blocks or stages to concatenate, as 2,5,-1; negative ones count from the end. Default: the last; with --head
+        multi the last four.
     norm
         Apply the final norm of the model.
     policy
@@ -49,7 +50,7 @@ class BackboneFlags:
 
     backbone: str = ""
     weights: str = ""
-    layers: Annotated[str, Parameter(allow_leading_hyphen=True)] = "-1"
+    layers: Annotated[str, Parameter(allow_leading_hyphen=True)] = ""
     norm: bool = True
     policy: str = "keep"
     size: int = 0
@@ -58,8 +59,8 @@ class BackboneFlags:
     dtype: str = "auto"
     output_stride: int = 0
 
-    def config(self, data: DataSpec) -> BackboneConfig:
-        """The backbone for these data."""
+    def config(self, data: DataSpec, *, layers: tuple[int, ...] = (-1,)) -> BackboneConfig:
+        """The backbone for these data, with these layers where none were typed."""
         for name, value, known in (
             ("policy", self.policy, ("keep", "square", "native")),
             ("pos-interp", self.pos_interp, ("timm", "official")),
@@ -70,7 +71,7 @@ class BackboneFlags:
         return BackboneConfig(
             name=self.backbone or self._default_name(data),
             weights=self.weights,
-            layers=parse_layers(self.layers),
+            layers=parse_layers(self.layers) if self.layers else layers,
             norm=self.norm,
             policy=self.policy,  # type: ignore[arg-type]
             size=self.size,

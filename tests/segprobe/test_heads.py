@@ -2,9 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from labelgen.errors import ConfigError, RunFolderError
+from labelgen.errors import ConfigError, RunFolderError, ShapeError
 from segprobe.config import HEAD_NAMES, FitConfig
 from segprobe.heads import HEADS, LinearHead, load_head_state, make_head
+from segprobe.heads.knn import votes
 from segprobe.ridge import NormalEquations, calibrated_scale
 
 
@@ -16,7 +17,7 @@ def statistics():
 
 @pytest.mark.parametrize("kind", HEADS)
 def test_heads_turn_tokens_into_one_logit_per_class(kind, statistics):
-    head = make_head(kind, *statistics, num_classes=5, hidden=16)
+    head = make_head(kind, *statistics, num_classes=5)
     assert head(torch.zeros(3, 4, 8)).shape == (3, 4, 5)
 
 
@@ -26,6 +27,81 @@ def test_folding_the_standardisation_leaves_the_logits(statistics):
     tokens = torch.randn(50, 8, generator=torch.Generator().manual_seed(2))
     weight, bias = head.folded()
     torch.testing.assert_close(head(tokens), tokens @ weight.T + bias, atol=1e-5, rtol=1e-5)
+
+
+def test_the_projection_folds_into_one_matrix(statistics):
+    head = make_head("projection,dim=4", *statistics, num_classes=5)
+    torch.nn.init.normal_(head.classify.weight, generator=torch.Generator().manual_seed(1))
+    tokens = torch.randn(50, 8, generator=torch.Generator().manual_seed(2))
+    weight, bias = head.folded()
+    torch.testing.assert_close(head(tokens), tokens @ weight.T + bias, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(head(tokens), head.classify(head.project(tokens)))
+    rows = head.projection.weight
+    torch.testing.assert_close(rows @ rows.T, torch.eye(4), atol=1e-6, rtol=0)
+
+
+def conv_head(statistics):
+    head = make_head("conv,width=6", *statistics, num_classes=5)
+    torch.nn.init.normal_(head.classify.weight, generator=torch.Generator().manual_seed(1))
+    return head
+
+
+def test_the_convolutional_head_sees_two_tokens_far_and_no_other_image(statistics):
+    head = conv_head(statistics)
+    grids = torch.randn(2, 9, 8, 8, generator=torch.Generator().manual_seed(2))
+    changed = grids.clone()
+    changed[0, 4, 3] += 1
+    moved = (head(grids) - head(changed)).abs().amax(-1) > 0
+    expected = torch.zeros(2, 9, 8, dtype=torch.bool)
+    expected[0, 2:7, 1:6] = True
+    assert torch.equal(moved, expected)
+    torch.testing.assert_close(head(grids)[1], head(grids[1]))
+
+
+def test_the_convolutional_head_is_the_same_at_the_border_of_an_even_grid(statistics):
+    head = conv_head(statistics)
+    even = torch.randn(8, generator=torch.Generator().manual_seed(2)).expand(5, 6, 8)
+    logits = head(even)
+    torch.testing.assert_close(logits, logits[2, 2].expand(5, 6, 5))
+    with pytest.raises(ShapeError, match="token grids"):
+        head(even[0])
+
+
+def test_prototypes_compare_directions_only(statistics):
+    head = make_head("prototype", *statistics, num_classes=5)
+    torch.nn.init.normal_(head.classify.weight, generator=torch.Generator().manual_seed(1))
+    z = torch.randn(7, 8, generator=torch.Generator().manual_seed(2))
+    torch.testing.assert_close(head(head.mean + head.std * z), head(head.mean + head.std * 3 * z))
+
+
+def test_votes_equal_a_loop_over_all_pairs():
+    rng = np.random.default_rng(0)
+    queries, bank = (rng.normal(size=(n, 5)).astype(np.float32) for n in (6, 20))
+    queries, bank = (x / np.linalg.norm(x, axis=1, keepdims=True) for x in (queries, bank))
+    shares = rng.dirichlet(np.ones(3), 20).astype(np.float32)
+    images, owners = np.arange(6) % 3, np.arange(20) % 4
+    for own in (False, True):
+        expected = np.zeros((6, 3))
+        for q in range(6):
+            allowed = [n for n in range(20) if not own or images[q] != owners[n]]
+            best = sorted(allowed, key=lambda n: -(queries[q] @ bank[n]))[:4]
+            weights = np.exp([queries[q] @ bank[n] / 0.1 for n in best])
+            expected[q] = (weights / weights.sum()) @ shares[best]
+        given = (torch.from_numpy(images), torch.from_numpy(owners)) if own else None
+        found = votes(*map(torch.from_numpy, (queries, bank, shares)), count=4, temperature=0.1, owners=given)
+        np.testing.assert_allclose(found, expected, atol=1e-5)
+
+
+def test_the_vote_takes_queries_in_parts_without_a_difference(statistics, monkeypatch):
+    head = make_head("knn,neighbours=3", *statistics, num_classes=2)
+    generator = torch.Generator().manual_seed(0)
+    head.remember(head.directions(torch.randn(9, 8, generator=generator)), torch.eye(2)[torch.arange(9) % 2], 4.0)
+    tokens = torch.randn(5, 4, 8, generator=generator)
+    whole = head(tokens)
+    monkeypatch.setattr("segprobe.heads.knn.AT_ONCE", 3)
+    torch.testing.assert_close(head(tokens), whole)
+    assert whole.shape == (5, 4, 2)
+    torch.testing.assert_close(whole.sum(-1), torch.full((5, 4), 4.0), atol=1e-2, rtol=0)
 
 
 def test_a_constant_channel_stays_finite():
@@ -46,8 +122,8 @@ def test_settings_know_the_heads_by_name():
 
 
 def test_unknown_head_is_refused(statistics):
-    with pytest.raises(ConfigError, match="linear, ridge, mlp"):
-        make_head("conv", *statistics, num_classes=3)
+    with pytest.raises(ConfigError, match="linear, multi, mlp"):
+        make_head("tree", *statistics, num_classes=3)
 
 
 def test_every_difference_of_a_saved_head_is_named(statistics):
@@ -106,7 +182,7 @@ def test_the_chosen_gain_has_the_least_cross_entropy():
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        ({"head": "conv"}, "head must be one of linear, mlp, ridge, got 'conv'"),
+        ({"head": "tree"}, "head must be one of linear, multi, mlp, conv, .*, got 'tree'"),
         ({"sampling": "all"}, "sampling must be one of"),
         ({"background": "guess"}, "background must be one of"),
         ({"background_share": 1.0}, r"background-share must lie in \(0, 1\)"),

@@ -8,6 +8,7 @@ import torch
 from labelgen.data.dataset import DataSpec
 from labelgen.errors import RunFolderError, WeightsError
 from labelgen.nets.backbone_config import BackboneConfig
+from segprobe.head_settings import parse_head
 from segprobe.heads import make_head
 from segprobe.probe_file import Probe, check_backbone, newest_probe, open_probe, save_probe
 from tests.segprobe.toy import VOCABULARY
@@ -15,15 +16,18 @@ from tests.segprobe.toy import VOCABULARY
 FINGERPRINT = {"weights_sha256": "a" * 64, "norm": True, "dtype": "float32", "layers": [11]}
 
 
-def probe(kind="linear", dim=16, hidden=0):
+def probe(kind="linear", dim=16):
     generator = torch.Generator().manual_seed(0)
     mean, std = torch.randn(dim, generator=generator), torch.rand(dim, generator=generator) + 0.1
-    head = make_head(kind, mean, std, num_classes=3, hidden=hidden)
+    choice = parse_head(kind)
+    head = make_head(choice, mean, std, num_classes=3)
+    if choice.name == "knn":
+        head.remember(torch.randn(7, dim, generator=generator), torch.rand(7, 3, generator=generator), gain=4.0)
     torch.nn.init.normal_(head.classify.weight, generator=generator)
     return Probe(
         head=head.eval(),
-        kind=kind,
-        hidden=hidden,
+        kind=choice.name,
+        settings=choice.to_json(),
         class_ids=(0, 2, 5),
         vocabulary=VOCABULARY,
         backbone=BackboneConfig("vit_tiny_patch16_224", layers=(3, 11)),
@@ -35,22 +39,25 @@ def probe(kind="linear", dim=16, hidden=0):
     )
 
 
-@pytest.mark.parametrize(("kind", "hidden"), [("linear", 0), ("ridge", 0), ("mlp", 24)])
-def test_comes_back_as_it_was(tmp_path, kind, hidden):
-    saved = probe(kind, hidden=hidden)
+KINDS = ("linear", "ridge", "multi", "mlp,hidden=24", "conv,width=8", "projection,dim=4", "prototype", "knn,bank=9")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_comes_back_as_it_was(tmp_path, kind):
+    saved = probe(kind)
     save_probe(tmp_path / "p", saved)
     for path in (tmp_path / "p", tmp_path / "p" / "probe.safetensors", tmp_path / "p" / "probe.json"):
         found = open_probe(path)
         assert found.name == "p"
-        for name in ("kind", "hidden", "class_ids", "backbone", "fingerprint", "labels", "data", "config", "figures"):
+        for name in ("kind", "settings", "class_ids", "backbone", "fingerprint", "labels", "data", "config", "figures"):
             assert getattr(found, name) == getattr(saved, name)
         assert found.vocabulary.classes == VOCABULARY.classes
-        tokens = torch.from_numpy(np.random.default_rng(0).normal(size=(5, 16)).astype(np.float32))
+        tokens = torch.from_numpy(np.random.default_rng(0).normal(size=(2, 5, 16)).astype(np.float32))
         assert torch.equal(found.head(tokens), saved.head(tokens))
 
 
 def test_weighs_less_than_a_megabyte_for_a_large_backbone(tmp_path):
-    save_probe(tmp_path, probe("mlp", dim=1024, hidden=128))
+    save_probe(tmp_path, probe("mlp,hidden=128", dim=1024))
     assert sum(path.stat().st_size for path in tmp_path.iterdir()) < 2**20
 
 
@@ -88,8 +95,9 @@ def spoil(folder, **changes):
         ({"schema": 2}, "must have schema 1, got 2"),
         ({"format": "other"}, "must have the format 'segprobe-probe'"),
         ({"class_ids": [0, 2]}, r"classify.weight must have shape \(2, 16\), got \(3, 16\)"),
-        ({"head": {"kind": "mlp", "hidden": 4, "dim": 16}}, "hidden.weight is missing"),
-        ({"head": {"kind": "tree", "hidden": 0, "dim": 16}}, "unknown head 'tree'"),
+        ({"head": {"kind": "mlp", "settings": {"hidden": 4}, "dim": 16}}, "hidden.weight is missing"),
+        ({"head": {"kind": "tree", "settings": {}, "dim": 16}}, "unknown head 'tree'"),
+        ({"head": {"kind": "mlp", "settings": {"depth": 4}, "dim": 16}}, "probe is malformed"),
         ({"head": {"kind": "linear"}}, "probe is malformed"),
         ({"config": None}, "config is None"),
         ({"tensors_sha256": "0" * 64}, "must be the file that probe.json describes"),
@@ -126,3 +134,26 @@ def test_newest_probe_is_the_youngest(tmp_path):
         save_probe(tmp_path / name, probe())
         os.utime(tmp_path / name / "probe.json", (10**9 - age, 10**9 - age))
     assert newest_probe(tmp_path).name == "b"
+
+
+def test_a_probe_of_before_heads_had_settings_is_read(tmp_path):
+    saved = probe("mlp,hidden=24")
+    save_probe(tmp_path, saved)
+    path = tmp_path / "probe.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["head"] = {"kind": "mlp", "hidden": 24, "dim": 16}
+    path.write_text(json.dumps(values), encoding="utf-8")
+    found = open_probe(tmp_path)
+    assert found.settings == {"hidden": 24}
+    assert torch.equal(found.head.hidden.weight, saved.head.hidden.weight)
+
+
+def test_the_bank_of_tokens_stays_in_half_precision_and_within_its_limit(tmp_path):
+    save_probe(tmp_path, probe("knn,bank=9"))
+    assert open_probe(tmp_path).head.bank.dtype == torch.float16
+    path = tmp_path / "probe.json"
+    values = json.loads(path.read_text(encoding="utf-8"))
+    values["head"]["settings"]["bank"] = 5
+    path.write_text(json.dumps(values), encoding="utf-8")
+    with pytest.raises(RunFolderError, match="at most 5 tokens, got 7"):
+        open_probe(tmp_path)
