@@ -11,6 +11,7 @@ from torch import Tensor
 
 from labelgen.errors import ShapeError
 from labelgen.nets.geometry import Geometry
+from segprobe.class_weights import class_weights
 from segprobe.config import FitConfig
 from segprobe.heads import Head
 from segprobe.labels import ImageLabels, LabelSet
@@ -138,7 +139,7 @@ class BatchMaker:
     source
         Tokens of every image of `labels`.
     config
-        batch_size, sampling, pixels, reduction, feature_dropout and seed are used.
+        batch_size, sampling, pixels, reduction, class_weights, feature_dropout and seed are used.
     whole
         Keep all tokens of each image, for what looks at whole grids; otherwise only those that some pixel reads.
     """
@@ -160,6 +161,7 @@ class BatchMaker:
         self.ids = labels.ids
         self.batch_size = min(config.batch_size, len(self.ids))
         self.steps_per_epoch = -(-len(self.ids) // self.batch_size)
+        self.class_weights = class_weights(config.class_weights, labels)
         self.column_of = np.full(labels.vocabulary.num_classes, UNLABELLED, np.int64)
         self.column_of[list(labels.class_ids)] = np.arange(len(labels.class_ids))
 
@@ -218,7 +220,7 @@ class BatchMaker:
             corners.append(at + first)
             weights.append(share)
             columns.append(self.column_of[drawn.classes])
-            pixel_weights.append(self._reduced(drawn.weights))
+            pixel_weights.append(self._reduced(drawn.weights, drawn.classes))
             owners.append(np.full(len(rows), number))
             first += len(rows)
         return TokenBatch(
@@ -237,14 +239,16 @@ class BatchMaker:
         for number, (sample_id, view) in enumerate(chosen):
             features = self.source.features(sample_id, view)
             labels = self._labels(sample_id, features.geometry)
-            flat = labels.map().reshape(-1)
-            labelled = flat != labels.ignore
-            column = np.full(len(flat), UNLABELLED, np.int64)
-            column[labelled] = self.column_of[flat[labelled]]
+            pixels, classes = labels.labelled()
+            own = labels.labelled_weights()
+            column = np.full(labels.size[0] * labels.size[1], UNLABELLED, np.int64)
+            column[pixels] = self.column_of[classes]
+            weight = np.zeros(len(column), np.float32)
+            weight[pixels] = self._reduced(np.ones(len(pixels), np.float32) if own is None else own, classes)
             rows = features.tokens.reshape(-1, features.tokens.shape[-1])
             tokens.append(rows)
             columns.append(column)
-            pixel_weights.append(self._reduced(labelled.astype(np.float32)))
+            pixel_weights.append(weight)
             owners.append(np.full(len(rows), number))
             grids.append((features.geometry, first))
             images.append(BatchImage(sample_id, view, features.geometry, first))
@@ -275,8 +279,12 @@ class BatchMaker:
         check_size(self.labels, sample_id, geometry)
         return self.labels.images[sample_id]
 
-    def _reduced(self, weights: np.ndarray) -> np.ndarray:
-        return weights / weights.sum() if self.config.reduction == "image" else weights
+    def _reduced(self, weights: np.ndarray, classes: np.ndarray) -> np.ndarray:
+        """Weights with those of the classes; with reduction `image` they sum to 1, or to 0 where all are 0."""
+        if self.config.class_weights != "none":
+            weights = (weights * self.class_weights[classes]).astype(np.float32)
+        total = weights.sum() if self.config.reduction == "image" else 1.0
+        return weights / total if total > 0 else weights
 
     def _tensor(self, parts: Sequence[np.ndarray]) -> Tensor:
         return torch.from_numpy(np.concatenate(parts)).to(self.device)

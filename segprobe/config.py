@@ -16,6 +16,7 @@ REDUCTIONS = ("batch", "image")
 HEAD_NAMES = tuple(HEAD_SETTINGS)
 MATRIX_HEADS = ("linear", "multi", "ridge")  # those that the ridge solution fits
 INITS = ("zero", "ridge")
+CLASS_WEIGHTS = ("none", "log", "median", "inverse")
 BACKGROUND_RULES = ("auto", "none", "far", "border")
 
 
@@ -41,6 +42,14 @@ class FitConfig:
         Labelled pixels read per image and step.
     reduction
         batch averages over the labelled pixels of a batch, image over its images first.
+    class_weights
+        Weight of a labelled pixel by its class: none, log (1 / log(1.02 + share)), median (median frequency) or inverse
+        (1 / share); their mean over the labelled pixels is 1.
+    confidence
+        Weigh each label by its confidence to this power, read from the scores of the run: the score of its class over
+        the sum of the scores. 0 for no weights.
+    min_confidence
+        Leave out labels of less confidence, in [0, 1]; .3 to .5 where it is used.
     background
         When the vocabulary has a background but no label shows it, as with clicks on objects: far (pixels least like
         the labelled ones stand in for it), border (those along the edge of the image), none, or auto (far).
@@ -98,6 +107,9 @@ class FitConfig:
     sampling: str = "uniform"
     pixels: int = 1024
     reduction: str = "batch"
+    class_weights: str = "none"
+    confidence: float = 0.0
+    min_confidence: float = 0.0
     background: str = "auto"
     background_share: float = 0.5
     epochs: int = 40
@@ -126,6 +138,7 @@ class FitConfig:
         parse_loss(self.loss)
         _one_of("sampling", self.sampling, SAMPLINGS)
         _one_of("reduction", self.reduction, REDUCTIONS)
+        _one_of("class-weights", self.class_weights, CLASS_WEIGHTS)
         _one_of("background", self.background, BACKGROUND_RULES)
         _one_of("init", self.init, INITS)
         for name in ("hidden", "pixels", "batch_size", "checkpoint_every", "epochs"):
@@ -137,6 +150,10 @@ class FitConfig:
             raise ConfigError(f"lr must be > 0, got {self.lr}")
         if not self.ridge_penalty > 0:
             raise ConfigError(f"ridge-penalty must be > 0, got {self.ridge_penalty}")
+        if not 0 <= self.confidence < float("inf"):
+            raise ConfigError(f"confidence must be an exponent >= 0, got {self.confidence}", hint="0 for no weights")
+        if not 0 <= self.min_confidence <= 1:
+            raise ConfigError(f"min-confidence must lie in [0, 1], got {self.min_confidence}")
         if not 0 < self.background_share < 1:
             raise ConfigError(f"background-share must lie in (0, 1), got {self.background_share}")
         if not 0 <= self.warmup < 1:

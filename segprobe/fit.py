@@ -121,7 +121,7 @@ def fit(
         When there is no labelled pixel, or labels and images differ in size.
     """
     start = time.perf_counter()
-    labels = read_labels(source, dataset)
+    labels = read_labels(source, dataset, confidence=config.confidence, min_confidence=config.min_confidence)
     if config.tune:
         frozen = load_for_tuning(backbone, device=device, given=frozen)
     frozen = frozen or load_backbone(backbone, device=device)

@@ -8,12 +8,13 @@ from pathlib import Path
 from typing import Protocol, runtime_checkable
 
 import numpy as np
-from jaxtyping import Int64, UInt8, UInt16
+from jaxtyping import Float, Float16, Float32, Int64, UInt8, UInt16
 
 from labelgen.data import Dataset
 from labelgen.errors import ConfigError, DataError, VocabularyError
 from labelgen.masks import LabelMap
 from labelgen.vocab import Vocabulary
+from segprobe.confidence import confident_reader
 
 __all__ = ["ImageLabels", "LabelSet", "Labels", "TruthSource", "read_labels"]
 
@@ -85,6 +86,8 @@ class ImageLabels:
         Index `row * W + col` of each labelled pixel, increasing; None for dense maps.
     ignore
         Id that means unlabelled.
+    weights
+        Weight in the loss of each of `classes`; None for 1 everywhere. Half precision, as there are as many as pixels.
 
     Examples
     --------
@@ -97,16 +100,20 @@ class ImageLabels:
     classes: ClassIds
     pixels: Int64[np.ndarray, "N"] | None = None
     ignore: int = 255
+    weights: Float16[np.ndarray, "N"] | None = None
 
     @classmethod
-    def of(cls, labels: LabelMap, *, ignore: int = 255) -> "ImageLabels":
+    def of(
+        cls, labels: LabelMap, *, ignore: int = 255, weights: Float[np.ndarray, "H W"] | None = None
+    ) -> "ImageLabels":
         """Keep the cheaper of the two forms."""
         flat = np.ascontiguousarray(labels).reshape(-1)
+        half = None if weights is None else np.ascontiguousarray(weights, np.float16).reshape(-1)
         pixels = np.flatnonzero(flat != ignore)
         size = (labels.shape[0], labels.shape[1])
         if len(pixels) > DENSE_FROM * flat.size:
-            return cls(size, flat, None, ignore)
-        return cls(size, flat[pixels], pixels, ignore)
+            return cls(size, flat, None, ignore, half)
+        return cls(size, flat[pixels], pixels, ignore, None if half is None else half[pixels])
 
     def labelled(self) -> tuple[Int64[np.ndarray, "N"], ClassIds]:
         """Flat indices and class ids of the labelled pixels."""
@@ -115,20 +122,41 @@ class ImageLabels:
         pixels = np.flatnonzero(self.classes != self.ignore)
         return pixels, self.classes[pixels]
 
+    def labelled_weights(self) -> Float32[np.ndarray, "N"] | None:
+        """Weights of the labelled pixels, in the order of `labelled`; None for 1 everywhere."""
+        if self.weights is None:
+            return None
+        used = self.weights if self.pixels is not None else self.weights[self.classes != self.ignore]
+        return used.astype(np.float32)
+
     def map(self) -> LabelMap:
         """The whole label map."""
+        return self._whole(self.classes, self.ignore)
+
+    def weight_map(self) -> Float16[np.ndarray, "H W"]:
+        """The weight of every pixel; what it is where there is no label does not matter."""
+        if self.weights is None:
+            return np.ones(self.size, np.float16)
+        return self._whole(self.weights, 0)
+
+    def _whole(self, values: np.ndarray, elsewhere: int) -> np.ndarray:
         if self.pixels is None:
-            return self.classes.reshape(self.size)
-        flat = np.full(self.size[0] * self.size[1], self.ignore, self.classes.dtype)
-        flat[self.pixels] = self.classes
+            return values.reshape(self.size)
+        flat = np.full(self.size[0] * self.size[1], elsewhere, values.dtype)
+        flat[self.pixels] = values
         return flat.reshape(self.size)
 
     def with_pixels(self, pixels: Int64[np.ndarray, "M"], class_id: int) -> "ImageLabels":
-        """Add pixels of one class; those that have a label already keep it."""
+        """Add pixels of one class, of weight 1; those that have a label already keep it."""
         labels = self.map().copy().reshape(-1)
         free = pixels[labels[pixels] == self.ignore]
         labels[free] = class_id
-        return ImageLabels.of(labels.reshape(self.size), ignore=self.ignore)
+        weights = None
+        if self.weights is not None:
+            weights = self.weight_map().copy().reshape(-1)
+            weights[free] = 1
+            weights = weights.reshape(self.size)
+        return ImageLabels.of(labels.reshape(self.size), ignore=self.ignore, weights=weights)
 
 
 @dataclass(frozen=True)
@@ -149,6 +177,8 @@ class LabelSet:
         Ids of images without any labelled pixel.
     total_pixels
         Of all images, skipped ones included.
+    fixed_classes
+        Classes of a head that was made for other labels of these images; empty for those that the labels show.
     """
 
     name: str
@@ -157,6 +187,7 @@ class LabelSet:
     counts: Int64[np.ndarray, "C"]
     skipped: tuple[str, ...] = ()
     total_pixels: int = 0
+    fixed_classes: tuple[int, ...] = ()
 
     @property
     def ids(self) -> tuple[str, ...]:
@@ -166,7 +197,7 @@ class LabelSet:
     @property
     def class_ids(self) -> tuple[int, ...]:
         """Classes that at least one pixel shows: those that a head can learn."""
-        return tuple(int(i) for i in np.flatnonzero(self.counts))
+        return self.fixed_classes or tuple(int(i) for i in np.flatnonzero(self.counts))
 
     @property
     def coverage(self) -> float:
@@ -174,21 +205,32 @@ class LabelSet:
         return float(self.counts.sum()) / max(self.total_pixels, 1)
 
     def digest(self) -> str:
-        """Sha256 over ids, sizes and labels, so that a resumed fit notices changed labels."""
+        """Sha256 over ids, sizes, labels and their weights, so that a resumed fit notices changed labels."""
         digest = hashlib.sha256()
         for sample_id, labels in self.images.items():
             pixels, classes = labels.labelled()
             digest.update(f"{sample_id}\0{labels.size}\0{len(pixels)}\0".encode())
             digest.update(np.ascontiguousarray(pixels, "<i8").tobytes())
             digest.update(np.ascontiguousarray(classes, "<u2").tobytes())
+            weights = labels.labelled_weights()
+            digest.update(b"" if weights is None else weights.astype("<f4").tobytes())
         return digest.hexdigest()
 
 
-def read_labels(source: Labels, dataset: Dataset) -> LabelSet:
+def read_labels(source: Labels, dataset: Dataset, *, confidence: float = 0.0, min_confidence: float = 0.0) -> LabelSet:
     """Read the labels of every image that both the run and the data set have.
+
+    Parameters
+    ----------
+    confidence
+        Weigh each label by its confidence to this power (`segprobe.confidence`); 0 for no weights.
+    min_confidence
+        Leave out labels of less confidence.
 
     Raises
     ------
+    ConfigError
+        When confidence is asked for and the run has no scores.
     VocabularyError
         When the run has other classes than the data set.
     DataError
@@ -197,12 +239,14 @@ def read_labels(source: Labels, dataset: Dataset) -> LabelSet:
     check_same_classes(source.vocabulary, dataset.vocabulary, run=source.name)
     ids = _common_ids(source.name, source.ids, dataset.ids)
     vocabulary = source.vocabulary
+    read = confident_reader(source, gamma=confidence, least=min_confidence, ignore=vocabulary.ignore)
     images: dict[str, ImageLabels] = {}
     counts = np.zeros(vocabulary.num_classes, np.int64)
     skipped: list[str] = []
     total = 0
     for sample_id in ids:
-        labels = ImageLabels.of(source.labels(sample_id), ignore=vocabulary.ignore)
+        label_map, weights = read(sample_id)
+        labels = ImageLabels.of(label_map, ignore=vocabulary.ignore, weights=weights)
         total += labels.size[0] * labels.size[1]
         found = np.bincount(labels.labelled()[1], minlength=vocabulary.num_classes)
         if len(found) > vocabulary.num_classes:

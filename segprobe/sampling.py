@@ -15,7 +15,7 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from labelgen.nets.geometry import Geometry
-from segprobe.labels import ImageLabels
+from segprobe.labels import ClassIds, ImageLabels
 
 __all__ = [
     "PixelSample",
@@ -38,7 +38,8 @@ class PixelSample:
     classes
         Vocabulary id of each.
     weights
-        How many labelled pixels of the image each one stands for; they sum to the number of labelled pixels.
+        How many labelled pixels of the image each one stands for, so that they sum to the number of labelled pixels;
+        times the weights that labels have of their own.
     """
 
     pixels: Int64[np.ndarray, "K"]
@@ -61,26 +62,30 @@ def sample_pixels(labels: ImageLabels, rng: np.random.Generator, *, count: int, 
     (2, 3.0)
     """
     pixels, classes = labels.labelled()
+    own = labels.labelled_weights()
     total = len(pixels)
     if total <= count:
-        return PixelSample(pixels, classes.astype(np.int64), np.ones(total, np.float32))
+        stands_for = np.ones(total, np.float32)
+        return PixelSample(pixels, classes.astype(np.int64), stands_for if own is None else own)
     if balanced:
-        return _sample_balanced(pixels, classes.astype(np.int64), rng, count)
-    chosen = rng.choice(total, size=count, replace=False, shuffle=False)
-    return PixelSample(pixels[chosen], classes[chosen].astype(np.int64), np.full(count, total / count, np.float32))
+        chosen, stands_for = _draw_balanced(classes, rng, count)
+    else:
+        chosen = rng.choice(total, size=count, replace=False, shuffle=False)
+        stands_for = np.full(count, total / count, np.float32)
+    weights = stands_for if own is None else stands_for * own[chosen]
+    return PixelSample(pixels[chosen], classes[chosen].astype(np.int64), weights)
 
 
-def _sample_balanced(
-    pixels: Int64[np.ndarray, "N"], classes: Int64[np.ndarray, "N"], rng: np.random.Generator, count: int
-) -> PixelSample:
+def _draw_balanced(
+    classes: ClassIds, rng: np.random.Generator, count: int
+) -> tuple[Int64[np.ndarray, "K"], Float32[np.ndarray, "K"]]:
     present, sizes = np.unique(classes, return_counts=True)
     parts, weights = [], []
     for class_id, size, share in zip(present, sizes, balanced_shares(sizes, count)):
         members = np.flatnonzero(classes == class_id)
         parts.append(members[rng.choice(size, size=share, replace=False, shuffle=False)])
         weights.append(np.full(share, size / share, np.float32))
-    chosen = np.concatenate(parts)
-    return PixelSample(pixels[chosen], classes[chosen], np.concatenate(weights))
+    return np.concatenate(parts), np.concatenate(weights)
 
 
 def balanced_shares(sizes: Int64[np.ndarray, "C"], count: int) -> Int64[np.ndarray, "C"]:
