@@ -28,6 +28,7 @@ COMMANDS = {  # name: (module and function, one line of help)
     "fit-zeroseg": ("labelgen.commands.fit_zeroseg:fit_zeroseg", "Train a ZeroSeg student from images and CLIP."),
     "import": ("labelgen.commands.import_seeds:import_seeds", "Read seed files of published code into a run."),
     "preview": ("labelgen.commands.preview:preview", "Label one picture and look at what came out."),
+    "promote": ("labelgen.commands.promote:promote", "Scribbles and pseudo-labels of their classes, merged."),
     "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),
     "refine": ("labelgen.commands.refine:refine", "Repair the labels of a run."),
     "refiners": ("labelgen.commands.refiners:refiners", "List the refiners and their settings."),

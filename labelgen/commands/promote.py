@@ -1,0 +1,363 @@
+"""`labelgen promote [RUN]`: scribbles and the pseudo-labels that their classes give, merged into a run."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from cyclopts import Parameter
+
+from labelgen.commands.common import (
+    EXIT_DONE,
+    EXIT_SOME_FAILED,
+    RunFlags,
+    Switch,
+    data_path,
+    print_json,
+    progress_bar,
+    say,
+)
+from labelgen.commands.fit_cam import CamRecipeFlags
+from labelgen.commands.generate import print_plan, print_report, say_failures
+from labelgen.commands.next_step import can_be_scored
+from labelgen.commands.refine import SourceFlags, open_source
+from labelgen.errors import ConfigError, RunFolderError
+
+if TYPE_CHECKING:
+    from labelgen.job import Job
+    from labelgen.promote.tags import TaggedByScribbles
+    from labelgen.store import MaskFolder, RunFolder
+
+__all__ = ["ClassifierFlags", "PromoteFlags", "PromoteRunFlags", "promote"]
+
+SPARSE_METHODS = ("scribble", "point")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteFlags:
+    """What is kept of pseudo-labels, and where tags come from.
+
+    Parameters
+    ----------
+    tags
+        visible: the classes that were drawn, which is what an annotator would have given. all: those of strokes that
+        --drop left out too, for curves that ask what fewer strokes cost while the classes stay known.
+    min_score
+        A pseudo-label is kept where its score exceeds it. Default: that of the pseudo run, else 0.
+    pseudo_background
+        Keep pseudo-labels of the background.
+    unscribbled
+        What to make of an image without any scribble, of which no tag is known: nothing (skip), or all background.
+    save_distances
+        Keep two weights a pixel, for the distance entropy of segprobe: 1 on foreground scribbles and falling to 0 at
+        --scribble-radius; 0 on contours of the pseudo-labels and rising to 1 at --contour-radius.
+    scribble_radius
+        Pixels from a scribble at which its weight is 0. Default: 154.7.
+    contour_radius
+        Pixels from a contour at which the weight of a pseudo-label is 1. Default: 12.7.
+    """
+
+    tags: Literal["visible", "all"] = "visible"
+    min_score: float | None = None
+    pseudo_background: bool = True
+    unscribbled: Literal["skip", "background"] = "skip"
+    save_distances: Switch = False
+    scribble_radius: float | None = None
+    contour_radius: float | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClassifierFlags:
+    """The classifier that is trained from the tags of the scribbles, unless --pseudo or --classifier names labels.
+
+    Parameters
+    ----------
+    method
+        How it is trained: cam, seam or eps. Default: cam.
+    classifier
+        Folder of a classifier that is there, such as labelgen fit-cam writes.
+    cam
+        A setting of labelgen cam as NAME=VALUE, such as background=power:6; may be repeated.
+    preset_name
+        Schedule of the training, as in labelgen fit-cam. Default: demo on the demo data, paper on others.
+    backbone_weights
+        Checkpoint file of the backbone.
+    saliency
+        For eps: where saliency maps come from, as in labelgen fit-cam.
+    device
+        cpu, cuda, or auto for a GPU where there is one.
+    fit_only
+        Train the classifier and stop; shards and machines can then share it by --classifier.
+    """
+
+    method: Literal["cam", "seam", "eps"] | None = None
+    classifier: str = ""
+    cam: Annotated[tuple[str, ...], Parameter(negative="")] = ()
+    preset_name: Annotated[
+        Literal["auto", "demo", "paper", "psa", "irn", "seam", "eps"], Parameter(name="--preset")
+    ] = "auto"
+    backbone_weights: str = ""
+    saliency: str = ""
+    device: str = "auto"
+    fit_only: Switch = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class PromoteRunFlags(RunFlags):
+    """Flags of every command that writes a run.
+
+    Parameters
+    ----------
+    out
+        Run folder to write. Default: runs/RUN-promote. The classifier lies beside it, as OUT-METHOD-classifier.
+    seed
+        Of the training of the classifier, and of refiners that learn.
+    """
+
+    seed: int = 0
+
+
+def promote(
+    run: str = "",
+    /,
+    *,
+    pseudo: str = "",
+    certainty: float | None = None,
+    refine: tuple[str, ...] = (),
+    keep: Annotated[PromoteFlags | None, Parameter(name="*", group="Promotion")] = None,
+    classifier: Annotated[ClassifierFlags | None, Parameter(name="*", group="Classifier")] = None,
+    recipe: Annotated[CamRecipeFlags | None, Parameter(name="*", group="Recipe of the classifier")] = None,
+    source: Annotated[SourceFlags | None, Parameter(name="*", group="Images")] = None,
+    flags: Annotated[PromoteRunFlags | None, Parameter(name="*", group="Common flags")] = None,
+) -> int:
+    """Turn scribbles into dense labels by the classes that they name (class-driven scribble promotion).
+
+    Image-level tags are read off the scribbles; pseudo-labels of these classes come from --pseudo, or from the class
+    maps of a classifier that is trained from the tags right here; the scribbles are put over them. The run keeps both
+    as the layers scribble and pseudo, beside the merged labels. The same command again goes on where it was.
+
+    Parameters
+    ----------
+    run
+        Run of scribbles or clicks, or a folder of such masks. Default: the newest run of scribbles or clicks.
+    pseudo
+        Run, or folder of masks, with pseudo-labels, such as runs/cam. Classes that an image's tags lack are removed.
+    certainty
+        With --pseudo: start from labels, not scores: the label of a pixel has this score, in (0.5, 1], the other
+        classes of the image share the rest. For --refine; 0.7 is usual.
+    refine
+        Repair the pseudo-labels first, as crf:psa or pamr; several are applied in their order. Scribbles stay.
+    """
+    source, flags, keep = source or SourceFlags(), flags or PromoteRunFlags(), keep or PromoteFlags()
+    classifier, recipe = classifier or ClassifierFlags(), recipe or CamRecipeFlags()
+    _refuse_contradictions(pseudo, certainty, classifier, recipe, flags, source)
+
+    from labelgen.promote.job import PromoteConfig, promote_job, refuse_unfinished
+    from labelgen.promote.tags import TaggedByScribbles
+    from labelgen.refine import parse_refiners
+    from labelgen.run import RunOptions, run_job
+    from labelgen.store import newest_run
+
+    config = PromoteConfig(**{key: value for key, value in vars(keep).items() if value is not None})
+    steps = parse_refiners(*refine)
+    path = Path(run) if run else newest_run(among=SPARSE_METHODS)
+    labels, dataset = open_source(path, source)
+    refuse_unfinished(labels)
+    out = Path(flags.out or Path("runs", f"{labels.name}-promote"))
+    if out.resolve() in {path.resolve(), Path(pseudo or ".").resolve()}:
+        raise ConfigError(f"--out must be another folder than what is merged, got {out} for both")
+    tagged = TaggedByScribbles.of(dataset, labels, which=config.tags)
+    maker = _Maker(classifier, recipe, flags, out)
+    if not pseudo and not classifier.classifier:
+        if flags.dry_run and maker.state() != "complete":
+            return _print_training(maker, tagged, as_json=flags.as_json)
+        if not flags.dry_run:
+            maker.fit(tagged)
+    if classifier.fit_only:
+        return _print_fitted(maker, as_json=flags.as_json)
+    made = _pseudo_of(pseudo, labels, certainty) if pseudo else maker.job(tagged)
+    job = promote_job(labels, made, config, dataset=tagged, refine=steps, seed=flags.seed)
+    shared = flags.run_options()
+    options = RunOptions(**{**vars(shared), "seed": flags.seed})
+    if flags.dry_run:
+        print_plan(dataset, job, out, options, as_json=flags.as_json)
+        return EXIT_DONE
+    with progress_bar("promote") as progress:
+        report = run_job(dataset, job, out, options, progress=progress)
+    print_report(
+        report,
+        job,
+        as_json=flags.as_json,
+        more=_facts(report.out, path, pseudo or maker.folder.as_posix()),
+        steps=_next(report, path, pseudo, dataset, job),
+    )
+    if report.first_failure is not None:
+        say_failures(report, report.first_failure)
+    return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+
+
+def _refuse_contradictions(
+    pseudo: str,
+    certainty: float | None,
+    classifier: ClassifierFlags,
+    recipe: CamRecipeFlags,
+    flags: PromoteRunFlags,
+    source: SourceFlags,
+) -> None:
+    """Refuse flags that have no say beside others."""
+    if source.limit < 0:
+        raise ConfigError(f"--limit must be >= 0, got {source.limit}")
+    training = {
+        "--method": classifier.method,
+        "--preset": classifier.preset_name if classifier.preset_name != "auto" else "",
+        "--backbone-weights": classifier.backbone_weights,
+        "--saliency": classifier.saliency,
+        "--fit-only": classifier.fit_only,
+        **{f"--{name.replace('_', '-')}": True for name in recipe.changes()},
+    }
+    idle = [name for name, value in training.items() if value]
+    if pseudo:
+        idle += [n for n, v in {"--classifier": classifier.classifier, "--cam": classifier.cam}.items() if v]
+        if idle:
+            raise ConfigError(
+                f"{idle[0]} is about a classifier, but --pseudo names the labels", hint="give one of them"
+            )
+    elif certainty is not None:
+        raise ConfigError("--certainty is about the labels of --pseudo, which is not given", hint="leave it out")
+    if classifier.classifier and idle:
+        raise ConfigError(f"{idle[0]} is about training, but --classifier is trained", hint="give one of them")
+    if classifier.saliency and classifier.method != "eps":
+        raise ConfigError(f"--saliency is for eps, got --method {classifier.method or 'cam'}", hint="--method eps")
+
+
+@dataclass(frozen=True)
+class _Maker:
+    """The classifier behind the pseudo-labels: trained here, or given."""
+
+    flags: ClassifierFlags
+    recipe: CamRecipeFlags
+    common: PromoteRunFlags
+    out: Path
+
+    @property
+    def method(self) -> Literal["cam", "seam", "eps"]:
+        return self.flags.method or "cam"
+
+    @property
+    def folder(self) -> Path:
+        return Path(self.flags.classifier or self.out.with_name(f"{self.out.name}-{self.method}-classifier"))
+
+    def state(self) -> str:
+        """How far the training is."""
+        from labelgen.nets.cam.classifier_file import FOLDER
+
+        path = self.folder / FOLDER.description
+        return FOLDER.read_description(path)["state"] if path.is_file() else "missing"
+
+    def fit(self, tagged: "TaggedByScribbles") -> None:
+        """Train it, or find that it is trained; shards must not train the same one at once."""
+        from labelgen.nets.cam.config import preset
+        from labelgen.nets.cam.fit import fit_classifier
+        from labelgen.nets.saliency import open_saliency
+
+        demo = tagged.spec.kind == "demo"
+        if self.common.shard != "1/1" and self.state() != "complete":
+            raise ConfigError(
+                f"shards share one classifier, but that of {self.folder} is {self.state()}",
+                hint="the same command with --fit-only and without --shard trains it",
+            )
+        name = ("demo" if demo else "paper") if self.flags.preset_name == "auto" else self.flags.preset_name
+        settings = preset(name, self.method, seed=self.common.seed, **self.recipe.changes())
+        if self.method == "eps" and not (self.flags.saliency or demo):
+            raise ConfigError("eps learns from saliency maps, got none", hint="--saliency FOLDER, ncut or spectral")
+        source = None
+        if self.method == "eps":
+            source = open_saliency(self.flags.saliency or "ncut", tagged.spec, self.flags.device)
+        arguments: dict[str, Any] = {
+            "method": self.method,
+            "preset": settings,
+            "out": self.folder,
+            "weights": self.flags.backbone_weights,
+            "saliency": source,
+            "device": self.flags.device,
+        }
+        with progress_bar(f"{self.method} classifier") as progress:
+            try:
+                report = fit_classifier(tagged, **arguments, progress=progress)
+            except RunFolderError:
+                if not self.common.overwrite:
+                    raise
+                report = fit_classifier(tagged, **arguments, overwrite=True, progress=progress)
+        scores = f"mAP {report.scores['map']:.3f} on the tags of the scribbles"
+        say(f"{self.folder}: {'was complete' if report.already else 'trained'}, {report.classes} classes, {scores}")
+
+    def job(self, tagged: "TaggedByScribbles") -> "Job":
+        """Class maps of the classifier as pseudo-labels."""
+        from labelgen.methods.cam import CamConfig
+        from labelgen.promote.job import pseudo_of_classifier
+        from labelgen.settings import settings_from_text, split_setting
+
+        values = dict(split_setting(text) for text in self.flags.cam)
+        own = {"weights": self.folder.as_posix(), "device": self.flags.device}
+        for name in sorted({*own, "method"} & set(values)):
+            raise ConfigError(f"--cam {name}={values[name]} has a flag of its own here", hint="see --help")
+        config = settings_from_text(CamConfig, {**values, **own}, of="labelgen cam")
+        return pseudo_of_classifier(config, tagged)
+
+
+def _pseudo_of(path: str, labels: "RunFolder | MaskFolder", certainty: float | None) -> "Job":
+    from labelgen.promote.job import pseudo_of_labels
+    from labelgen.store import open_labels
+
+    return pseudo_of_labels(open_labels(Path(path), vocabulary=labels.vocabulary), certainty=certainty)
+
+
+def _print_training(maker: _Maker, tagged: "TaggedByScribbles", *, as_json: bool) -> int:
+    """What would come first."""
+    plan = {
+        "train": maker.folder.as_posix(),
+        "method": maker.method,
+        "images": len(tagged.ids),
+        "tags": tagged.tags_source,
+        "out": maker.out.as_posix(),
+    }
+    if as_json:
+        print_json(plan)
+    else:
+        print("would do (nothing is written)")  # noqa: T201
+        for key, value in plan.items():
+            print(f"  {key:<7} {value}")  # noqa: T201
+    return EXIT_DONE
+
+
+def _print_fitted(maker: _Maker, *, as_json: bool) -> int:
+    if as_json:
+        print_json({"classifier": maker.folder.as_posix(), "method": maker.method})
+    else:
+        print(f"{maker.folder}: complete")  # noqa: T201
+    return EXIT_DONE
+
+
+def _facts(out: Path, scribbles: Path, pseudo: str) -> dict[str, Any]:
+    """What the records say of how well scribbles and pseudo-labels go together, as means over images."""
+    from labelgen.store import RunFolder
+
+    details = [record["details"] for record in RunFolder.open(out).records().values()]
+    agreed = [found["agreement"] for found in details if found["agreement"] is not None]
+    return {
+        "scribbles": scribbles.as_posix(),
+        "pseudo": pseudo,
+        "agreement": sum(agreed) / len(agreed) if agreed else None,
+        "images_without_scribble": sum(found["tags"] is None for found in details),
+        "removed_pixels": sum(sum(found.get("removed_pixels", {}).values()) for found in details),
+    }
+
+
+def _next(report: Any, scribbles: Path, pseudo: str, dataset: Any, job: "Job") -> list[tuple[str, str]]:
+    facts = _facts(report.out, scribbles, pseudo)
+    shown = "-" if facts["agreement"] is None else f"{100 * facts['agreement']:.1f} % of the scribbled pixels"
+    rows = [("pseudo-labels agree on", shown)]
+    if not report.complete:
+        return rows
+    runs = [data_path(path) for path in (scribbles, *([Path(pseudo)] if pseudo else []), report.out)]
+    scored = can_be_scored(dataset, job.vocabulary)
+    return [*rows, ("next", f"labelgen quality {' '.join(runs)}" if scored else f"segprobe fit {runs[-1]}")]
