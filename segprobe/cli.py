@@ -20,6 +20,10 @@ COMMANDS = {  # name: (module and function, one line of help)
     "fit": ("segprobe.commands.fit:fit", "Train the head from a run of labels."),
     "eval": ("segprobe.commands.eval:evaluate", "The mIoU of a probe."),
     "predict": ("segprobe.commands.predict:predict", "Label images with a probe, into a run folder."),
+    "compare": (
+        "segprobe.commands.compare:compare",
+        "Label runs against backbones, heads and strategies, over seeds, in one table.",
+    ),
     "cache": ("segprobe.commands.cache:cache", "Compute features ahead of time."),
     "backbones": ("segprobe.commands.backbones:backbones", "List the backbones that are known."),
     "tokens": ("segprobe.commands.tokens:tokens", "Draw the tokens of an image: k-means and principal components."),

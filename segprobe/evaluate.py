@@ -9,12 +9,12 @@ from jaxtyping import Float64, Int64
 
 from labelgen.data import Dataset
 from labelgen.errors import ConfigError
-from labelgen.masks import LabelMap
+from labelgen.masks import LabelMap, harden
 from labelgen.quality.confusion import Scores, confusion_matrix, scores_from_confusion
-from labelgen.run import Progress
+from labelgen.run import Progress, rng_for
 from labelgen.vocab import Vocabulary
 from segprobe.batches import FeatureSource
-from segprobe.predict import Predictor
+from segprobe.predict import Predictor, refined_generator
 from segprobe.probe_file import Probe
 from segprobe.sampling import upsample_logits
 
@@ -78,14 +78,30 @@ def evaluate_probe(predictor: Predictor, dataset: Dataset, *, progress: Progress
     )
 
 
-def image_predictions(predictor: Predictor, dataset: Dataset) -> Iterator[tuple[LabelMap, LabelMap]]:
-    """Truth and prediction of each image."""
-    for first in range(0, len(dataset.ids), AT_ONCE):
-        ids = dataset.ids[first : first + AT_ONCE]
-        samples = [dataset.load(sample_id, {"image", "truth"}) for sample_id in ids]
+def image_predictions(
+    predictor: Predictor, dataset: Dataset, ids: Sequence[str] | None = None
+) -> Iterator[tuple[LabelMap, LabelMap]]:
+    """Truth and prediction of each image, or of those of `ids`."""
+    chosen = dataset.ids if ids is None else ids
+    if predictor.config.refine:
+        yield from _refined_predictions(predictor, dataset, chosen)
+        return
+    for first in range(0, len(chosen), AT_ONCE):
+        part = chosen[first : first + AT_ONCE]
+        samples = [dataset.load(sample_id, {"image", "truth"}) for sample_id in part]
         predictions = predictor.labels([sample.need_image() for sample in samples])
         for sample, prediction in zip(samples, predictions):
             yield sample.need_truth(), prediction
+
+
+def _refined_predictions(
+    predictor: Predictor, dataset: Dataset, ids: Sequence[str]
+) -> Iterator[tuple[LabelMap, LabelMap]]:
+    generate = refined_generator(predictor, dataset)
+    for sample_id in ids:
+        sample = dataset.load(sample_id, {"image", "truth"})
+        mask = generate(sample.only(frozenset()), rng_for(0, sample_id))
+        yield sample.need_truth(), harden(mask, ignore=dataset.vocabulary.ignore)
 
 
 def cached_predictions(

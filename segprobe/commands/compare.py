@@ -1,0 +1,260 @@
+"""`segprobe compare RUN ...`: label runs against backbones, heads and strategies, over seeds, in one table."""
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import Parameter
+
+from labelgen.commands.common import (
+    DataFlags,
+    Switch,
+    open_dataset_from,
+    parse_shard,
+    print_json,
+    print_table,
+    progress_bar,
+    say,
+)
+from labelgen.errors import ConfigError
+from segprobe.commands.flags import JsonFlag
+from segprobe.config import FitConfig
+
+if TYPE_CHECKING:
+    from labelgen.data.dataset import Dataset
+    from segprobe.compare.plan import Plan
+    from segprobe.compare.table import Row
+
+__all__ = ["compare"]
+
+
+def compare(
+    *runs: str,
+    data: str = "",
+    out: str = "compare",
+    backbones: str = "",
+    heads: str = "",
+    strategies: str = "frozen",
+    seeds: int = 3,
+    frozen_settings: str = "",
+    tuned_settings: str = "",
+    truth: bool = True,
+    val_split: str = "val",
+    classes: str = "",
+    cache: str = "",
+    device: str = "auto",
+    shard: str = "1/1",
+    resamples: int = 1000,
+    plot: Switch = False,
+    overwrite: Switch = False,
+    as_json: JsonFlag = False,
+    settings: Annotated[FitConfig | None, Parameter(name="*", group="Training")] = None,
+    images: Annotated[DataFlags | None, Parameter(name="*", group="Images")] = None,
+) -> None:
+    """Train on every label run with every backbone, head and strategy, and set the results side by side.
+
+    Each cell is a fit of its own and is kept below --out: the same command again fills what is missing.
+
+    Parameters
+    ----------
+    runs
+        Run folders, or folders of mask PNGs. `{seed}` in a name stands for the seed: runs/scribble-{seed}. Default: the
+        newest run.
+    data
+        Images of the labels. Default: those that the first run was made from.
+    out
+        Folder of the comparison.
+    backbones
+        One or more of `[LABEL:]NAME[@CHECKPOINT][,setting=value...]` between commas, settings as layers=-2,-1,size=288.
+        Default: demo-ssvt on the demo data, else a small DINOv2.
+    heads
+        One or more between commas, each as `segprobe fit --head` takes it. Default: --head.
+    strategies
+        frozen, tuned, or both as frozen,tuned.
+    seeds
+        Number of seeds, from --seed on.
+    frozen_settings, tuned_settings
+        Training settings of one strategy alone, as lr=0.0003,epochs=10.
+    truth
+        Also train on full truth, which retention refers to.
+    val_split
+        Part of the data that scores are for.
+    classes
+        Names between commas: the mean IoU is taken over these. Default: all that are there.
+    cache
+        Folder below which features are kept. Default: OUT/cache.
+    device
+        cpu, cuda, or auto for a GPU where there is one.
+    shard
+        Fill only part i of n of the cells, as i/n: several processes or machines can share the work.
+    resamples
+        Times that images and seeds are drawn anew for the 95 % intervals.
+    plot
+        Also write crossing.png and robustness.png into --out.
+    overwrite
+        Make cells anew that were made with other settings.
+    """
+    from segprobe.compare.cell import Workshop
+    from segprobe.compare.plan import TRUTH, Plan, parse_backbone, split_list, split_settings
+    from segprobe.kept import KeptDataset
+
+    runs = runs or (str(_newest()),)
+    flags, config = images or DataFlags(), settings or FitConfig()
+    train, val = _datasets(next((run for run in runs if run != TRUTH), TRUTH), data, flags, val_split)
+    plan = Plan(
+        runs=tuple(runs),
+        backbones=tuple(parse_backbone(text) for text in split_list(backbones or _default_backbone(train))),
+        heads=split_list(heads or config.head),
+        strategies=split_list(strategies),
+        seeds=seeds,
+        config=config,
+        frozen=split_settings(frozen_settings),
+        tuned=split_settings(tuned_settings),
+        truth=truth,
+    )
+    columns = _columns(classes, train)
+    place = Path(cache) if cache else None
+    workshop = Workshop(Path(out), KeptDataset(train), KeptDataset(val), device=device, cache=place)
+    own, of = parse_shard(shard)
+    cells = plan.cells()
+    with progress_bar("compare") as progress:
+        for number, cell in enumerate(cells):
+            if number % of == own - 1 and (overwrite or workshop.result(cell) is None):
+                workshop.fill(cell, overwrite=overwrite)
+            if progress is not None:
+                progress(number + 1, len(cells), cell.folder)
+    _report(plan, workshop, columns, out=Path(out), resamples=resamples, plot=plot, as_json=as_json)
+
+
+def _report(
+    plan: "Plan",
+    workshop: Any,
+    columns: tuple[int, ...] | None,
+    *,
+    out: Path,
+    resamples: int,
+    plot: bool,
+    as_json: bool,
+) -> None:
+    from segprobe.compare.plot import draw_crossing, draw_robustness, robustness_of
+    from segprobe.compare.table import crossings, differences, table_rows
+
+    found = [result for cell in plan.cells() if (result := workshop.result(cell)) is not None]
+    missing = len(plan.cells()) - len(found)
+    if missing:
+        say(f"{missing} of {len(plan.cells())} cells are not filled yet; the table below is of the others")
+    if not found:
+        return
+    labels = {result.cell.source: workshop.labels(result.cell) for result in found}
+    rows = table_rows(found, labels, columns=columns, resamples=resamples)
+    apart = differences(found, labels, columns=columns, resamples=resamples)
+    crossed = crossings(apart)
+    document: dict[str, Any] = {
+        "rows": [row.to_json() for row in rows],
+        "differences": [vars(difference) | {"interval": list(difference.interval)} for difference in apart],
+        "crossings": [vars(crossing) | {"quality": list(crossing.quality)} for crossing in crossed],
+        "missing": missing,
+    }
+    if plot:
+        by_name = {result.cell.run: labels[result.cell.source] for result in found}
+        wanted = {
+            "crossing": draw_crossing(rows, crossed, out / "crossing.png"),
+            "robustness": draw_robustness(robustness_of(rows, by_name), out / "robustness.png"),
+        }
+        document["plots"] = [str(out / f"{name}.png") for name, drawn in wanted.items() if drawn]
+        for name in (name for name, drawn in wanted.items() if not drawn):
+            say(f"no {name} plot: it needs runs of at least two {NEEDS[name]}")
+    if as_json:
+        print_json(document)
+    else:
+        _print(rows, document)
+
+
+NEEDS = {"crossing": "qualities that label most pixels", "robustness": "shares of --shrink or --drop"}
+
+
+def _print(rows: "list[Row]", document: dict[str, Any]) -> None:
+    means = [row for row in rows if row.seed is None]
+    published = any(row.published is not None for row in means)
+    head = [
+        "labels",
+        "backbone",
+        "head",
+        "strategy",
+        "label mIoU",
+        "coverage",
+        "mIoU",
+        "95 %",
+        "retention",
+        "gain",
+        "s",
+    ]
+    table = []
+    for row in means:
+        cells = [
+            row.run,
+            row.backbone,
+            row.head,
+            row.strategy,
+            f"{row.label_miou:.3f}",
+            f"{100 * row.coverage:.3g} %",
+            f"{row.miou:.3f}",
+            f"{row.interval[0]:.3f} to {row.interval[1]:.3f}",
+            "-" if row.retention is None else f"{row.retention:.3f}",
+            f"{row.gain:+.3f}",
+            f"{row.seconds:.0f}",
+        ]
+        table.append((*cells, "-" if row.published is None else f"{row.published:.3f}") if published else tuple(cells))
+    print_table((*head, "published (paper's own setting)") if published else tuple(head), table)
+    if document["differences"]:
+        lines = [
+            (d["run"], d["backbone"], d["head"], f"{d['difference']:+.3f}", "{:+.3f} to {:+.3f}".format(*d["interval"]))
+            for d in document["differences"]
+        ]
+        print_table(("labels", "backbone", "head", "frozen - tuned", "95 %"), lines)
+    for crossing in document["crossings"]:
+        where = ", ".join(f"{at:.3f}" for at in crossing["quality"]) or "nowhere in the range of these labels"
+        say(f"frozen and tuned cross at a label mIoU of {where} ({crossing['backbone']}, {crossing['head']})")
+    for path in document.get("plots", []):
+        say(f"plot: {path}")
+
+
+def _newest() -> Path:
+    from labelgen.store import newest_run
+
+    return newest_run()
+
+
+def _datasets(run: str, data: str, flags: DataFlags, val_split: str) -> "tuple[Dataset, Dataset]":
+    """The images of the labels, and those of the scores."""
+    from dataclasses import replace
+
+    from labelgen.data.open import reopen
+    from segprobe.commands.fit import open_supervision
+
+    first = run.replace("{seed}", "0")
+    _, train = open_supervision(first, data, flags)
+    if data:
+        val = open_dataset_from(replace(flags, split=val_split, ids="", limit=0), data)
+    else:
+        val = reopen(replace(train.spec, split=val_split, ids_file="", limit=0))
+    return train, val
+
+
+def _default_backbone(train: "Dataset") -> str:
+    from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE
+
+    return DEMO_BACKBONE if train.spec.kind == "demo" else REAL_BACKBONE
+
+
+def _columns(text: str, train: "Dataset") -> tuple[int, ...] | None:
+    if not text:
+        return None
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    known = list(train.vocabulary.classes)
+    unknown = [name for name in names if name not in known]
+    if unknown or not names:
+        raise ConfigError(
+            f"--classes must be names of the vocabulary, got {', '.join(unknown) or 'none'}",
+            hint=f"its classes: {', '.join(known)}",
+        )
+    return tuple(known.index(name) for name in names)

@@ -1,0 +1,243 @@
+"""What a comparison asks for: label runs, networks, heads, strategies and seeds, multiplied out into cells."""
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+
+from labelgen.errors import ConfigError
+from labelgen.nets.backbone_config import BackboneConfig
+from labelgen.settings import settings_from_text, split_setting
+from segprobe.config import FitConfig
+
+__all__ = [
+    "STRATEGIES",
+    "TRUTH",
+    "Cell",
+    "NamedBackbone",
+    "Plan",
+    "parse_backbone",
+    "parse_settings",
+    "split_list",
+    "split_settings",
+]
+
+STRATEGIES = ("frozen", "tuned")
+TRUTH = "truth"
+SEED = "{seed}"
+
+
+@dataclass(frozen=True)
+class NamedBackbone:
+    """A backbone and what its rows are called."""
+
+    name: str
+    config: BackboneConfig
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One fit of the table.
+
+    Parameters
+    ----------
+    run
+        Name of the row's labels; the same for all seeds.
+    source
+        Folder of the labels of this seed, or `truth`.
+    backbone, head, strategy, seed
+        What is trained on them.
+    config
+        All settings of the fit.
+    """
+
+    run: str
+    source: str
+    backbone: NamedBackbone
+    head: str
+    strategy: str
+    seed: int
+    config: FitConfig
+
+    @property
+    def folder(self) -> str:
+        """Name of its folder: readable, and different for different cells.
+
+        Examples
+        --------
+        >>> backbone = NamedBackbone("demo-ssvt", BackboneConfig())
+        >>> Cell("a b", "runs/a", backbone, "linear", "frozen", 2, FitConfig()).folder
+        'a_b--demo-ssvt--linear--frozen--2'
+        """
+        words = (self.run, self.backbone.name, self.head, self.strategy, str(self.seed))
+        return "--".join(re.sub(r"[^\w.+=,-]+", "_", word) for word in words)
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a comparison.
+
+    Parameters
+    ----------
+    runs
+        Folders of labels; `{seed}` in a path stands for the seed, so that each seed has labels of its own.
+    backbones
+        Networks.
+    heads
+        As `segprobe fit --head`; baselines are heads, too.
+    strategies
+        Of `STRATEGIES`.
+    seeds
+        Number of seeds, from that of `config` on.
+    config
+        Settings of every fit.
+    frozen, tuned
+        What differs from `config` for a strategy.
+    truth
+        Also train on full truth, which retention refers to.
+    """
+
+    runs: tuple[str, ...]
+    backbones: tuple[NamedBackbone, ...]
+    heads: tuple[str, ...] = ("linear",)
+    strategies: tuple[str, ...] = ("frozen",)
+    seeds: int = 3
+    config: FitConfig = field(default_factory=FitConfig)
+    frozen: tuple[tuple[str, str], ...] = ()
+    tuned: tuple[tuple[str, str], ...] = ()
+    truth: bool = True
+
+    def __post_init__(self) -> None:
+        for name, values in (("a run", self.runs), ("a backbone", self.backbones), ("a head", self.heads)):
+            if not values:
+                raise ConfigError(f"a comparison needs {name}, got none")
+        for strategy in self.strategies:
+            if strategy not in STRATEGIES:
+                raise ConfigError(f"a strategy must be {' or '.join(STRATEGIES)}, got {strategy!r}")
+        if self.config.tune:
+            raise ConfigError("what is tuned is said by strategies", hint="--strategies frozen,tuned")
+        if self.seeds < 1:
+            raise ConfigError(f"seeds must be >= 1, got {self.seeds}")
+        names = [name for name, _ in self.rows_of_labels()]
+        twice = sorted({name for name in names if names.count(name) > 1})
+        if twice:
+            raise ConfigError(f"runs need different names, got {twice[0]} twice", hint="rename one of the folders")
+
+    def rows_of_labels(self) -> tuple[tuple[str, str], ...]:
+        """Name and path of each label source, the truth first."""
+        given = tuple(run for run in self.runs if run != TRUTH)
+        named = tuple((label_name(run), run) for run in given)
+        return ((TRUTH, TRUTH), *named) if self.truth or TRUTH in self.runs else named
+
+    def cells(self) -> tuple[Cell, ...]:
+        """Every cell, seeds outermost, so that a first seed of everything is there early."""
+        return tuple(
+            Cell(
+                name, path.replace(SEED, str(seed)), backbone, head, strategy, seed, self.settings(head, strategy, seed)
+            )
+            for seed in range(self.config.seed, self.config.seed + self.seeds)
+            for name, path in self.rows_of_labels()
+            for backbone in self.backbones
+            for head in self.heads
+            for strategy in self.strategies
+        )
+
+    def settings(self, head: str, strategy: str, seed: int) -> FitConfig:
+        """The settings of a cell."""
+        tune = strategy == "tuned"
+        changed = parse_settings(self.tuned if tune else self.frozen, of=f"the strategy {strategy}", base=self.config)
+        return replace(changed, head=head, tune=tune, seed=seed)
+
+
+def _of_seed(path: str, seed: int) -> str:
+    return path.replace(SEED, str(seed))
+
+
+def label_name(run: str) -> str:
+    """Name of a run folder without its seed.
+
+    Examples
+    --------
+    >>> label_name("runs/sweep/scribble-shrink-0.5-{seed}"), label_name("runs/{seed}/cam")
+    ('scribble-shrink-0.5', 'cam')
+    """
+    name = Path(run).name.replace(SEED, "").strip("-_. ")
+    return name or Path(run).parent.name
+
+
+def parse_settings(pairs: Sequence[tuple[str, str]], *, of: str, base: FitConfig) -> FitConfig:
+    """Fit settings of which some are given as text.
+
+    Raises
+    ------
+    ConfigError
+        When a name is unknown or a value cannot be read.
+    """
+    if not pairs:
+        return base
+    values = dict(pairs)
+    read = settings_from_text(FitConfig, values, of=of)
+    return replace(base, **{name: getattr(read, name) for name in values})
+
+
+def split_list(text: str) -> tuple[str, ...]:
+    """Split what is typed between commas, settings staying with the name before them.
+
+    Examples
+    --------
+    >>> split_list("demo-ssvt,resnet50,layers=-2,-1,size=288"), split_list("linear,conv,width=32,mlp")
+    (('demo-ssvt', 'resnet50,layers=-2,-1,size=288'), ('linear', 'conv,width=32', 'mlp'))
+    """
+    found: list[str] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        belongs = "=" in part or re.fullmatch(r"[-+.\d]+", part)
+        if belongs and found:
+            found[-1] += f",{part}"
+        else:
+            found.append(part)
+    return tuple(found)
+
+
+def split_settings(text: str) -> tuple[tuple[str, str], ...]:
+    """Settings typed as `name=value,name=value`; a part without `=` belongs to the value before it.
+
+    Raises
+    ------
+    ConfigError
+        When the first part is not `name=value`.
+
+    Examples
+    --------
+    >>> split_settings("layers=-2,-1,size=288")
+    (('layers', '-2,-1'), ('size', '288'))
+    """
+    found: list[tuple[str, str]] = []
+    for part in filter(None, (part.strip() for part in text.split(","))):
+        if "=" not in part and found:
+            found[-1] = found[-1][0], f"{found[-1][1]},{part}"
+        else:
+            found.append(split_setting(part))
+    return tuple(found)
+
+
+def parse_backbone(text: str) -> NamedBackbone:
+    """Read `[LABEL:]NAME[@CHECKPOINT][,setting=value...]`; settings are those of `segprobe fit --backbone`.
+
+    Raises
+    ------
+    ConfigError
+        When there is no name, or a setting is unknown.
+
+    Examples
+    --------
+    >>> found = parse_backbone("mobilenetv2_100@mnv2.safetensors,layers=-2,-1,size=288")
+    >>> found.name, found.config.weights, found.config.layers, found.config.size
+    ('mobilenetv2_100', 'mnv2.safetensors', (-2, -1), 288)
+    """
+    head, _, rest = text.partition(",")
+    label, colon, named = head.strip().partition(":")
+    name, _, weights = (named if colon else label).partition("@")
+    if not name:
+        raise ConfigError(f"a backbone needs a name, got {text!r}", hint="demo-ssvt, for example")
+    values = {"name": name, "weights": weights, **dict(split_settings(rest))}
+    return NamedBackbone(label if colon else name, settings_from_text(BackboneConfig, values, of=f"backbone {name}"))

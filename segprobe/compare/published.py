@@ -1,0 +1,50 @@
+"""What the paper reports for such labels and such training, in its own setting: a column to read beside one's own."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from segprobe.paper import PUBLISHED, Published
+
+__all__ = ["published_figure", "supervision_of"]
+
+
+def supervision_of(facts: Mapping[str, Any], run: str) -> str:
+    """The paper's word for the labels of a run; empty where it has none.
+
+    Shrunk, dropped or refined labels are none of the paper's.
+
+    Parameters
+    ----------
+    facts
+        `method` and `config` from run.json.
+
+    Examples
+    --------
+    >>> supervision_of({}, "truth"), supervision_of({"method": "scribble", "config": {"shrink": 0.5}}, "half")
+    ('truth', '')
+    """
+    if run == "truth":
+        return "truth"
+    method, config = facts.get("method", ""), facts.get("config") or {}
+    if config.get("refine") or config.get("shrink") or config.get("drop"):
+        return ""
+    if method in ("scribble", "point"):
+        return method
+    if method == "cam":
+        return {"seam": "seam", "eps": "eps"}.get(str(config.get("method", "")), "")
+    return "vision-language" if method == "clip" else ""
+
+
+def published_figure(facts: Mapping[str, Any], *, run: str, head: str, strategy: str) -> float | None:
+    """Look up the mIoU in [0, 1] as published for these labels; None where the paper has no such figure.
+
+    The frozen and the tuned probe stand for DINOv2 with a linear head, a baseline for the network of its name.
+    """
+    wanted = supervision_of(facts, run)
+    method = head.partition(",")[0]
+    matches = [row for row in PUBLISHED if _matches(row, wanted, method, strategy)]
+    return matches[0].miou / 100 if wanted and matches else None
+
+
+def _matches(row: Published, supervision: str, method: str, strategy: str) -> bool:
+    return row.supervision == supervision and row.head == method and row.strategy == strategy

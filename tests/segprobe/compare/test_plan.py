@@ -1,0 +1,76 @@
+import pytest
+
+from labelgen.errors import ConfigError
+from labelgen.nets.backbone_config import BackboneConfig
+from segprobe.compare.plan import NamedBackbone, Plan, label_name, parse_backbone, split_list, split_settings
+from segprobe.config import FitConfig
+
+DEMO = NamedBackbone("demo-ssvt", BackboneConfig())
+
+
+def plan(**changes):
+    return Plan(**{"runs": ("runs/a", "runs/b"), "backbones": (DEMO,), **changes})
+
+
+def test_cells_are_the_product_with_the_truth_first_and_seeds_outermost():
+    cells = plan(strategies=("frozen", "tuned"), seeds=2).cells()
+    assert len(cells) == 3 * 2 * 2
+    assert [(c.run, c.strategy, c.seed) for c in cells[:3]] == [
+        ("truth", "frozen", 0),
+        ("truth", "tuned", 0),
+        ("a", "frozen", 0),
+    ]
+    assert len({c.folder for c in cells}) == len(cells)
+
+
+def test_each_strategy_has_its_own_settings_and_its_own_flag():
+    made = plan(
+        strategies=("frozen", "tuned"),
+        config=FitConfig(lr=0.5, seed=4),
+        frozen=(("epochs", "7"),),
+        tuned=(("lr", "0.25"), ("scales", "1,1.5")),
+        seeds=1,
+    )
+    frozen, tuned = made.cells()[:2]
+    assert (frozen.config.lr, frozen.config.epochs, frozen.config.tune, frozen.config.seed) == (0.5, 7, False, 4)
+    assert (tuned.config.lr, tuned.config.scales, tuned.config.tune) == (0.25, (1.0, 1.5), True)
+
+
+def test_seeds_can_have_labels_of_their_own():
+    cells = plan(runs=("runs/scribble-{seed}",), seeds=2, truth=False).cells()
+    assert [(c.run, c.source) for c in cells] == [("scribble", "runs/scribble-0"), ("scribble", "runs/scribble-1")]
+    assert label_name("runs/{seed}/cam") == "cam"
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"runs": ()}, "needs a run, got none"),
+        ({"strategies": ("cold",)}, "frozen or tuned, got 'cold'"),
+        ({"seeds": 0}, "seeds must be >= 1, got 0"),
+        ({"runs": ("x/a", "y/a")}, "different names, got a twice"),
+        ({"config": FitConfig(tune=True)}, "tuned is said by strategies"),
+        ({"frozen": (("epoch", "7"),)}, "no setting 'epoch'"),
+    ],
+)
+def test_what_is_refused(changes, message):
+    with pytest.raises(ConfigError, match=message):
+        plan(**changes).cells()
+
+
+def test_lists_and_settings_share_the_comma():
+    assert split_list("a,x=1,2,b") == ("a,x=1,2", "b")
+    assert split_list("frozen, tuned") == ("frozen", "tuned")
+    assert split_settings("lr=0.1,scales=1,1.5") == (("lr", "0.1"), ("scales", "1,1.5"))
+    assert split_settings("") == ()
+
+
+def test_a_backbone_with_label_checkpoint_and_settings():
+    found = parse_backbone("supervised:demo-ssvt@w.safetensors,size=64,policy=square")
+    assert found.name == "supervised"
+    assert (found.config.name, found.config.weights) == ("demo-ssvt", "w.safetensors")
+    assert (found.config.size, found.config.policy) == (64, "square")
+    with pytest.raises(ConfigError, match="needs a name"):
+        parse_backbone("@w.safetensors")
+    with pytest.raises(ConfigError, match="no setting 'sise'"):
+        parse_backbone("demo-ssvt,sise=3")
