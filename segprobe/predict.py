@@ -1,7 +1,7 @@
 """From image to class probabilities with a probe: whole or in windows, mirrored and at several scales."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -12,15 +12,18 @@ from torch import Tensor
 
 from labelgen.data import Dataset, Generate, Sample
 from labelgen.errors import ConfigError
+from labelgen.job import refined_job
 from labelgen.masks import SoftMask
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.device import resolve_device
 from labelgen.nets.geometry import Geometry
+from labelgen.refine import parse_refiners
 from labelgen.run import Job, Progress, RunOptions, RunReport, run_job
 from segprobe.probe_file import Probe, check_backbone, open_probe
 from segprobe.sampling import upsample_logits
+from segprobe.upsampling import BILINEAR, guided_upsample, parse_upsample
 
-__all__ = ["PredictConfig", "Predictor", "load_predictor", "predict_run", "window_starts"]
+__all__ = ["PredictConfig", "Predictor", "load_predictor", "predict_run", "refined_generator", "window_starts"]
 
 Image = UInt8[np.ndarray, "_ _ channels"]
 Labels = UInt8[np.ndarray, "_ _"] | UInt16[np.ndarray, "_ _"]
@@ -41,14 +44,22 @@ class PredictConfig:
         Also look at the mirrored image.
     scales
         Factors on the size at which the backbone sees the image.
+    upsample
+        From tokens to pixels: bilinear, or guided by the colours of the image, as `guided,radius=2,sigma_colour=0.1`.
+    refine
+        Refiners of labelgen that repair the class probabilities one after the other, each as `crf` or `pamr,steps=5`.
     """
 
     window: int = 0
     stride: int = 0
     flip: bool = False
     scales: tuple[float, ...] = (1.0,)
+    upsample: str = BILINEAR
+    refine: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
+        parse_upsample(self.upsample)
+        parse_refiners(*self.refine)
         if self.window < 0 or self.stride < 0:
             raise ConfigError(f"window and stride must be >= 0 pixels, got {self.window} and {self.stride}")
         if self.stride > self.window:
@@ -65,7 +76,7 @@ class PredictConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"window": self.window, "stride": self.stride, "flip": self.flip, "scales": list(self.scales)}
+        return {**asdict(self), "scales": list(self.scales), "refine": list(self.refine)}
 
 
 class Predictor:
@@ -97,16 +108,17 @@ class Predictor:
         self.backbone = backbone
         self.config = config
         self.batch_size = batch_size
+        self.guided = parse_upsample(config.upsample)
         self.class_ids = np.asarray(probe.class_ids, np.uint8 if probe.vocabulary.ignore <= 255 else np.uint16)
 
     def labels(self, images: Sequence[Image]) -> list[Labels]:
-        """Most probable class of every pixel; ties go to the smaller id."""
-        if len(self.config.views) == 1 and not self.config.window:  # the softmax of one view moves no maximum
+        """Most probable class of every pixel before refinement; ties go to the smaller id."""
+        if len(self.config.views) == 1 and not self.config.window and self.guided is None:  # the softmax of one view moves no maximum
             return [self.class_ids[plane.argmax(-1).cpu().numpy()] for plane in self.logits(images)]
         return [self.class_ids[self.probabilities(image).argmax(0)] for image in images]
 
     def probabilities(self, image: Image) -> Float32[np.ndarray, "C H W"]:
-        """Class probabilities at every pixel, averaged over windows and views."""
+        """Class probabilities at every pixel before refinement, averaged over windows and views."""
         height, width = image.shape[:2]
         window = self.config.window or max(height, width)
         stride = self.config.stride or max(1, window * 2 // 3)
@@ -119,16 +131,27 @@ class Predictor:
         total = torch.zeros(height, width, len(self.class_ids))
         count = torch.zeros(height, width, 1)
         for scale, flip in self.config.views:
-            for (top, left), logits in zip(boxes, self.logits(crops, scale=scale, flip=flip)):
-                rows, cols = slice(top, top + logits.shape[0]), slice(left, left + logits.shape[1])
-                total[rows, cols] += logits.softmax(-1).cpu()
+            for (top, left), plane in zip(boxes, self._planes(crops, scale=scale, flip=flip)):
+                rows, cols = slice(top, top + plane.shape[0]), slice(left, left + plane.shape[1])
+                total[rows, cols] += plane.cpu()
                 count[rows, cols] += 1
         return (total / count).permute(2, 0, 1).contiguous().numpy()
+
+    def _planes(self, images: Sequence[Image], *, scale: float, flip: bool) -> list[Float[Tensor, "_ _ C"]]:
+        """Class probabilities at every pixel of each image, in one view."""
+        if self.guided is None:
+            return [logits.softmax(-1) for logits in self.logits(images, scale=scale, flip=flip)]
+        settings, found = self.guided, {}
+        with torch.inference_mode():
+            for numbers, tokens, geometries in self._batches(images, scale=scale, flip=flip):
+                for number, logits, geometry in zip(numbers, self.probe.head(tokens), geometries):
+                    found[number] = guided_upsample(logits.softmax(-1), images[number], geometry, settings)
+        return [found[number] for number in range(len(images))]
 
     def logits(
         self, images: Sequence[Image], *, scale: float = 1.0, flip: bool = False
     ) -> list[Float[Tensor, "_ _ C"]]:
-        """Logits at every pixel of each image, in one view; mirroring is undone."""
+        """Logits at every pixel of each image, read bilinearly in one view; mirroring is undone."""
         found: dict[int, Tensor] = {}
         with torch.inference_mode():
             for numbers, tokens, geometries in self._batches(images, scale=scale, flip=flip):
@@ -197,12 +220,34 @@ class MakePrediction:
 
     def __call__(self) -> Generate:
         """Load probe and backbone once."""
-        predictor = load_predictor(Path(self.probe), self.config, device=self.device, weights=self.weights)
+        return generator_of(load_predictor(Path(self.probe), self.config, device=self.device, weights=self.weights))
 
-        def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
-            return SoftMask(predictor.probabilities(sample.need_image()), predictor.probe.class_ids)
 
-        return generate
+def generator_of(predictor: Predictor) -> Generate:
+    """A predictor as a labelling function, before refinement."""
+
+    def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
+        return SoftMask(predictor.probabilities(sample.need_image()), predictor.probe.class_ids)
+
+    return generate
+
+
+def with_refiners(job: Job, config: PredictConfig, dataset: Dataset) -> Job:
+    """The job with the refiners of these settings, which may learn from its masks of the data set first."""
+    return refined_job(job, parse_refiners(*config.refine), dataset=dataset) if config.refine else job
+
+
+def refined_generator(predictor: Predictor, dataset: Dataset) -> Generate:
+    """A predictor as a labelling function in this process, its refiners after it."""
+    job = Job(
+        method="probe",
+        config={},
+        make=lambda: generator_of(predictor),
+        needs=frozenset(),
+        reads_image=True,
+        vocabulary=dataset.vocabulary,
+    )
+    return with_refiners(job, predictor.config, dataset).make()
 
 
 def predict_run(
@@ -230,7 +275,7 @@ def predict_run(
         vocabulary=dataset.vocabulary,
         models=models_of(path, probe),
     )
-    return run_job(dataset, job, out, options, progress=progress)
+    return run_job(dataset, with_refiners(job, config, dataset), out, options, progress=progress)
 
 
 def models_of(path: Path, probe: Probe) -> dict[str, str]:

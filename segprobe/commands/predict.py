@@ -40,12 +40,18 @@ class ViewFlags:
         Also look at the mirrored image, and average.
     test_scales
         Factors on the size at which the backbone sees the image, as 1,1.5; probabilities are averaged.
+    upsample
+        From tokens to pixels: bilinear, or guided by the colours of the image, as guided,radius=2,sigma_colour=0.1.
+    refine
+        Repair the class probabilities by a refiner of labelgen, as crf or pamr,steps=5; may be given several times.
     """
 
     window: int = 0
     stride: int = 0
     flip: Switch = False
     test_scales: str = "1"
+    upsample: str = "bilinear"
+    refine: Annotated[tuple[str, ...], Parameter(negative="")] = ()
 
     def config(self) -> "PredictConfig":
         """The settings of the predictor."""
@@ -55,7 +61,14 @@ class ViewFlags:
             scales = tuple(float(part) for part in self.test_scales.split(","))
         except ValueError:
             raise ConfigError(f"--test-scales must be numbers between commas, got {self.test_scales!r}") from None
-        return PredictConfig(window=self.window, stride=self.stride, flip=self.flip, scales=scales)
+        return PredictConfig(
+            window=self.window,
+            stride=self.stride,
+            flip=self.flip,
+            scales=scales,
+            upsample=self.upsample,
+            refine=self.refine,
+        )
 
 
 def predict(
