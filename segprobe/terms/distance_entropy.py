@@ -1,0 +1,106 @@
+"""Distance entropy: predictions should be certain near scribbles, and away from the contours of pseudo-labels."""
+
+import numpy as np
+import torch
+from jaxtyping import Float, Float32
+from torch import Tensor
+
+from labelgen.errors import ConfigError
+from labelgen.geometry.distance_weights import contour_weights, scribble_weights
+from segprobe.batches import UNLABELLED
+from segprobe.cells import cell_means
+from segprobe.labels import DENSE_FROM
+from segprobe.layers import PSEUDO, SCRIBBLE
+from segprobe.memory import Memory
+from segprobe.objective import GridView, Term
+from segprobe.terms.context import TermContext, box_of, nothing
+from segprobe.terms.entropy import token_entropy
+from segprobe.terms.settings import DistanceEntropySettings
+
+__all__ = ["distance_entropy", "make_distance_entropy"]
+
+LIMIT = 2**28  # bytes of weights: 2 a token and map
+
+
+def distance_entropy(logits: Float[Tensor, "*T C"], weights: Float[Tensor, "*T"]) -> Float[Tensor, ""]:
+    """`-sum_i w_i sum_k p_ik log p_ik` over the number of tokens with a weight above 0; exactly 0 without any.
+
+    Examples
+    --------
+    >>> value = distance_entropy(torch.zeros(3, 2), torch.tensor([1.0, 0.5, 0.0]))
+    >>> round(float(value), 4)  # 1.5 ln 2 / 2
+    0.5199
+    """
+    weighted = weights > 0
+    if not bool(weighted.any()):
+        return logits[:0].sum()
+    return (token_entropy(logits[weighted]) * weights[weighted]).mean()
+
+
+def make_distance_entropy(settings: DistanceEntropySettings, context: TermContext) -> Term:
+    """Entropy weighted by the distance to scribbles plus entropy weighted by the distance to contours.
+
+    Weights are exact Euclidean distances in pixels of the original image, turned into [0, 1] by a radius and averaged
+    over the cell of each token, so that they do not depend on the size at which the backbone sees the image; padding
+    has weight 0 (in the released code it has 1). Scribbles come from the layer `scribble` of promoted labels or, where
+    there are no layers, are the labels themselves; only those of foreground count. Contours come from `pseudo`.
+
+    References
+    ----------
+    .. [1] Zhang et al., "Scribble Hides Class", AAAI 2024, arXiv 2402.17555: distance entropy, L_ds and L_dc. The
+       radii are 255 / sqrt(lambda) of its lambda_s = e and lambda_c = e^6.
+
+    Raises
+    ------
+    ConfigError
+        When the labels lack what `maps` asks for.
+    """
+    maps = _maps_of(settings, context)
+    memory = Memory(limit=LIMIT)
+
+    def weights_of(view: GridView, name: str) -> Float32[Tensor, "h w"]:
+        sample_id, geometry = view.image.id, view.image.geometry
+        found = memory.get(
+            (sample_id, geometry, name),
+            lambda: cell_means(_pixel_weights(name, sample_id, settings, context), geometry).astype(np.float16),
+            size=lambda plane: plane.nbytes,
+        )
+        return torch.from_numpy(found.astype(np.float32))
+
+    def term(view: GridView) -> Tensor:
+        box = box_of(view)
+        logits, total = view.logits[box], nothing(view)
+        for name in maps:
+            total = total + distance_entropy(logits, weights_of(view, name)[box].to(logits))
+        return total
+
+    return term
+
+
+def _maps_of(settings: DistanceEntropySettings, context: TermContext) -> tuple[str, ...]:
+    """Which maps to use; refuses dense labels that come without layers, which say nothing about distances."""
+    names = () if context.layers is None else context.layers.names
+    wanted = {"scribble": (SCRIBBLE,), "pseudo": (PSEUDO,), "both": (SCRIBBLE, PSEUDO)}.get(settings.maps)
+    if wanted is None:
+        wanted = (SCRIBBLE, PSEUDO) if PSEUDO in names else (SCRIBBLE,)
+    if PSEUDO in wanted:
+        context.need_layer(PSEUDO, of="term distance-entropy")
+    if SCRIBBLE in wanted and SCRIBBLE not in names and context.labels.coverage > DENSE_FROM:
+        raise ConfigError(
+            f"term distance-entropy needs scribbles, got dense labels ({100 * context.labels.coverage:.0f} % of the"
+            f" pixels) in {context.labels.name}",
+            hint="labelgen promote RUN makes labels with the layers scribble and pseudo",
+        )
+    return wanted
+
+
+def _pixel_weights(
+    name: str, sample_id: str, settings: DistanceEntropySettings, context: TermContext
+) -> Float32[np.ndarray, "H W"]:
+    background, ignore = context.labels.vocabulary.background, context.labels.vocabulary.ignore
+    layered = context.layers is not None and name in context.layers.names
+    labels = context.image_labels(sample_id, layer=name if layered else "").map()
+    if name == PSEUDO:
+        return contour_weights(labels, radius=settings.contour_radius, background=background, ignore=ignore)
+    foreground = (labels != ignore) & (labels != (UNLABELLED if background is None else background))
+    return scribble_weights(foreground, radius=settings.scribble_radius)
