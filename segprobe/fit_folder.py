@@ -11,6 +11,7 @@ from labelgen.nets.training import CHECKPOINT
 from labelgen.store.header import differences
 from segprobe.probe_file import DESCRIPTION, TENSORS
 from segprobe.training import METRICS
+from segprobe.tuning.weights_file import TUNED
 
 __all__ = ["begin_fit", "finish_fit"]
 
@@ -28,7 +29,7 @@ def begin_fit(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False
     """
     path = out / SETTINGS
     if overwrite and path.is_file():
-        for name in (SETTINGS, TENSORS, DESCRIPTION, CHECKPOINT, METRICS):
+        for name in (SETTINGS, TENSORS, DESCRIPTION, CHECKPOINT, METRICS, TUNED):
             (out / name).unlink(missing_ok=True)
     if not path.is_file():
         if out.is_dir() and any(out.iterdir()):

@@ -23,6 +23,7 @@ from segprobe.heads import Head
 from segprobe.objective import Objective
 from segprobe.ridge import NormalEquations, calibrated_scale
 from segprobe.runtime import ALONE, Runtime
+from segprobe.tuning.precision import ScalerState
 
 __all__ = ["METRICS", "BatchSource", "fit_ridge", "follow", "head_groups", "head_threads", "train_head"]
 
@@ -62,6 +63,7 @@ def train_head(
     *,
     model: torch.nn.Module | None = None,
     groups: Sequence[dict[str, Any]] | None = None,
+    scaler: torch.amp.GradScaler | None = None,
     folder: Path | None = None,
     runtime: Runtime = ALONE,
     progress: Progress | None = None,
@@ -74,6 +76,8 @@ def train_head(
         Module with everything that is trained, the head included, when that is more than the head.
     groups
         Parameter groups of the optimiser, each with a `factor` on the learning rate; those of the head when left out.
+    scaler
+        Scales the loss, for parts that compute in float16.
     folder
         Where checkpoints and metrics go; None keeps nothing. The caller makes sure that it is of the same fit.
     runtime
@@ -89,6 +93,8 @@ def train_head(
     parts = list(groups) if groups is not None else head_groups(head, config)
     optimiser = torch.optim.AdamW(parts, lr=config.lr, betas=(0.9, 0.999))
     state = torch.nn.ModuleDict({"model": trained})
+    if scaler is not None:
+        state["scaler"] = ScalerState(scaler)
     if config.ema:
         state["average"] = copy.deepcopy(trained).requires_grad_(False)
     first = 0 if folder is None else load_checkpoint(folder, state, optimiser)
@@ -96,15 +102,15 @@ def train_head(
         cut_metrics(folder / METRICS, first)
     runtime.barrier()
     losses: list[float] = []
-    with head_threads(config.threads):
+    with head_threads(config.thread_count):
         for step in range(first, maker.num_steps):
             rate = learning_rate(step, maker.num_steps, peak=config.lr, warmup=config.warmup)
             for group in optimiser.param_groups:
                 group["lr"] = rate * group.get("factor", 1.0)
             optimiser.zero_grad(set_to_none=True)
-            values = _gradients(head, maker, objective, step, runtime)
+            values = _gradients(head, maker, objective, step, runtime, scaler)
             runtime.sum_gradients(trained.parameters())
-            optimiser.step()
+            _update(optimiser, scaler)
             if config.ema:
                 follow(state["average"], trained, decay=min(config.ema, (step + 1) / (step + 10)))
             losses.append(values["loss"])
@@ -117,7 +123,23 @@ def train_head(
     return losses
 
 
-def _gradients(head: Head, maker: BatchSource, objective: Objective, step: int, runtime: Runtime) -> dict[str, float]:
+def _update(optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> None:
+    """One step of the optimiser; a scaler leaves it out when a gradient is not finite."""
+    if scaler is None:
+        optimiser.step()
+        return
+    scaler.step(optimiser)
+    scaler.update()
+
+
+def _gradients(
+    head: Head,
+    maker: BatchSource,
+    objective: Objective,
+    step: int,
+    runtime: Runtime,
+    scaler: torch.amp.GradScaler | None = None,
+) -> dict[str, float]:
     """Backward of this process's part of a batch; the loss of the whole batch and what it is made of."""
     batch = maker.batch(step, part=runtime.part)
     names = ["loss", "pixels", *(name for name, _, _ in objective.terms)]
@@ -126,7 +148,7 @@ def _gradients(head: Head, maker: BatchSource, objective: Objective, step: int, 
         return dict(zip(names, runtime.sum(*(0.0 for _ in names))))
     mask = maker.dropout_mask(batch, step, head.dim, part=runtime.part)
     found = objective(head, batch, mask=mask, runtime=runtime, progress=step / maker.num_steps)
-    found.loss.backward()
+    (found.loss if scaler is None else scaler.scale(found.loss)).backward()
     here = {"loss": float(found.loss.detach()), **{name: float(value) for name, value in found.values.items()}}
     return dict(zip(names, runtime.sum(*(here[name] for name in names))))
 
@@ -188,7 +210,7 @@ def fit_ridge(head: Head, maker: BatchMaker, *, scale: bool = True, progress: Pr
     equations = NormalEquations.empty(head.dim, head.classify.out_features)
     kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
     per_image = max(1, CALIBRATION_PIXELS // (len(maker.ids) * len(views)))
-    with head_threads(config.threads), torch.no_grad():
+    with head_threads(config.thread_count), torch.no_grad():
         for number, sample_id in enumerate(maker.ids):
             for view in views:
                 rng = np.random.default_rng([config.seed, RIDGE, number, view])

@@ -139,20 +139,20 @@ class Backbone:
         """
         if image.ndim != 3 or image.shape[2] != 3 or image.dtype != np.uint8 or not image.size:
             raise ShapeError(f"an image must be (H, W, 3) uint8, got {image.shape} {image.dtype}")
-        size = image.shape[0], image.shape[1]
+        geometry = self.geometry((image.shape[0], image.shape[1]), scale=scale, flip=flip)
+        return self.picture(image, geometry), geometry
+
+    def geometry(self, size: tuple[int, int], *, scale: float = 1.0, flip: bool = False) -> Geometry:
+        """Where the pixels of an image of `(H, W)` go; the arguments are those of `prepare`."""
         resized = fitted_size(
             size, policy=self.config.policy, side=self.config.size, max_side=self.config.max_size, scale=scale
         )
-        geometry = geometry_for(
-            size,
-            resized,
-            stride=self.spec.stride,
-            multiple=self.spec.multiple,
-            flip=flip,
-        )
-        return self._picture(image, geometry), geometry
+        return geometry_for(size, resized, stride=self.spec.stride, multiple=self.spec.multiple, flip=flip)
 
-    def _picture(self, image: np.ndarray, geometry: Geometry) -> torch.Tensor:
+    def picture(
+        self, image: UInt8[np.ndarray, "H W 3"], geometry: Geometry
+    ) -> Float32[torch.Tensor, "channels height width"]:
+        """Resize an image, unless it has the size already, mirror, normalise and pad it."""
         pixels = resize_image(image, geometry.resized)
         pixels = pixels[:, ::-1] if geometry.flip else pixels
         mean, std = (np.array(values, np.float32) for values in (self.spec.mean, self.spec.std))

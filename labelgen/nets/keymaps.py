@@ -238,8 +238,9 @@ def load_strictly(model: torch.nn.Module, state: State, *, family: str, source: 
     faults = {"missing": missing, "unexpected": unexpected, "of another shape": misshapen}
     if any(faults.values()):
         listed = "; ".join(f"{len(keys)} {kind}: {_shown(keys)}" for kind, keys in faults.items() if keys)
+        about = FAMILIES[family].about if family in FAMILIES else "the names of the model itself"
         raise WeightsError(
-            f"{source}, read as {family!r} ({FAMILIES[family].about}), must fit the model exactly, but {listed}",
+            f"{source}, read as {family!r} ({about}), must fit the model exactly, but {listed}",
             hint="give the model the file was made for with --backbone",
         )
     model.load_state_dict(state)

@@ -68,7 +68,8 @@ class Checkpoint:
 def read_checkpoint(path: Path) -> Checkpoint:
     """Read a `.safetensors`, `.pth`, `.pt`, `.bin` or `.tar` checkpoint without executing anything in it.
 
-    A safetensors file may carry a metadata entry `labelgen` with JSON `{"model", "timm_kwargs", "mean", "std"}`.
+    A safetensors file may carry a metadata entry `labelgen` with JSON `{"model", "timm_kwargs", "mean", "std"}`, and
+    `"names": "timm"` when its names are those of the model and every tensor belongs to it.
 
     Raises
     ------
@@ -80,8 +81,8 @@ def read_checkpoint(path: Path) -> Checkpoint:
     raw, about = read_safetensors(path) if path.suffix == ".safetensors" else (read_torch(path), {})
     try:
         state = unwrap(raw)
-        family = recognise(state)
-        state = to_timm(state, family)
+        family = "own" if about.get("names") == "timm" else recognise(state)
+        state = to_timm(state, family) if family != "own" else state
     except (WeightsError, KeyError) as error:
         raise WeightsError(
             f"no backbone could be read from {path}: {error}", hint="it must hold the weights of a ViT or CNN by name"

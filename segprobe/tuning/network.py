@@ -1,0 +1,128 @@
+"""A backbone whose weights may change: float32, in eval mode, with gradients where tokens depend on a parameter."""
+
+import contextlib
+import copy
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from labelgen.errors import ConfigError
+from labelgen.nets.backbone_config import BackboneConfig
+from labelgen.nets.backbones import Backbone, load_backbone, parameter_hash
+from labelgen.nets.training import unfuse_attention
+from segprobe.config import FitConfig
+from segprobe.heads import Head
+from segprobe.training import head_groups
+from segprobe.tuning.groups import backbone_groups
+from segprobe.tuning.noise import ImageNoise, add_drop_path
+from segprobe.tuning.precision import choose_amp
+
+__all__ = ["TunedNetwork", "load_for_tuning", "tunable", "with_present_hash"]
+
+
+@dataclass(frozen=True)
+class TunedNetwork:
+    """A backbone in training.
+
+    Parameters
+    ----------
+    backbone
+        Its model is changed by the training.
+    config
+        tune, amp, backbone_lr, layer_decay, drop_path and weight_decay are used.
+    amp
+        Arithmetic inside the network; float32 means no autocast.
+    noise
+        Where the random parts of the network draw from.
+    """
+
+    backbone: Backbone
+    config: FitConfig
+    amp: torch.dtype
+    noise: ImageNoise
+
+    def tokens(
+        self, batch: Float[Tensor, "B channels height width"], rngs: Sequence[np.random.Generator] = ()
+    ) -> Float[Tensor, "B h w D"]:
+        """Tokens with gradients; `rngs`, one for each image, switch the random parts on."""
+        device = self.backbone.device
+        noise = self.noise.drawn_from(rngs, device) if rngs else contextlib.nullcontext()
+        mixed = self.amp != torch.float32
+        with noise, torch.autocast(device.type, dtype=self.amp if mixed else None, enabled=mixed):
+            return self.backbone.trainable_tokens(batch)
+
+    def groups(self, head: Head) -> list[dict[str, Any]]:
+        """Parameter groups of head and network."""
+        return [
+            *head_groups(head, self.config),
+            *backbone_groups(
+                self.backbone.model,
+                coarse=self.backbone.spec.family == "cnn",
+                factor=self.config.backbone_lr,
+                decay=self.config.layer_decay,
+                weight_decay=self.config.weight_decay,
+            ),
+        ]
+
+    def scaler(self) -> torch.amp.GradScaler | None:
+        """What keeps small gradients of float16 alive; other types need none."""
+        return torch.amp.GradScaler(self.backbone.device.type) if self.amp == torch.float16 else None
+
+    def trained_with(self, head: Head) -> dict[str, Any]:
+        """What `train_head` is told besides the head: all that is trained, its groups, and the scaler of the loss."""
+        everything = torch.nn.ModuleDict({"head": head, "backbone": self.backbone.model})
+        return {"model": everything, "groups": self.groups(head), "scaler": self.scaler()}
+
+
+def with_present_hash(backbone: Backbone) -> Backbone:
+    """A backbone that was tuned, under the hash of its weights as they are now."""
+    backbone.spec = replace(backbone.spec, weights_sha256=parameter_hash(backbone.model))
+    return backbone
+
+
+def load_for_tuning(config: BackboneConfig, *, device: str, given: Backbone | None = None) -> Backbone:
+    """Load a backbone in float32, or copy the one that is given, which stays as it is.
+
+    Raises
+    ------
+    ConfigError
+        When other arithmetic was asked for.
+    """
+    if given is not None and given.dtype == torch.float32:
+        return copy.deepcopy(given)
+    settings = given.config if given is not None else config
+    if given is None and settings.dtype not in ("auto", "float32"):
+        raise ConfigError(
+            f"the parameters of a tuned backbone are float32, got dtype {settings.dtype}",
+            hint="--amp chooses the arithmetic of its training",
+        )
+    return load_backbone(replace(settings, dtype="float32"), device=device)
+
+
+def tunable(backbone: Backbone, config: FitConfig) -> TunedNetwork:
+    """Open a float32 backbone for training, in place.
+
+    Parameters that no token depends on, such as those of blocks behind the last one that is read, stay as they are.
+
+    Raises
+    ------
+    ConfigError
+        When drop-path is asked of a network that has no place for it.
+    """
+    model, noise = backbone.model, ImageNoise()
+    if config.drop_path:
+        add_drop_path(model, config.drop_path, noise)
+    if backbone.device.type == "cpu":
+        unfuse_attention(model)
+    model.eval().requires_grad_(True)
+    side = 4 * backbone.spec.multiple
+    backbone.trainable_tokens(torch.zeros(1, 3, side, side)).sum().backward()
+    for parameter in model.parameters():
+        parameter.requires_grad_(parameter.grad is not None)
+        parameter.grad = None
+    return TunedNetwork(backbone, config, choose_amp(config.amp, backbone.device), noise)
