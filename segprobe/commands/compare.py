@@ -35,6 +35,7 @@ def compare(
     heads: str = "",
     strategies: str = "frozen",
     seeds: int = 3,
+    variants: Annotated[tuple[str, ...], Parameter(name="--variant", negative="")] = (),
     frozen_settings: str = "",
     tuned_settings: str = "",
     truth: bool = True,
@@ -72,6 +73,9 @@ def compare(
         frozen, tuned, or both as frozen,tuned.
     seeds
         Number of seeds, from --seed on.
+    variants
+        Ways to train that are set side by side, once for each: `NAME: setting=value; setting=value`, as
+        'gce: loss=gce,q=0.7' or 'tree: terms=tree'; `plain` is what the other flags say.
     frozen_settings, tuned_settings
         Training settings of one strategy alone, as lr=0.0003,epochs=10.
     truth
@@ -94,7 +98,7 @@ def compare(
         Make cells anew that were made with other settings.
     """
     from segprobe.compare.cell import Workshop
-    from segprobe.compare.plan import TRUTH, Plan, parse_backbone, split_list, split_settings
+    from segprobe.compare.plan import TRUTH, Plan, parse_backbone, parse_variant, split_list, split_settings
     from segprobe.kept import KeptDataset
 
     runs = runs or (str(_newest()),)
@@ -109,6 +113,7 @@ def compare(
         config=config,
         frozen=split_settings(frozen_settings),
         tuned=split_settings(tuned_settings),
+        variants=tuple(parse_variant(text) for text in variants) or (("", ()),),
         truth=truth,
     )
     columns = _columns(classes, train)
@@ -195,6 +200,7 @@ def _print(rows: "list[Row]", document: dict[str, Any]) -> None:
             row.backbone,
             row.head,
             row.strategy,
+            *([row.variant] if varied else []),
             f"{row.label_miou:.3f}",
             f"{100 * row.coverage:.3g} %",
             f"{row.miou:.3f}",
@@ -206,10 +212,11 @@ def _print(rows: "list[Row]", document: dict[str, Any]) -> None:
         table.append((*cells, "-" if row.published is None else f"{row.published:.3f}") if published else tuple(cells))
     print_table((*head, "published (paper's own setting)") if published else tuple(head), table)
     if document["differences"]:
-        lines = [
-            (d["run"], d["backbone"], d["head"], f"{d['difference']:+.3f}", "{:+.3f} to {:+.3f}".format(*d["interval"]))
-            for d in document["differences"]
-        ]
+        lines = []
+        for d in document["differences"]:
+            what = ", ".join(filter(None, (d["head"], d["variant"])))
+            low, high = d["interval"]
+            lines.append((d["run"], d["backbone"], what, f"{d['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"))
         print_table(("labels", "backbone", "head", "frozen - tuned", "95 %"), lines)
     for crossing in document["crossings"]:
         where = ", ".join(f"{at:.3f}" for at in crossing["quality"]) or "nowhere in the range of these labels"

@@ -18,6 +18,7 @@ __all__ = [
     "Plan",
     "parse_backbone",
     "parse_settings",
+    "parse_variant",
     "split_list",
     "split_settings",
 ]
@@ -25,6 +26,8 @@ __all__ = [
 STRATEGIES = ("frozen", "tuned")
 TRUTH = "truth"
 SEED = "{seed}"
+LISTS = ("terms",)
+"""Settings that are lists of what is typed with settings of its own."""
 
 
 @dataclass(frozen=True)
@@ -45,8 +48,8 @@ class Cell:
         Name of the row's labels; the same for all seeds.
     source
         Folder of the labels of this seed, or `truth`.
-    backbone, head, strategy, seed
-        What is trained on them.
+    backbone, head, strategy, variant, seed
+        What is trained on them, and how.
     config
         All settings of the fit.
     """
@@ -58,6 +61,7 @@ class Cell:
     strategy: str
     seed: int
     config: FitConfig
+    variant: str = ""
 
     @property
     def folder(self) -> str:
@@ -69,8 +73,8 @@ class Cell:
         >>> Cell("a b", "runs/a", backbone, "linear", "frozen", 2, FitConfig()).folder
         'a_b--demo-ssvt--linear--frozen--2'
         """
-        words = (self.run, self.backbone.name, self.head, self.strategy, str(self.seed))
-        return "--".join(re.sub(r"[^\w.+=,-]+", "_", word) for word in words)
+        words = (self.run, self.backbone.name, self.head, self.strategy, self.variant, str(self.seed))
+        return "--".join(re.sub(r"[^\w.+=,-]+", "_", word) for word in words if word)
 
 
 @dataclass(frozen=True)
@@ -93,6 +97,8 @@ class Plan:
         Settings of every fit.
     frozen, tuned
         What differs from `config` for a strategy.
+    variants
+        Ways to train that are compared on top: a name, and what differs from `config`.
     truth
         Also train on full truth, which retention refers to.
     """
@@ -105,6 +111,7 @@ class Plan:
     config: FitConfig = field(default_factory=FitConfig)
     frozen: tuple[tuple[str, str], ...] = ()
     tuned: tuple[tuple[str, str], ...] = ()
+    variants: tuple[tuple[str, tuple[tuple[str, str], ...]], ...] = (("", ()),)
     truth: bool = True
 
     def __post_init__(self) -> None:
@@ -132,25 +139,29 @@ class Plan:
     def cells(self) -> tuple[Cell, ...]:
         """Every cell, seeds outermost, so that a first seed of everything is there early."""
         return tuple(
-            Cell(
-                name, path.replace(SEED, str(seed)), backbone, head, strategy, seed, self.settings(head, strategy, seed)
-            )
+            self._cell(label, backbone, head, strategy, variant, seed)
             for seed in range(self.config.seed, self.config.seed + self.seeds)
-            for name, path in self.rows_of_labels()
+            for label in self.rows_of_labels()
             for backbone in self.backbones
             for head in self.heads
             for strategy in self.strategies
+            for variant in self.variants
         )
 
-    def settings(self, head: str, strategy: str, seed: int) -> FitConfig:
-        """The settings of a cell."""
-        tune = strategy == "tuned"
+    def _cell(
+        self,
+        label: tuple[str, str],
+        backbone: NamedBackbone,
+        head: str,
+        strategy: str,
+        variant: tuple[str, tuple[tuple[str, str], ...]],
+        seed: int,
+    ) -> Cell:
+        tune, (name, path), (title, own) = strategy == "tuned", label, variant
         changed = parse_settings(self.tuned if tune else self.frozen, of=f"the strategy {strategy}", base=self.config)
-        return replace(changed, head=head, tune=tune, seed=seed)
-
-
-def _of_seed(path: str, seed: int) -> str:
-    return path.replace(SEED, str(seed))
+        config = parse_settings(own, of=f"the variant {title}", base=changed)
+        config = replace(config, head=head, tune=tune, seed=seed)
+        return Cell(name, path.replace(SEED, str(seed)), backbone, head, strategy, seed, config, title)
 
 
 def label_name(run: str) -> str:
@@ -176,8 +187,30 @@ def parse_settings(pairs: Sequence[tuple[str, str]], *, of: str, base: FitConfig
     if not pairs:
         return base
     values = dict(pairs)
+    lists = {name: split_list(values.pop(name)) for name in LISTS if name in values}  # their items hold commas
     read = settings_from_text(FitConfig, values, of=of)
-    return replace(base, **{name: getattr(read, name) for name in values})
+    return replace(base, **{name: getattr(read, name) for name in values}, **lists)
+
+
+def parse_variant(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:
+    """Read `NAME: setting=value; setting=value`; without settings it is the plain way to train.
+
+    Raises
+    ------
+    ConfigError
+        When the name is missing or a setting is not `name=value`.
+
+    Examples
+    --------
+    >>> parse_variant("tree: terms=tree,weight=0.4; epochs=20")
+    ('tree', (('terms', 'tree,weight=0.4'), ('epochs', '20')))
+    >>> parse_variant("plain")
+    ('plain', ())
+    """
+    name, _, settings = text.partition(":")
+    if not name.strip():
+        raise ConfigError(f"a variant needs a name, got {text!r}", hint="--variant 'gce: loss=gce'")
+    return name.strip(), tuple(split_setting(part) for part in settings.split(";") if part.strip())
 
 
 def split_list(text: str) -> tuple[str, ...]:

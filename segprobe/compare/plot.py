@@ -84,10 +84,11 @@ def robustness_of(rows: Sequence[Row], labels: Mapping[str, LabelResult]) -> dic
 
 
 def _draw_curves(axes: Any, rows: Sequence[Row], place: Callable[[Row], float]) -> None:
-    networks = list(dict.fromkeys((row.backbone, row.head) for row in rows))
+    networks = list(dict.fromkeys((row.backbone, row.head, row.variant) for row in rows))
     for number, network in enumerate(networks):
         for strategy in LINES:
-            mine = sorted((r for r in rows if (r.backbone, r.head, r.strategy) == (*network, strategy)), key=place)
+            kind = (*network, strategy)
+            mine = sorted((r for r in rows if (r.backbone, r.head, r.variant, r.strategy) == kind), key=place)
             if not mine:
                 continue
             x, y = [place(row) for row in mine], [row.miou for row in mine]
@@ -104,7 +105,7 @@ def _draw_curves(axes: Any, rows: Sequence[Row], place: Callable[[Row], float]) 
                 capsize=2,
                 linewidth=1.5,
                 elinewidth=0.7,
-                label=f"{network[0]}, {network[1]}, {strategy}",
+                label=", ".join(filter(None, kind)),
             )
 
 

@@ -24,8 +24,8 @@ class Row:
 
     Parameters
     ----------
-    run, backbone, head, strategy
-        What was trained on which labels.
+    run, backbone, head, strategy, variant
+        What was trained on which labels, and how.
     seed
         None for the mean over seeds.
     miou
@@ -54,6 +54,7 @@ class Row:
     backbone: str
     head: str
     strategy: str
+    variant: str
     seed: int | None
     miou: float
     interval: tuple[float, float]
@@ -78,6 +79,7 @@ class Difference:
     run: str
     backbone: str
     head: str
+    variant: str
     label_miou: float
     coverage: float
     frozen: float
@@ -100,12 +102,13 @@ class Crossing:
 
     backbone: str
     head: str
+    variant: str
     quality: tuple[float, ...]
     worst: float
     best: float
 
 
-Group = tuple[str, str, str, str]
+Group = tuple[str, str, str, str, str]
 
 
 def table_rows(
@@ -149,8 +152,8 @@ def differences(
     """Frozen minus tuned, wherever both are there."""
     groups = _grouped(results)
     found = []
-    for (run, backbone, head, strategy), members in groups.items():
-        others = groups.get((run, backbone, head, "tuned"))
+    for (run, backbone, head, strategy, variant), members in groups.items():
+        others = groups.get((run, backbone, head, "tuned", variant))
         if strategy != "frozen" or not others:
             continue
         one, two = _stack([r.val for r in members], columns), _stack([r.val for r in others], columns)
@@ -161,6 +164,7 @@ def differences(
                 run,
                 backbone,
                 head,
+                variant,
                 float(np.mean([miou(label.labelled, columns) for label in about])),
                 float(np.mean([label.coverage for label in about])),
                 frozen,
@@ -178,20 +182,20 @@ def crossings(found: Sequence[Difference]) -> list[Crossing]:
     Examples
     --------
     >>> def at(quality, lead):
-    ...     return Difference("a", "b", "linear", quality, 1.0, lead, 0.0, lead, (0.0, 0.0))
+    ...     return Difference("a", "b", "linear", "", quality, 1.0, lead, 0.0, lead, (0.0, 0.0))
     >>> crossings([at(0.4, 0.1), at(0.8, -0.1)])[0].quality
     (0.6,)
     """
-    kinds = dict.fromkeys((d.backbone, d.head) for d in found)
+    kinds = dict.fromkeys((d.backbone, d.head, d.variant) for d in found)
     lines = []
-    for backbone, head in kinds:
-        members = [d for d in found if (d.backbone, d.head) == (backbone, head) and d.coverage >= DENSE]
+    for kind in kinds:
+        members = [d for d in found if (d.backbone, d.head, d.variant) == kind and d.coverage >= DENSE]
         if len(members) < 2:
             continue
         points = sorted((d.label_miou, d.difference) for d in members)
         zeros = [x0 + (x1 - x0) * y0 / (y0 - y1) for (x0, y0), (x1, y1) in itertools.pairwise(points) if y0 * y1 < 0]
         quality = tuple(round(float(zero), 4) for zero in zeros)
-        lines.append(Crossing(backbone, head, quality, points[0][1], points[-1][1]))
+        lines.append(Crossing(*kind, quality, points[0][1], points[-1][1]))
     return lines
 
 
@@ -234,7 +238,7 @@ def _grouped(results: Sequence[CellResult]) -> dict[Group, list[CellResult]]:
     groups: dict[Group, list[CellResult]] = {}
     for result in results:
         cell = result.cell
-        groups.setdefault((cell.run, cell.backbone.name, cell.head, cell.strategy), []).append(result)
+        groups.setdefault((cell.run, cell.backbone.name, cell.head, cell.strategy, cell.variant), []).append(result)
     return groups
 
 

@@ -2,7 +2,15 @@ import pytest
 
 from labelgen.errors import ConfigError
 from labelgen.nets.backbone_config import BackboneConfig
-from segprobe.compare.plan import NamedBackbone, Plan, label_name, parse_backbone, split_list, split_settings
+from segprobe.compare.plan import (
+    NamedBackbone,
+    Plan,
+    label_name,
+    parse_backbone,
+    parse_variant,
+    split_list,
+    split_settings,
+)
 from segprobe.config import FitConfig
 
 DEMO = NamedBackbone("demo-ssvt", BackboneConfig())
@@ -74,3 +82,13 @@ def test_a_backbone_with_label_checkpoint_and_settings():
         parse_backbone("@w.safetensors")
     with pytest.raises(ConfigError, match="no setting 'sise'"):
         parse_backbone("demo-ssvt,sise=3")
+
+
+def test_variants_differ_in_settings_and_have_folders_of_their_own():
+    variants = (parse_variant("plain"), parse_variant("image: reduction=image; lr=0.5"))
+    first, second = plan(variants=variants, truth=False, runs=("runs/a",), seeds=1).cells()
+    assert (first.variant, first.config.reduction) == ("plain", "batch")
+    assert (second.config.reduction, second.config.lr) == ("image", 0.5)
+    assert first.folder != second.folder
+    with pytest.raises(ConfigError, match="variant needs a name"):
+        parse_variant(": loss=gce")

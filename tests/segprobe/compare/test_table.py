@@ -69,7 +69,7 @@ def test_frozen_against_tuned_where_both_are_there():
 
 def test_sparse_labels_have_no_place_on_the_axis_of_quality():
     def at(quality, lead, coverage=1.0):
-        return Difference("a", "b", "linear", quality, coverage, lead, 0.0, lead, (0.0, 0.0))
+        return Difference("a", "b", "linear", "", quality, coverage, lead, 0.0, lead, (0.0, 0.0))
 
     assert crossings([at(0.4, 0.2), at(0.9, 0.1), at(1.0, -5.0, coverage=0.03)])[0].quality == ()
     assert crossings([at(0.4, 0.1)]) == []
