@@ -113,7 +113,8 @@ class Predictor:
 
     def labels(self, images: Sequence[Image]) -> list[Labels]:
         """Most probable class of every pixel before refinement; ties go to the smaller id."""
-        if len(self.config.views) == 1 and not self.config.window and self.guided is None:  # the softmax of one view moves no maximum
+        one_view = len(self.config.views) == 1 and not self.config.window
+        if one_view and self.guided is None:  # the softmax of one view moves no maximum
             return [self.class_ids[plane.argmax(-1).cpu().numpy()] for plane in self.logits(images)]
         return [self.class_ids[self.probabilities(image).argmax(0)] for image in images]
 

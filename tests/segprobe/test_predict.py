@@ -2,12 +2,15 @@ import numpy as np
 import pytest
 import torch
 
-from labelgen.errors import ConfigError, VocabularyError, WeightsError
+from labelgen.errors import ConfigError, RunFolderError, VocabularyError, WeightsError
+from labelgen.masks import SoftMask, harden
 from labelgen.nets.backbone_config import BackboneConfig
+from labelgen.refine import make_refiner, parse_refiners
 from labelgen.run import RunOptions
 from labelgen.store import RunFolder
 from segprobe import predict
 from segprobe.config import FitConfig
+from segprobe.evaluate import image_predictions
 from segprobe.fit import fit_head
 from segprobe.heads import make_head
 from segprobe.predict import PredictConfig, Predictor, predict_run, window_starts
@@ -104,6 +107,8 @@ def test_another_backbone_is_refused(head):
         ({"window": 10, "stride": 11}, "stride must not exceed window"),
         ({"scales": ()}, "scales must be factors > 0"),
         ({"scales": (0.0,)}, "scales must be factors > 0"),
+        ({"upsample": "cubic"}, "upsample must be bilinear or guided"),
+        ({"refine": ("sharpen",)}, "unknown refiner 'sharpen'"),
     ],
 )
 def test_settings_out_of_range_are_refused(settings, sentence):
@@ -138,6 +143,56 @@ def test_a_run_of_predictions_is_a_run_like_any_other(fitted, tmp_path):
         assert np.array_equal(run.labels(sample_id), labels)
         assert run.scores(sample_id).class_ids == (0, 1, 2, 3, 4, 5)
     assert np.mean([run.labels(i) == dataset.truth(i) for i in dataset.ids]) > 0.8
+
+
+REPAIRED = PredictConfig(upsample="guided,radius=1", refine=("pamr,steps=2", "par,steps=1"))
+
+
+def test_refiners_follow_the_probabilities_in_a_run_and_in_an_evaluation(fitted, tmp_path):
+    path, dataset = fitted
+    plain = PredictConfig(upsample="guided,radius=1")
+    predictor = predict.load_predictor(path, REPAIRED, device="cpu")
+    assert predict_run(path, dataset, tmp_path / "run", config=REPAIRED, device="cpu").failed == 0
+    run = RunFolder.open(tmp_path / "run")
+    chain = [make_refiner(step) for step in parse_refiners(*REPAIRED.refine)]
+    changed = 0
+    for (truth, found), sample_id in zip(image_predictions(predictor, dataset), dataset.ids, strict=True):
+        sample = dataset.load(sample_id, {"image"})
+        mask = SoftMask(predictor.probabilities(sample.image), predictor.probe.class_ids)
+        unrefined = harden(mask)
+        for refine in chain:
+            mask = refine(sample, mask)
+        assert np.array_equal(harden(mask), found)
+        assert np.array_equal(run.labels(sample_id), found)
+        assert np.array_equal(truth, dataset.truth(sample_id))
+        assert np.array_equal(
+            predict.Predictor(predictor.probe, ToyBackbone(), plain).labels([sample.image])[0], unrefined
+        )
+        changed += int((found != unrefined).sum())
+    assert changed > 0
+
+
+def test_how_predictions_were_repaired_is_kept_with_the_run(fitted, tmp_path):
+    path, dataset = fitted
+    predict_run(path, dataset, tmp_path / "run", config=REPAIRED, device="cpu")
+    header = RunFolder.open(tmp_path / "run").header
+    assert header["config"]["upsample"] == "guided,radius=1"
+    assert header["config"]["refine"] == ["pamr,steps=2", "par,steps=1"]
+    assert [step["refiner"] for step in header["facts"]["refine"]] == ["pamr", "par"]
+    with pytest.raises(RunFolderError, match="refine"):
+        predict_run(path, dataset, tmp_path / "run", config=PredictConfig(refine=("pamr",)), device="cpu")
+
+
+def test_guided_predictions_undo_mirror_and_windows(head):
+    picture = image((24, 32))
+    guided = [
+        Predictor(toy_probe(head), ToyBackbone(), PredictConfig(upsample="guided", **more)).probabilities(picture)
+        for more in ({}, {"window": 40, "stride": 20}, {"flip": True})
+    ]
+    np.testing.assert_allclose(guided[1], guided[0], atol=1e-6)
+    np.testing.assert_allclose(guided[2], guided[0], atol=1e-5)  # the toy features do not care for mirroring
+    bilinear = Predictor(toy_probe(head), ToyBackbone()).probabilities(picture)
+    assert np.abs(guided[0] - bilinear).max() > 0.01
 
 
 def test_data_of_other_classes_are_refused(fitted, tmp_path):
