@@ -107,7 +107,7 @@ def test_class_weights_decide_where_labels_are_torn(toy):
         maps[sample_id] = np.where(missed, np.uint8(0), truth)
     found = {}
     for rule in ("none", "inverse"):
-        config = FitConfig(steps=30, batch_size=6, pixels=512, lr=1e-2, class_weights=rule)
+        config = FitConfig(head="ridge", pixels=512, class_weights=rule)
         head = fit_head(label_set(maps), features, config).head
         hits = [
             (head(features.features(i, 0).tokens).argmax(-1).numpy() > 0)[dataset.truth(i)[2::4, 2::4] > 0]
