@@ -33,6 +33,7 @@ COMMANDS = {  # name: (module and function, one line of help)
     "refine": ("labelgen.commands.refine:refine", "Repair the labels of a run."),
     "refiners": ("labelgen.commands.refiners:refiners", "List the refiners and their settings."),
     "saliency": ("labelgen.commands.saliency:saliency", "Write maps of what is some object, without training."),
+    "sweep": ("labelgen.commands.sweep:sweep", "One method over values of its settings, measured."),
     "verify": ("labelgen.commands.verify:verify", "Check that a run folder is still what was written."),
     "vocabs": ("labelgen.commands.vocabs:vocabs", "List the vocabularies."),
 }

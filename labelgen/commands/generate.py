@@ -27,7 +27,7 @@ from labelgen.methods.method import Method
 from labelgen.run import Job, RunOptions, RunReport, method_job, plan_job, run_job
 from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
 
-__all__ = ["Afterwards", "label_data", "method_command", "print_plan", "print_report", "say_failures"]
+__all__ = ["Afterwards", "label_data", "method_command", "print_plan", "print_report", "refuse_unused", "say_failures"]
 
 DATA_HELP = (
     "Data set: demo, demo:N for N scenes, a folder of known layout or of pictures, or KIND:PATH (voc, folder, coco, "
@@ -115,7 +115,7 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     from labelgen.methods import METHODS
 
     method, options = METHODS[name], flags.run_options()
-    _refuse_unused(name, method, config, flags)
+    refuse_unused(name, method, config, flags)
     dataset, vocabulary = open_for(method, config, data, flags)
     job = method_job(name, config, vocabulary, dataset=dataset, refine=flags.refine, seed=options.seed)
     out = Path(flags.out or f"runs/{method.folder(config) or name}")
@@ -136,7 +136,7 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE
 
 
-def _refuse_unused(name: str, method: Method, config: Any, flags: DataFlags) -> None:
+def refuse_unused(name: str, method: Method, config: Any, flags: DataFlags) -> None:
     """Refuse flags about the data that have no say beside the settings of the method."""
     if flags.vocab and getattr(config, "classes", ""):
         raise ConfigError(
