@@ -165,6 +165,12 @@ class BatchMaker:
         self.column_of = np.full(labels.vocabulary.num_classes, UNLABELLED, np.int64)
         self.column_of[list(labels.class_ids)] = np.arange(len(labels.class_ids))
 
+    def exchange(self, labels: LabelSet) -> None:
+        """Go on with other labels of the same images and classes."""
+        assert labels.ids == self.ids and labels.class_ids == self.labels.class_ids
+        self.labels = labels
+        self.class_weights = class_weights(self.config.class_weights, labels)
+
     @property
     def num_steps(self) -> int:
         """Updates of the whole fit."""

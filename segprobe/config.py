@@ -4,6 +4,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from labelgen.errors import ConfigError
+from segprobe.corrections import AdeleConfig, ConfidentConfig, parse_correction
 from segprobe.head_settings import CLOSED_FORM, HEAD_SETTINGS, HeadChoice, MlpSettings, parse_head
 from segprobe.losses import parse_loss
 
@@ -97,6 +98,12 @@ class FitConfig:
         With `tune`, factor on the learning rate from one block of a ViT, or stage of a CNN, to the one before.
     drop_path
         With `tune`, probability that the last residual branch is left out for an image; it rises from 0 at the first.
+    rounds
+        How often labels are corrected by what the head has learned from them: after whole trainings, one more each time
+        (confident), or after epochs, at most so often (adele). 0 for never.
+    correct
+        How: `confident` labels what the head is sure of, with the settings confidence, pixels (unlabelled or all), tags
+        and start (scratch or continue); `adele` waits until a class begins to be memorised, with confidence and ratio.
     seed
         Of the order of images, the views, the pixels and the weights.
     """
@@ -131,6 +138,8 @@ class FitConfig:
     backbone_lr: float = 0.1
     layer_decay: float = 0.75
     drop_path: float = 0.0
+    rounds: int = 0
+    correct: str = "confident"
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -143,7 +152,7 @@ class FitConfig:
         _one_of("init", self.init, INITS)
         for name in ("hidden", "pixels", "batch_size", "checkpoint_every", "epochs"):
             _at_least(name, getattr(self, name), 1)
-        for name in ("steps", "weight_decay", "seed"):
+        for name in ("steps", "weight_decay", "seed", "rounds"):
             _at_least(name, getattr(self, name), 0)
         _at_least("threads", self.threads, -1)
         if not self.lr > 0:
@@ -169,6 +178,12 @@ class FitConfig:
                 f"init ridge needs a linear head, got head {self.head}", hint="drop --init or use --head linear"
             )
         _check_tuning(self)
+        _check_rounds(self)
+
+    @property
+    def correction(self) -> ConfidentConfig | AdeleConfig | None:
+        """How labels are corrected; None when they are not."""
+        return parse_correction(self.correct) if self.rounds else None
 
     @property
     def thread_count(self) -> int:
@@ -196,6 +211,21 @@ class FitConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "scales": list(self.scales)}
+
+
+def _check_rounds(config: FitConfig) -> None:
+    settings = parse_correction(config.correct)
+    if not config.rounds:
+        if settings != ConfidentConfig():
+            raise ConfigError(f"correct {config.correct} changes nothing without rounds", hint="add --rounds 1")
+        return
+    if config.tune:
+        raise ConfigError("labels are corrected from cached features, which --tune has not", hint="drop --rounds")
+    solved = config.head_choice.name in CLOSED_FORM
+    if isinstance(settings, AdeleConfig) and solved:
+        raise ConfigError(f"adele watches epochs, and head {config.head} has none", hint="--correct confident")
+    if isinstance(settings, ConfidentConfig) and settings.start == "continue" and (solved or config.init == "ridge"):
+        raise ConfigError("a solved head begins anew, so that start=continue has no say", hint="use start=scratch")
 
 
 def _check_tuning(config: FitConfig) -> None:

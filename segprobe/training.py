@@ -25,7 +25,7 @@ from segprobe.ridge import NormalEquations, calibrated_scale
 from segprobe.runtime import ALONE, Runtime
 from segprobe.tuning.precision import ScalerState
 
-__all__ = ["METRICS", "BatchSource", "fit_ridge", "follow", "head_groups", "head_threads", "train_head"]
+__all__ = ["METRICS", "BatchSource", "Watch", "fit_ridge", "follow", "head_groups", "head_threads", "train_head"]
 
 RIDGE = 9  # stream of random numbers of the closed form
 METRICS = "metrics.jsonl"
@@ -56,6 +56,18 @@ class BatchSource(Protocol):
         ...
 
 
+class Watch(Protocol):
+    """Looks at a training while it runs, and may exchange its labels."""
+
+    def resume(self, step: int) -> None:
+        """Take up what was in force after so many updates."""
+        ...
+
+    def after(self, step: int, head: Head) -> bool:
+        """Look after an update; True when something was changed that a checkpoint must go with."""
+        ...
+
+
 def train_head(
     head: Head,
     maker: BatchSource,
@@ -64,6 +76,7 @@ def train_head(
     model: torch.nn.Module | None = None,
     groups: Sequence[dict[str, Any]] | None = None,
     scaler: torch.amp.GradScaler | None = None,
+    watch: Watch | None = None,
     folder: Path | None = None,
     runtime: Runtime = ALONE,
     progress: Progress | None = None,
@@ -78,6 +91,8 @@ def train_head(
         Parameter groups of the optimiser, each with a `factor` on the learning rate; those of the head when left out.
     scaler
         Scales the loss, for parts that compute in float16.
+    watch
+        Is called after each update; it sees the averaged head where there is one.
     folder
         Where checkpoints and metrics go; None keeps nothing. The caller makes sure that it is of the same fit.
     runtime
@@ -101,6 +116,8 @@ def train_head(
     if folder is not None and runtime.is_main:
         cut_metrics(folder / METRICS, first)
     runtime.barrier()
+    if watch is not None:
+        watch.resume(first)
     losses: list[float] = []
     with head_threads(config.thread_count):
         for step in range(first, maker.num_steps):
@@ -114,8 +131,10 @@ def train_head(
             if config.ema:
                 follow(state["average"], trained, decay=min(config.ema, (step + 1) / (step + 10)))
             losses.append(values["loss"])
+            seen = state["average"] if config.ema and trained is head else head
+            due = watch is not None and watch.after(step + 1, seen)  # type: ignore[arg-type]
             if folder is not None and runtime.is_main:
-                _note(folder, state, optimiser, maker, step + 1, {**values, "lr": rate})
+                _note(folder, state, optimiser, maker, step + 1, {**values, "lr": rate}, due=due)
             if progress is not None and runtime.is_main:
                 progress(step + 1, maker.num_steps, f"loss {losses[-1]:.3f}")
     if config.ema:
@@ -160,10 +179,12 @@ def _note(
     maker: BatchSource,
     done: int,
     values: dict[str, float],
+    *,
+    due: bool = False,
 ) -> None:
     if done % LOG_EVERY == 0 or done == maker.num_steps:
         append_metrics(folder / METRICS, {"step": done, "epoch": round(done / maker.steps_per_epoch, 3), **values})
-    if done % maker.config.checkpoint_every == 0 and done < maker.num_steps:
+    if (due or done % maker.config.checkpoint_every == 0) and done < maker.num_steps:
         save_checkpoint(folder, state, optimiser, done)
 
 
