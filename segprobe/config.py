@@ -1,12 +1,15 @@
 """Settings of a fit, checked where they are made; they are the flags of `segprobe fit`."""
 
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
+
+from cyclopts import Parameter
 
 from labelgen.errors import ConfigError
 from segprobe.corrections import AdeleConfig, ConfidentConfig, parse_correction
 from segprobe.head_settings import CLOSED_FORM, HEAD_SETTINGS, HeadChoice, MlpSettings, parse_head
 from segprobe.losses import parse_loss
+from segprobe.terms import TermStep, parse_terms
 
 __all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "REDUCTIONS", "SAMPLINGS", "FitConfig"]
 
@@ -36,6 +39,10 @@ class FitConfig:
     loss
         Loss at labelled pixels, with its settings: ce, smooth, gce, sce or bootstrap, as in `gce,q=0.7` or
         `bootstrap:hard`.
+    terms
+        Added to the loss, each over whole token grids, with its settings, as `tree,weight=0.4`; give the flag once for
+        each: tree, gated-crf, entropy, distance-entropy, prototype, absent; pseudo, on labels of `labelgen promote`;
+        lorm, on head projection.
     sampling
         Which labelled pixels of an image the loss reads: uniform (each equally likely), balanced (half of them shared
         out evenly over the classes, with importance weights), or full (all, on up-sampled logits: the reference).
@@ -111,6 +118,7 @@ class FitConfig:
     head: str = "linear"
     hidden: int = 256
     loss: str = "ce"
+    terms: Annotated[tuple[str, ...], Parameter(name="--term", negative="")] = ()
     sampling: str = "uniform"
     pixels: int = 1024
     reduction: str = "batch"
@@ -179,6 +187,12 @@ class FitConfig:
             )
         _check_tuning(self)
         _check_rounds(self)
+        _check_terms(self)
+
+    @property
+    def term_steps(self) -> tuple[TermStep, ...]:
+        """The terms with all of their settings."""
+        return parse_terms(self.terms)
 
     @property
     def correction(self) -> ConfidentConfig | AdeleConfig | None:
@@ -210,7 +224,23 @@ class FitConfig:
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**asdict(self), "scales": list(self.scales)}
+        return {**asdict(self), "scales": list(self.scales), "terms": list(self.terms)}
+
+
+def _check_terms(config: FitConfig) -> None:
+    steps = parse_terms(config.terms)
+    if steps and config.head_choice.name in CLOSED_FORM:
+        raise ConfigError(
+            f"terms act by gradients, and head {config.head_choice.name} has none", hint="use --head linear"
+        )
+    projected = [
+        step for step in steps if step.name == "lorm" or getattr(step.settings, "features", "") == "projection"
+    ]
+    if projected and config.head_choice.name != "projection":
+        raise ConfigError(
+            f"term {projected[0].name} acts on projected tokens, got head {config.head_choice.name}",
+            hint="use --head projection",
+        )
 
 
 def _check_rounds(config: FitConfig) -> None:

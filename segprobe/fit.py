@@ -22,12 +22,17 @@ from segprobe.closed_form import SOLVERS
 from segprobe.config import FitConfig
 from segprobe.features import FeatureCache, View, build_cache, build_shards, cache_fingerprint, cache_name
 from segprobe.fit_folder import begin_fit, finish_fit
+from segprobe.guides import ImageSource
 from segprobe.heads import Head, make_head
 from segprobe.labels import Labels, LabelSet, read_labels
+from segprobe.layers import Layers
 from segprobe.losses import make_loss
 from segprobe.objective import Objective
 from segprobe.probe_file import Probe, save_probe
 from segprobe.runtime import ALONE, Runtime
+from segprobe.terms import make_terms
+from segprobe.terms.context import TermContext
+from segprobe.terms.trained import with_modules
 from segprobe.training import fit_ridge, head_threads, train_head
 from segprobe.tuning.batches import TuningBatches
 from segprobe.tuning.features import PictureFeatures, check_picture_sizes
@@ -126,7 +131,8 @@ def fit(
         frozen = load_for_tuning(backbone, device=device, given=frozen)
     frozen = frozen or load_backbone(backbone, device=device)
     check_layers(config, frozen.config)
-    settings = _settings(labels, dataset, frozen, config)
+    layers = Layers(source) if config.terms else None
+    settings = _settings(labels, dataset, frozen, config, layers)
     complete = runtime.is_main and not overwrite and begin_fit(out, settings)
     if any(runtime.sum(complete)):  # which also lets the others wait for the folder
         return _report(out, labels, None, start)
@@ -144,7 +150,17 @@ def fit(
         begin_fit(out, settings, overwrite=True)
     runtime.barrier()
     where = str(resolve_device(device))
-    fitted = fit_head(labels, features, config, folder=out, device=where, runtime=runtime, progress=progress)
+    fitted = fit_head(
+        labels,
+        features,
+        config,
+        images=dataset,
+        layers=layers,
+        folder=out,
+        device=where,
+        runtime=runtime,
+        progress=progress,
+    )
     if not config.tune and parameter_hash(frozen.model) != before:
         raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
     if runtime.is_main:
@@ -186,6 +202,8 @@ def fit_head(
     features: FeatureSource,
     config: FitConfig,
     *,
+    images: ImageSource | None = None,
+    layers: Layers | None = None,
     folder: Path | None = None,
     device: str = "cpu",
     runtime: Runtime = ALONE,
@@ -195,6 +213,10 @@ def fit_head(
 
     Parameters
     ----------
+    images
+        The images themselves, for terms that look at colours.
+    layers
+        Layers and strokes of the labels, for terms that use them.
     folder
         Where checkpoints and metrics go, and where an interrupted fit is taken up; None keeps nothing.
     runtime
@@ -216,7 +238,9 @@ def fit_head(
         num_classes=len(labels.class_ids),
         seed=config.seed,
     ).to(device)
-    objective = Objective(make_loss(config.loss))
+    lasting = None if isinstance(features, PictureFeatures) else features
+    context = TermContext(labels, head, features=lasting, images=images, layers=layers, seed=config.seed)
+    objective = Objective(make_loss(config.loss), make_terms(config.term_steps, context))
     whole = objective.needs_grids or head.needs_grid
     maker: BatchMaker
     parts: dict[str, Any] = {}
@@ -231,6 +255,7 @@ def fit_head(
         return FittedHead(head.cpu().eval(), labels.class_ids, rule, 0, ())
     if config.init == "ridge":
         fit_ridge(head, maker, progress=progress)
+    parts = with_modules(parts, head, objective.terms, config)
     losses = train_head(head, maker, objective, **parts, folder=folder, runtime=runtime, progress=progress)
     return FittedHead(head.cpu().eval(), labels.class_ids, rule, maker.num_steps, tuple(losses))
 
@@ -327,11 +352,17 @@ def _probe(
         },
         data=dataset.spec,
         config=config.to_json(),
-        figures={"steps": fitted.steps, "loss": fitted.losses[-1] if fitted.losses else None},
+        figures={
+            "steps": fitted.steps,
+            "loss": fitted.losses[-1] if fitted.losses else None,
+            "terms": [step.to_json() for step in config.term_steps],
+        },
     )
 
 
-def _settings(labels: LabelSet, dataset: Dataset, backbone: Backbone, config: FitConfig) -> dict[str, Any]:
+def _settings(
+    labels: LabelSet, dataset: Dataset, backbone: Backbone, config: FitConfig, layers: Layers | None = None
+) -> dict[str, Any]:
     """What must be the same for a fit to be taken up again."""
     kept = config.to_json()
     del kept["checkpoint_every"]  # changes no bit of the result
@@ -339,7 +370,7 @@ def _settings(labels: LabelSet, dataset: Dataset, backbone: Backbone, config: Fi
         "config": kept,
         "backbone": backbone.fingerprint(),
         "data": dataset.spec.to_json(),
-        "labels": {"digest": labels.digest()},
+        "labels": {"digest": labels.digest(), **({} if layers is None else {"layers": layers.digest(labels.ids)})},
     }
     return json.loads(json.dumps(settings))
 

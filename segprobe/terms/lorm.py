@@ -1,5 +1,7 @@
 """Localisation rectification (LoRM): foreground features should be what the rest of the image says they are."""
 
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -11,7 +13,7 @@ from segprobe.objective import GridView, Term
 from segprobe.terms.context import TermContext, box_of, nothing
 from segprobe.terms.settings import LormSettings
 
-__all__ = ["Lorm", "make_lorm", "rectified"]
+__all__ = ["Lorm", "LormModule", "make_lorm", "rectified"]
 
 
 def make_lorm(settings: LormSettings, context: TermContext) -> Term:
@@ -38,27 +40,40 @@ def make_lorm(settings: LormSettings, context: TermContext) -> Term:
         When the head does not project.
     """
     context.need_projection(of="term lorm")
-    return Lorm(settings, context)
+    module = LormModule(context.head.classify.in_features, seed=context.seed).to(context.head.mean.device)
+    layer = PSEUDO if context.layers is not None and PSEUDO in context.layers.names else ""
+    return Lorm(settings, context, module, layer)
 
 
-class Lorm(nn.Module):
-    """The term with the weights that it trains."""
+class LormModule(nn.Module):
+    """The weights that the term trains: `W_q`, `W_k` and gamma."""
 
-    def __init__(self, settings: LormSettings, context: TermContext) -> None:
+    def __init__(self, width: int, *, seed: int = 0) -> None:
         super().__init__()
-        self.settings = settings
-        self.context = context
-        self.layer = PSEUDO if context.layers is not None and PSEUDO in context.layers.names else ""
-        width = context.head.classify.in_features
         self.query = nn.Linear(width, width, bias=False)
         self.key = nn.Linear(width, width, bias=False)
         self.gamma = nn.Parameter(torch.ones(()))
-        generator = torch.Generator().manual_seed(context.seed)
+        generator = torch.Generator().manual_seed(seed)
         for matrix in (self.query.weight, self.key.weight):
             nn.init.xavier_uniform_(matrix, generator=generator)
-        self.to(context.head.mean.device)
 
-    def forward(self, view: GridView) -> Tensor:
+
+@dataclass(frozen=True)
+class Lorm:
+    """The term; `module` is trained with the head.
+
+    Parameters
+    ----------
+    layer
+        Where foreground is read off; empty for the labels.
+    """
+
+    settings: LormSettings
+    context: TermContext
+    module: LormModule
+    layer: str = ""
+
+    def __call__(self, view: GridView) -> Tensor:
         """The loss of one image."""
         box = box_of(view)
         columns = self.context.columns(view.image.id, view.image.geometry, layer=self.layer)[box].flatten()
@@ -66,15 +81,15 @@ class Lorm(nn.Module):
         if not bool(foreground.any()):
             return nothing(view)
         features = F.normalize(view.head.project(view.tokens)[box].flatten(0, 1), dim=-1)  # type: ignore[operator]
-        queries, keys = self.query(features[foreground]), self.key(features)
-        found = self.gamma * rectified(features, queries, keys, temperature=self.settings.temperature)
+        queries, keys = self.module.query(features[foreground]), self.module.key(features)
+        found = self.module.gamma * rectified(features, queries, keys, temperature=self.settings.temperature)
         return (features[foreground] - found).square().mean()
 
 
 def rectified(
     features: Float[Tensor, "N D"],
-    queries: Float[Tensor, "M D"],
-    keys: Float[Tensor, "N D"],
+    queries: Float[Tensor, "M d"],
+    keys: Float[Tensor, "N d"],
     *,
     temperature: float,
 ) -> Float[Tensor, "M D"]:

@@ -1,5 +1,8 @@
 """Prototypes: predictions should agree with how near a token is to the mean of each class."""
 
+from collections.abc import Mapping
+from dataclasses import dataclass
+
 import torch
 from jaxtyping import Bool, Float, Int64
 from torch import Tensor, nn
@@ -11,7 +14,15 @@ from segprobe.terms.absent import shown_columns
 from segprobe.terms.context import TermContext, box_of, in_space, nothing
 from segprobe.terms.settings import PrototypeSettings
 
-__all__ = ["PrototypeTerm", "affinities", "class_means", "distances_to", "make_prototype", "prototype_loss"]
+__all__ = [
+    "ClassMeans",
+    "PrototypeTerm",
+    "affinities",
+    "class_means",
+    "distances_to",
+    "make_prototype",
+    "prototype_loss",
+]
 
 EPSILON = 1e-6  # keeps logarithms finite at probabilities of 0 and 1
 
@@ -38,43 +49,76 @@ def make_prototype(settings: PrototypeSettings, context: TermContext) -> Term:
     """
     if settings.features == "projection":
         context.need_projection(of="term prototype,features=projection")
-    return PrototypeTerm(settings, context)
+    head = context.head
+    moving = context.features is None or settings.features == "projection"
+    width = head.classify.in_features if settings.features == "projection" else head.dim
+    module = ClassMeans(len(context.labels.class_ids), width).to(head.mean.device)
+    if not moving and context.features is not None:
+        module.fill(*_data_means(context, context.features))
+    return PrototypeTerm(settings, context, module, shown_columns(context), moving)
 
 
-class PrototypeTerm(nn.Module):
-    """A term with a memory of class means, which checkpoints keep."""
+class ClassMeans(nn.Module):
+    """Means of classes over many images, which checkpoints keep.
+
+    Parameters
+    ----------
+    count
+        Classes.
+    width
+        Channels.
+    """
 
     bank: Tensor
     seen: Tensor
 
-    def __init__(self, settings: PrototypeSettings, context: TermContext) -> None:
+    def __init__(self, count: int, width: int) -> None:
         super().__init__()
-        self.settings = settings
-        self.context = context
-        self.shown = shown_columns(context)
-        self.moving = context.features is None or settings.features == "projection"
-        head = context.head
-        width = head.classify.in_features if settings.features == "projection" else head.dim
-        self.register_buffer("bank", torch.zeros(len(context.labels.class_ids), width, device=head.mean.device))
-        self.register_buffer("seen", torch.zeros(len(self.bank), dtype=torch.bool, device=head.mean.device))
-        if not self.moving:
-            assert context.features is not None
-            bank, seen = _data_means(context, context.features)
-            self.bank.copy_(bank)
-            self.seen.copy_(seen)
+        self.register_buffer("bank", torch.zeros(count, width))
+        self.register_buffer("seen", torch.zeros(count, dtype=torch.bool))
 
-    def forward(self, view: GridView) -> Tensor:
+    def fill(self, means: Float[Tensor, "C D"], seen: Bool[Tensor, "C"]) -> None:
+        """Take these means."""
+        self.bank.copy_(means)
+        self.seen.copy_(seen)
+
+    def follow(self, means: Float[Tensor, "C D"], present: Bool[Tensor, "C"], *, momentum: float) -> None:
+        """Move the means of the classes that are present; the first mean of a class is taken as it is."""
+        old = torch.where(self.seen[:, None], self.bank, means)
+        moved = momentum * old + (1 - momentum) * means
+        self.fill(torch.where(present[:, None], moved, self.bank), self.seen | present)
+
+
+@dataclass(frozen=True)
+class PrototypeTerm:
+    """The term; `module` is kept with the head.
+
+    Parameters
+    ----------
+    shown
+        Columns of the classes that each image is known to show; None where that is unknown.
+    moving
+        Whether the means over many images change as training goes on.
+    """
+
+    settings: PrototypeSettings
+    context: TermContext
+    module: ClassMeans
+    shown: Mapping[str, frozenset[int] | None]
+    moving: bool
+
+    def __call__(self, view: GridView) -> Tensor:
         """The loss of one image."""
         box = box_of(view)
         columns = self.context.columns(view.image.id, view.image.geometry)[box].flatten().to(view.logits.device)
         features = in_space(view, self.settings.features)[box].flatten(0, 1)
-        means, present = class_means(features, columns, len(self.bank))
+        means, present = class_means(features, columns, len(self.module.bank))
         if not bool(present.any()):
             return nothing(view)
         if self.moving:
-            self._follow(means.detach(), present)
+            self.module.follow(means.detach(), present, momentum=self.settings.momentum)
         borrowed = self._borrowed(view.image.id, present)
-        means = torch.where(borrowed[:, None], self.bank, means)
+        means = torch.where(borrowed[:, None], self.module.bank, means)
         used = present | borrowed
         return prototype_loss(view.logits[box].flatten(0, 1), features, columns, means, used, settings=self.settings)
 
@@ -82,13 +126,7 @@ class PrototypeTerm(nn.Module):
         """Classes without a labelled token that the image is known to show, as far as their means are known."""
         shown = torch.zeros_like(present)
         shown[sorted(self.shown[sample_id] or ())] = True
-        return shown & ~present & self.seen
-
-    def _follow(self, means: Tensor, present: Tensor) -> None:
-        old = torch.where(self.seen[:, None], self.bank, means)
-        moved = self.settings.momentum * old + (1 - self.settings.momentum) * means
-        self.bank.copy_(torch.where(present[:, None], moved, self.bank))
-        self.seen |= present
+        return shown & ~present & self.module.seen
 
 
 def class_means(
