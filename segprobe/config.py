@@ -36,6 +36,9 @@ class FitConfig:
         form), prototype (class means), knn (nearest labelled tokens). Its settings follow it, as conv,width=64.
     hidden
         Width of the hidden layer of the mlp.
+    layer
+        Layer of the labels that the loss at pixels reads, scribble or pseudo, where they are those of `labelgen
+        promote`; all of them together where none is named.
     loss
         Loss at labelled pixels, with its settings: ce, smooth, gce, sce or bootstrap, as in `gce,q=0.7` or
         `bootstrap:hard`.
@@ -117,6 +120,7 @@ class FitConfig:
 
     head: str = "linear"
     hidden: int = 256
+    layer: str = ""
     loss: str = "ce"
     terms: Annotated[tuple[str, ...], Parameter(name="--term", negative="")] = ()
     sampling: str = "uniform"

@@ -25,7 +25,7 @@ from segprobe.fit_folder import begin_fit, finish_fit
 from segprobe.guides import ImageSource
 from segprobe.heads import Head, make_head
 from segprobe.labels import Labels, LabelSet, read_labels
-from segprobe.layers import Layers
+from segprobe.layers import Layers, LayerSource
 from segprobe.losses import make_loss
 from segprobe.objective import Objective
 from segprobe.probe_file import Probe, save_probe
@@ -126,7 +126,8 @@ def fit(
         When there is no labelled pixel, or labels and images differ in size.
     """
     start = time.perf_counter()
-    labels = read_labels(source, dataset, confidence=config.confidence, min_confidence=config.min_confidence)
+    named = LayerSource(source, config.layer) if config.layer else source
+    labels = read_labels(named, dataset, confidence=config.confidence, min_confidence=config.min_confidence)
     if config.tune:
         frozen = load_for_tuning(backbone, device=device, given=frozen)
     frozen = frozen or load_backbone(backbone, device=device)

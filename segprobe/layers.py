@@ -3,13 +3,15 @@
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 from labelgen.errors import ConfigError
+from labelgen.masks import LabelMap
 from labelgen.vocab import Vocabulary
 from segprobe.labels import ImageLabels, Labels
 
-__all__ = ["PSEUDO", "SCRIBBLE", "Layers"]
+__all__ = ["PSEUDO", "SCRIBBLE", "LayerSource", "Layers"]
 
 SCRIBBLE = "scribble"
 PSEUDO = "pseudo"
@@ -68,6 +70,40 @@ class Layers:
         records: Mapping[str, Any] = self.source.records() if hasattr(self.source, "records") else {}  # type: ignore[attr-defined]
         lines = [[i, records[i].get("layers"), records[i].get("strokes_sha256")] for i in ids if i in records]
         return hashlib.sha256(json.dumps(lines, sort_keys=True).encode()).hexdigest()
+
+
+class LayerSource:
+    """One layer of a run, read as if it were the labels.
+
+    Parameters
+    ----------
+    source
+        The run.
+    layer
+        Name of the layer.
+
+    Raises
+    ------
+    ConfigError
+        When the run has no such layer.
+    """
+
+    def __init__(self, source: Labels, layer: str) -> None:
+        Layers(source).need(layer, of=f"--layer {layer}")
+        self.source = source
+        self.layer = layer
+        self.name = source.name
+        self.vocabulary: Vocabulary = source.vocabulary
+        self.path: Path | None = getattr(source, "path", None)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Labelled images of the run."""
+        return self.source.ids
+
+    def labels(self, sample_id: str) -> LabelMap:
+        """The layer of one image."""
+        return self.source.layer(self.layer, sample_id)  # type: ignore[attr-defined]
 
 
 def _dropped(settings: Any) -> bool:
