@@ -24,6 +24,8 @@ from segprobe.tuning.precision import choose_amp
 
 __all__ = ["TunedNetwork", "load_for_tuning", "tunable", "with_present_hash"]
 
+FEW_TOKENS = 400  # an image of demo-ssvt has 256: its step then takes three quarters of the time
+
 
 @dataclass(frozen=True)
 class TunedNetwork:
@@ -117,7 +119,8 @@ def tunable(backbone: Backbone, config: FitConfig) -> TunedNetwork:
     model, noise = backbone.model, ImageNoise()
     if config.drop_path:
         add_drop_path(model, config.drop_path, noise)
-    if backbone.device.type == "cpu":
+    amp = choose_amp(config.amp, backbone.device)
+    if backbone.device.type == "cpu" and amp == torch.bfloat16 and _sees_few_tokens(backbone):
         unfuse_attention(model)
     model.eval().requires_grad_(True)
     side = 4 * backbone.spec.multiple
@@ -125,4 +128,9 @@ def tunable(backbone: Backbone, config: FitConfig) -> TunedNetwork:
     for parameter in model.parameters():
         parameter.requires_grad_(parameter.grad is not None)
         parameter.grad = None
-    return TunedNetwork(backbone, config, choose_amp(config.amp, backbone.device), noise)
+    return TunedNetwork(backbone, config, amp, noise)
+
+
+def _sees_few_tokens(backbone: Backbone) -> bool:
+    """Whether plain attention, in which every two tokens meet in memory, is cheap enough; it is faster in bfloat16."""
+    return 0 < (backbone.config.size // backbone.spec.stride) ** 2 <= FEW_TOKENS

@@ -15,8 +15,8 @@ __all__ = ["ScalerState", "choose_amp"]
 def choose_amp(name: str, device: torch.device) -> torch.dtype:
     """Type of the arithmetic inside autocast; float32 means no autocast.
 
-    `auto` takes bfloat16 on hardware that computes in it (a step of demo-ssvt takes two thirds of the time on a CPU with
-    AVX512-BF16, one of MobileNetV2 four fifths); on an older GPU float16, with its loss scaled; else float32.
+    `auto` takes bfloat16 on hardware that computes in it (on a CPU with AVX512-BF16 a step of demo-ssvt takes two
+    thirds of the time, one of MobileNetV2 four fifths); on an older GPU float16, with its loss scaled; else float32.
 
     Raises
     ------
