@@ -1,10 +1,11 @@
 """Train a head on frozen features from labels: read labels, cache features, train, write the probe."""
 
+import functools
 import json
 import logging
 import time
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from segprobe.background import add_background, background_rule
 from segprobe.batches import BatchMaker, FeatureSource, check_sizes
 from segprobe.closed_form import SOLVERS
 from segprobe.config import FitConfig
+from segprobe.corrections import AdeleConfig, ConfidentConfig
 from segprobe.features import FeatureCache, View, build_cache, build_shards, cache_fingerprint, cache_name
 from segprobe.fit_folder import begin_fit, finish_fit
 from segprobe.guides import ImageSource
@@ -29,6 +31,7 @@ from segprobe.layers import Layers, LayerSource
 from segprobe.losses import make_loss
 from segprobe.objective import Objective
 from segprobe.probe_file import Probe, save_probe
+from segprobe.rounds import Trained, train_in_rounds
 from segprobe.runtime import ALONE, Runtime
 from segprobe.terms import make_terms
 from segprobe.terms.context import TermContext
@@ -38,6 +41,7 @@ from segprobe.tuning.batches import TuningBatches
 from segprobe.tuning.features import PictureFeatures, check_picture_sizes
 from segprobe.tuning.network import load_for_tuning, tunable, with_present_hash
 from segprobe.tuning.weights_file import save_tuned
+from segprobe.watch import AdeleWatch
 
 __all__ = ["FitReport", "FittedHead", "cached_features", "fit", "fit_head", "views_of"]
 
@@ -189,6 +193,8 @@ class FittedHead:
         Updates of the whole fit, those of earlier calls included.
     losses
         Of the updates of this call.
+    figures
+        Of the corrections of labels, where there were any.
     """
 
     head: Head
@@ -196,6 +202,7 @@ class FittedHead:
     background: str
     steps: int
     losses: tuple[float, ...]
+    figures: Mapping[str, Any] = field(default_factory=dict)
 
 
 def fit_head(
@@ -231,14 +238,51 @@ def fit_head(
             rule,
         )
         labels = add_background(labels, features, rule=rule, share=config.background_share)
-    choice = config.head_choice
-    head = make_head(
-        choice,
-        torch.as_tensor(features.mean),
-        torch.as_tensor(features.std),
-        num_classes=len(labels.class_ids),
-        seed=config.seed,
-    ).to(device)
+
+    def new_head() -> Head:
+        means = torch.as_tensor(features.mean), torch.as_tensor(features.std)
+        head = make_head(config.head_choice, *means, num_classes=len(labels.class_ids), seed=config.seed)
+        return head.to(device)
+
+    train = functools.partial(
+        _train_once, features=features, config=config, images=images, layers=layers, device=device, runtime=runtime
+    )
+    if isinstance(config.correction, ConfidentConfig):
+        found = train_in_rounds(
+            train,
+            new_head,
+            labels,
+            features,
+            rounds=config.rounds,
+            settings=config.correction,
+            gamma=config.confidence,
+            folder=folder,
+            device=device,
+            runtime=runtime,
+            progress=progress,
+        )
+        head, trained = found.head, Trained(found.losses, found.steps, {"rounds": found.rounds})
+    else:
+        head = new_head()
+        trained = train(head, labels, folder=folder, progress=progress)
+    head = head.cpu().eval()
+    return FittedHead(head, labels.class_ids, rule, trained.steps, tuple(trained.losses), trained.figures)
+
+
+def _train_once(
+    head: Head,
+    labels: LabelSet,
+    *,
+    features: FeatureSource,
+    config: FitConfig,
+    images: ImageSource | None,
+    layers: Layers | None,
+    device: str,
+    runtime: Runtime,
+    folder: Path | None,
+    progress: Progress | None,
+) -> Trained:
+    """Train a head in place, or solve for it."""
     lasting = None if isinstance(features, PictureFeatures) else features
     context = TermContext(labels, head, features=lasting, images=images, layers=layers, seed=config.seed)
     objective = Objective(make_loss(config.loss), make_terms(config.term_steps, context))
@@ -250,15 +294,18 @@ def fit_head(
         parts = features.network.trained_with(head)
     else:
         maker = BatchMaker(features, labels, config, device=device, whole=whole)
-    solve = SOLVERS.get(choice.name)
+    solve = SOLVERS.get(config.head_choice.name)
     if solve is not None:
         solve(head, maker, progress=progress)
-        return FittedHead(head.cpu().eval(), labels.class_ids, rule, 0, ())
+        return Trained([], 0)
     if config.init == "ridge":
         fit_ridge(head, maker, progress=progress)
     parts = with_modules(parts, head, objective.terms, config)
-    losses = train_head(head, maker, objective, **parts, folder=folder, runtime=runtime, progress=progress)
-    return FittedHead(head.cpu().eval(), labels.class_ids, rule, maker.num_steps, tuple(losses))
+    watch = None
+    if isinstance(config.correction, AdeleConfig):
+        watch = AdeleWatch(maker, config.correction, most=config.rounds, folder=folder, runtime=runtime)
+    losses = train_head(head, maker, objective, **parts, watch=watch, folder=folder, runtime=runtime, progress=progress)
+    return Trained(losses, maker.num_steps, watch.figures() if watch is not None else {})
 
 
 def check_layers(config: FitConfig, backbone: BackboneConfig) -> None:
@@ -356,6 +403,7 @@ def _probe(
         figures={
             "steps": fitted.steps,
             "loss": fitted.losses[-1] if fitted.losses else None,
+            **fitted.figures,
             "terms": [step.to_json() for step in config.term_steps],
         },
     )

@@ -10,8 +10,10 @@ from labelgen.masks import write_atomic
 from labelgen.nets.training import CHECKPOINT
 from labelgen.store.header import differences
 from segprobe.probe_file import DESCRIPTION, TENSORS
+from segprobe.rounds import remove_rounds
 from segprobe.training import METRICS
 from segprobe.tuning.weights_file import TUNED
+from segprobe.watch import remove_watch
 
 __all__ = ["begin_fit", "finish_fit"]
 
@@ -31,6 +33,8 @@ def begin_fit(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False
     if overwrite and path.is_file():
         for name in (SETTINGS, TENSORS, DESCRIPTION, CHECKPOINT, METRICS, TUNED):
             (out / name).unlink(missing_ok=True)
+        remove_rounds(out)
+        remove_watch(out)
     if not path.is_file():
         if out.is_dir() and any(out.iterdir()):
             raise RunFolderError(f"{out} is not empty and holds no fit", hint="choose another --out")
@@ -55,9 +59,11 @@ def begin_fit(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False
 
 
 def finish_fit(out: Path, settings: Mapping[str, Any]) -> None:
-    """Say that the fit is complete; its checkpoint is no longer needed."""
+    """Say that the fit is complete; its checkpoint, and what its rounds kept, are no longer needed."""
     _write_settings(out, settings, "complete")
     (out / CHECKPOINT).unlink(missing_ok=True)
+    remove_rounds(out)
+    remove_watch(out)
 
 
 def _write_settings(out: Path, settings: Mapping[str, Any], state: str) -> None:

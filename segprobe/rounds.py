@@ -10,7 +10,7 @@ import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float32
@@ -52,6 +52,7 @@ class Trained:
     figures: Mapping[str, Any] = field(default_factory=dict)
 
 
+@runtime_checkable
 class TrainOnce(Protocol):
     """One whole training of a head, in place."""
 

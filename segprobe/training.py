@@ -57,7 +57,6 @@ class BatchSource(Protocol):
 
 
 @runtime_checkable
-@runtime_checkable
 class Watch(Protocol):
     """Looks at a training while it runs, and may exchange its labels."""
 
