@@ -116,11 +116,13 @@ class _Energy(torch.autograd.Function):
         total = probabilities.new_zeros(())
         for offset, weights in kernels:
             here, there = _pair(offset)
-            heard[here] += weights[..., None] * probabilities[there]
+            spoken = weights[..., None] * probabilities[there]
+            heard[here] += spoken
             heard[there] += weights[..., None] * probabilities[here]
-            total += weights.sum()
+            # a dot product may exceed 1 by rounding; the energy may not fall below 0
+            total += (weights - (spoken * probabilities[here]).sum(dim=-1)).clamp_min(0).sum()
         ctx.save_for_backward(heard)
-        return total - 0.5 * (heard * probabilities).sum()
+        return total
 
     @staticmethod
     @torch.autograd.function.once_differentiable
