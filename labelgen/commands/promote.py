@@ -45,6 +45,9 @@ class PromoteFlags:
         A pseudo-label is kept where its score exceeds it. Default: that of the pseudo run, else 0.
     pseudo_background
         Keep pseudo-labels of the background.
+    contradicted
+        What to make of a region of pseudo-labels in which most scribbled pixels are of other classes: keep it, as the
+        paper does, or unlabel it.
     unscribbled
         What to make of an image without any scribble, of which no tag is known: nothing (skip), or all background.
     save_distances
@@ -59,6 +62,7 @@ class PromoteFlags:
     tags: Literal["visible", "all"] = "visible"
     min_score: float | None = None
     pseudo_background: bool = True
+    contradicted: Literal["keep", "unlabel"] = "keep"
     unscribbled: Literal["skip", "background"] = "skip"
     save_distances: Switch = False
     scribble_radius: float | None = None

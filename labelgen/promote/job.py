@@ -14,7 +14,15 @@ from labelgen.geometry.distance_weights import CONTOUR_RADIUS, SCRIBBLE_RADIUS, 
 from labelgen.job import Job, config_to_json, method_job, refined_job
 from labelgen.masks import LabelMap, SoftMask, harden
 from labelgen.methods.cam import CamConfig
-from labelgen.promote.merge import agreement, empty_mask, keep_classes, keep_sure, merge_labels
+from labelgen.promote.merge import (
+    agreement,
+    contradicted,
+    empty_mask,
+    keep_classes,
+    keep_sure,
+    merge_labels,
+    silence,
+)
 from labelgen.promote.tags import TagChoice, TaggedByScribbles, has_strokes, tags_of
 from labelgen.refine import RefineStep
 from labelgen.refine.source import Start, has_scores, make_start
@@ -40,6 +48,9 @@ class PromoteConfig:
         A pseudo-label is kept where its score exceeds it. Default: that of the pseudo run, else 0.
     pseudo_background
         Keep pseudo-labels of the background.
+    contradicted
+        What to make of a region of pseudo-labels in which most scribbled pixels are of other classes: keep it, as the
+        paper does, or unlabel it.
     unscribbled
         What to make of an image without any scribble, of which no tag is known: nothing (skip), or all background.
     save_distances
@@ -63,6 +74,7 @@ class PromoteConfig:
     tags: TagChoice = "visible"
     min_score: float | None = None
     pseudo_background: bool = True
+    contradicted: Literal["keep", "unlabel"] = "keep"
     unscribbled: Literal["skip", "background"] = "skip"
     save_distances: bool = False
     scribble_radius: float = SCRIBBLE_RADIUS
@@ -206,6 +218,10 @@ def make_promoted(
         mask = empty_mask(sample.size) if tags is None else pseudo(replace(sample, tags=tags), rng)
         mask = keep_sure(mask, min_score=config.min_score or 0.0, without=without, ignore=ignore)
         layer = harden(mask, ignore=ignore)
+        agreed = agreement(scribbles, layer, ignore=ignore)
+        if config.contradicted == "unlabel":
+            mask = silence(mask, contradicted(layer, scribbles, ignore=ignore))
+            layer = harden(mask, ignore=ignore)
         merged = merge_labels(scribbles, mask, ignore=ignore)
         warnings = ["no scribble, so that nothing is known of its classes"] if unknown else []
         return replace(
@@ -214,7 +230,7 @@ def make_promoted(
             warnings=(*warnings, *mask.warnings),
             details={
                 "tags": None if unknown else sorted(tags or ()),
-                "agreement": agreement(scribbles, layer, ignore=ignore),
+                "agreement": None if agreed is None else round(agreed, 6),
                 "pseudo_coverage": round(float((layer != ignore).mean()), 6),
                 **{key: value for key, value in mask.details.items() if key != INPUTS},
                 INPUTS: {**inputs_of(drawn.details), **inputs_of(mask.details)},

@@ -4,10 +4,12 @@ from collections.abc import Set
 from dataclasses import replace
 
 import numpy as np
+from jaxtyping import Bool
 
+from labelgen.geometry.components import label_components
 from labelgen.masks import IGNORE, LabelMap, SoftMask, harden
 
-__all__ = ["agreement", "empty_mask", "keep_classes", "keep_sure", "merge_labels"]
+__all__ = ["agreement", "contradicted", "empty_mask", "keep_classes", "keep_sure", "merge_labels", "silence"]
 
 
 def keep_classes(mask: SoftMask, class_ids: Set[int]) -> SoftMask:
@@ -45,9 +47,33 @@ def keep_sure(mask: SoftMask, *, min_score: float = 0.0, without: int | None = N
     weak = labels == ignore
     if without is not None:
         weak |= labels == without
+    return silence(mask, weak)
+
+
+def silence(mask: SoftMask, where: Bool[np.ndarray, "H W"]) -> SoftMask:
+    """Let pixels abstain."""
     scores = mask.scores.copy()
-    scores[:, weak] = 0
+    scores[:, where] = 0
     return replace(mask, scores=scores)
+
+
+def contradicted(pseudo: LabelMap, scribbles: LabelMap, *, ignore: int = IGNORE) -> Bool[np.ndarray, "H W"]:
+    """Regions of pseudo-labels in which scribbles mostly say something else.
+
+    A region is an 8-connected component of one class. It is contradicted if more of its scribbled pixels are of other
+    classes than of its own; a region without any scribble is not.
+
+    Examples
+    --------
+    >>> pseudo = np.array([[3, 3, 3, 0, 0, 0]], np.uint8)
+    >>> contradicted(pseudo, np.array([[255, 0, 255, 0, 3, 255]], np.uint8)).tolist()
+    [[True, True, True, False, False, False]]
+    """
+    numbers, facts = label_components(pseudo, ignore=ignore)
+    both = (scribbles != ignore) & (pseudo != ignore)
+    votes = np.where(scribbles[both] == pseudo[both], -1.0, 1.0)
+    against = np.bincount(numbers[both], weights=votes, minlength=len(facts) + 1)
+    return (against > 0)[numbers] & (pseudo != ignore)
 
 
 def merge_labels(scribbles: LabelMap, pseudo: SoftMask, *, ignore: int = IGNORE) -> SoftMask:
