@@ -179,6 +179,16 @@ def probe_voc_animals() -> str:
     return markdown(header, rows) + "\n\n" + source(result)
 
 
+def compared(name: str, table: Callable[[dict], tuple[list[str], list[list[str]]]]) -> Callable[[], str]:
+    """The table of a comparison and where it comes from."""
+
+    def rendered() -> str:
+        result = load(name)
+        return markdown(*table(result)) + "\n\n" + source(result)
+
+    return rendered
+
+
 def speed() -> str:
     """Ours and the peer on the same work in one run, from several benchmarks."""
     rows = []

@@ -1,0 +1,78 @@
+"""The README tables of the comparisons: frozen and tuned, terms on the token grid, promoted scribbles."""
+
+from collections.abc import Sequence
+
+
+def by_kind(result: dict) -> dict[tuple[str, ...], dict]:
+    """Rows by labels, backbone, head, strategy and variant."""
+    return {tuple(row[k] for k in ("run", "backbone", "head", "strategy", "variant")): row for row in result["rows"]}
+
+
+def interval(low_high: Sequence[float], *, sign: bool = False) -> str:
+    """An interval as text."""
+    low, high = low_high
+    return f"{low:+.3f} to {high:+.3f}" if sign else f"{low:.3f} to {high:.3f}"
+
+
+def frozen_and_tuned(result: dict) -> tuple[list[str], list[list[str]]]:
+    """One row for each kind of labels and backbone: both strategies, their difference, retention and gain."""
+    apart = {(d["run"], d["backbone"]): d for d in result["differences"]}
+    several = len({row["backbone"] for row in result["rows"]}) > 1
+    kinds = {(row["run"], row["backbone"], row["strategy"]): row for row in result["rows"]}
+    rows = []
+    for (run, backbone, strategy), row in kinds.items():
+        if strategy != "frozen":
+            continue
+        both = [row, *([kinds[run, backbone, "tuned"]] if (run, backbone, "tuned") in kinds else [])]
+        difference = apart.get((run, backbone))
+        lead = f"{difference['difference']:+.3f} ({interval(difference['interval'], sign=True)})" if difference else "-"
+        rows.append(
+            [
+                run,
+                *([backbone] if several else []),
+                f"{row['label_miou']:.3f}",
+                f"{100 * row['coverage']:.3g} %",
+                f"{row['miou']:.3f}",
+                f"{both[1]['miou']:.3f}" if len(both) > 1 else "-",
+                lead,
+                " / ".join(f"{r['retention']:.2f}" for r in both),
+                " / ".join(f"{r['gain']:+.3f}" for r in both),
+            ]
+        )
+    header = ["labels", *(["backbone"] if several else []), "label mIoU", "coverage", "frozen", "tuned"]
+    return [*header, "frozen - tuned (95 %)", "retention, frozen / tuned", "gain on train, frozen / tuned"], rows
+
+
+def terms(result: dict) -> tuple[list[str], list[list[str]]]:
+    """Gain of each term over masked cross-entropy; a column for each kind of labels."""
+    plain = [row for row in result["rows"] if row["variant"] == "plain" and row["head"] == "linear"]
+    kinds = [(row["run"], row["backbone"]) for row in plain]
+    found = {(row["run"], row["backbone"], row["head"], row["variant"]): row for row in result["rows"]}
+    rows = []
+    for head, variant in dict.fromkeys((row["head"], row["variant"]) for row in result["rows"]):
+        name = "masked cross-entropy" if variant == "plain" else f"`--term {variant}`"
+        cells = [name + ("" if head == "linear" else f", head {head}")]
+        for kind in kinds:
+            row = found[(*kind, head, variant)]
+            seeds = " ".join(f"{gain:+.3f}" for gain in row["over_plain_seeds"])
+            cells.append(f"{row['miou']:.3f}" if variant == "plain" else f"{row['over_plain']:+.3f} ({seeds})")
+        rows.append(cells)
+    return ["loss", *(f"{run}, {backbone}" for run, backbone in kinds)], rows
+
+
+def promotion(result: dict) -> tuple[list[str], list[list[str]]]:
+    """Val mIoU of each way to use scribbles and pseudo-labels; a row for each length of scribbles."""
+    ways = list(dict.fromkeys(row["variant"] for row in result["rows"]))
+    rows = []
+    for run, backbone in dict.fromkeys((row["run"], row["backbone"]) for row in result["rows"]):
+        mine = {row["variant"]: row for row in result["rows"] if (row["run"], row["backbone"]) == (run, backbone)}
+        best = max(mine.values(), key=lambda row: row["miou"])
+        seeds = " ".join(f"{gain:+.3f}" for gain in best["over_better_seeds"])
+        rows.append(
+            [
+                f"{run}, {backbone}",
+                *(f"{mine[way]['miou']:.3f}" for way in ways),
+                f"{best['over_better']:+.3f} ({seeds})",
+            ]
+        )
+    return ["scribbles, backbone", *ways, "best over the better alone"], rows
