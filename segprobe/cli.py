@@ -24,6 +24,7 @@ COMMANDS = {  # name: (module and function, one line of help)
         "segprobe.commands.compare:compare",
         "Label runs against backbones, heads and strategies, over seeds, in one table.",
     ),
+    "export": ("segprobe.commands.export:export", "Write a probe for use elsewhere: ONNX, torch.export, its head."),
     "cache": ("segprobe.commands.cache:cache", "Compute features ahead of time."),
     "backbones": ("segprobe.commands.backbones:backbones", "List the backbones that are known."),
     "tokens": ("segprobe.commands.tokens:tokens", "Draw the tokens of an image: k-means and principal components."),

@@ -65,7 +65,7 @@ class Architecture:
         if self.family == "vit":
             grid = batch.shape[2] // self.stride, batch.shape[3] // self.stride
             maps = read_vit(self.model, batch, self.layers, norm=self.norm)
-            return torch.cat(maps, dim=-1).reshape(len(batch), *grid, -1)
+            return torch.cat(maps, dim=-1).reshape(batch.shape[0], *grid, -1)
         maps = read_stages(self.model, batch, self.layers, norm=self.norm)
         size = maps[self.strides.index(self.stride)].shape[2:]
         same = [stage if stage.shape[2:] == size else interpolate(stage, size=size, mode="bilinear") for stage in maps]
