@@ -1,7 +1,4 @@
 import json
-import os
-import subprocess
-import sys
 from dataclasses import dataclass
 
 import numpy as np
@@ -134,28 +131,50 @@ def test_a_layer_is_read_as_if_it_were_the_labels():
         LayerSource(run, "strokes")
 
 
-@pytest.mark.slow
-def test_the_command_line_records_terms_and_the_probe_can_be_used(tmp_path):
-    def run(*words):
-        quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
-        done = subprocess.run(
-            [sys.executable, "-m", *words], cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0, done.stderr
-        return done.stdout
+# command line -------------------------------------------------------------------------------------------------------
 
-    run("labelgen", "scribble", "demo:4", "--drop", "0.3", "--out", "runs/s")
-    terms = ["--term", "tree,weight=0.2", "--term", "absent", "--term", "distance-entropy"]
-    small = ["--epochs", "2", "--batch-size", "2", "--size", "64", "--device", "cpu", "--out", "probes/s"]
-    run("segprobe", "fit", "runs/s", *terms, *small)
+
+@pytest.fixture(scope="module")
+def vit(tmp_path_factory):
+    """Flags of a tiny ViT with random weights."""
+    import timm
+    from safetensors.torch import save_file
+
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = timm.create_model("test_vit", pretrained=False)
+    path = tmp_path_factory.mktemp("weights") / "test_vit.safetensors"
+    save_file(model.state_dict(), path)
+    return ["--backbone", "test_vit", "--weights", str(path), "--policy", "native", "--dtype", "float32"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("strategy", [[], ["--tune"]])
+def test_the_command_line_records_terms_and_the_probe_can_be_used(tmp_path, monkeypatch, capsys, vit, strategy):
+    from labelgen.cli import main as labelgen
+    from segprobe.cli import main as segprobe
+
+    monkeypatch.chdir(tmp_path)
+    assert labelgen(["scribble", "demo:4", "--drop", "0.3", "--out", "runs/s"]) == 0
+    texts = ["tree,weight=0.2", "absent", "distance-entropy", "gated-crf,features=0.5", "prototype", "entropy", "lorm"]
+    terms = [word for text in texts for word in ("--term", text)]
+    small = ["--steps", "4", "--batch-size", "2", "--head", "projection,dim=8", "--device", "cpu", *vit, *strategy]
+    command = ["fit", "runs/s", *terms, *small, "--out", "probes/s"]
+    assert segprobe(command) == 0
     probe = json.loads((tmp_path / "probes/s/probe.json").read_text())
-    assert probe["config"]["terms"] == ["tree,weight=0.2", "absent", "distance-entropy"]
-    assert probe["figures"]["terms"][0] == {
-        "name": "tree",
-        "weight": 0.2,
-        "sigma": 0.02,
-        "feature_sigma": 1.0,
-        "features": "tokens",
-    }
-    assert "nothing to do" in run("segprobe", "fit", "runs/s", *terms, *small)
-    assert json.loads(run("segprobe", "eval", "probes/s", "--limit", "2", "--json"))["num_images"] == 2
+    assert probe["config"]["terms"] == texts
+    tree = {"name": "tree", "weight": 0.2, "sigma": 0.02, "feature_sigma": 1.0, "features": "tokens"}
+    assert probe["figures"]["terms"][0] == tree
+    capsys.readouterr()
+    assert segprobe(command) == 0
+    assert "nothing to do" in capsys.readouterr().out
+    assert segprobe(["eval", "probes/s", "--limit", "2", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["num_images"] == 2
+
+
+def test_a_term_that_does_not_exist_is_refused_on_the_command_line(tmp_path, monkeypatch, capsys):
+    from segprobe.cli import main as segprobe
+
+    monkeypatch.chdir(tmp_path)
+    assert segprobe(["fit", "truth", "--data", "demo:2", "--term", "forest"]) != 0
+    assert "unknown term 'forest'" in capsys.readouterr().err
