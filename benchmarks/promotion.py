@@ -3,8 +3,8 @@
 After class-driven scribble promotion (arXiv 2402.17555): tags are read off the scribbles, a classifier trained from
 them gives pseudo-labels, and a head on frozen features learns from the scribbles alone, from the pseudo-labels alone,
 from both merged, and from both with the terms of the paper. Drawn scenes with demo-ssvt and SEAM classifiers;
-photographs (voc2012-animals) with MobileNetV2 and the refined class maps of `cam_voc_animals.py`. Three seeds of labels,
-classifiers and training.
+photographs (voc2012-animals) with MobileNetV2 and the refined class maps of `cam_voc_animals.py`. Three seeds of
+labels, classifiers and training.
 
     python benchmarks/promotion.py --work WORK                                             # drawn scenes
     python benchmarks/promotion.py --work WORK --data SHARED/data --weights MOBILENETV2    # photographs as well
