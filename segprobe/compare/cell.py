@@ -131,7 +131,7 @@ class Workshop:
         folder = self.out / "cells" / cell.folder
         start = time.perf_counter()
         source = self._source(cell)
-        frozen = None if cell.config.tune else self._backbone(cell)
+        frozen = None if cell.config.trains_network else self._backbone(cell)
         fit(
             source,
             self.train,

@@ -8,7 +8,8 @@ from pathlib import Path
 from labelgen.errors import ConfigError
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.settings import settings_from_text, split_setting
-from segprobe.config import FitConfig
+from segprobe.config import BASELINES, FitConfig
+from segprobe.head_settings import default_layers
 
 __all__ = [
     "STRATEGIES",
@@ -160,8 +161,18 @@ class Plan:
         tune, (name, path), (title, own) = strategy == "tuned", label, variant
         changed = parse_settings(self.tuned if tune else self.frozen, of=f"the strategy {strategy}", base=self.config)
         config = parse_settings(own, of=f"the variant {title}", base=changed)
-        config = replace(config, head=head, tune=tune, seed=seed)
-        return Cell(name, path.replace(SEED, str(seed)), backbone, head, strategy, seed, config, title)
+        kind = {"baseline": head} if head in BASELINES else {"head": head}
+        config = replace(config, tune=tune, seed=seed, **kind)
+        return Cell(
+            name, path.replace(SEED, str(seed)), _for_head(backbone, config), head, strategy, seed, config, title
+        )
+
+
+def _for_head(backbone: NamedBackbone, config: FitConfig) -> NamedBackbone:
+    """The backbone with as many layers as the head reads, where none were named."""
+    if backbone.config.layers != BackboneConfig().layers:
+        return backbone
+    return replace(backbone, config=replace(backbone.config, layers=default_layers(config.head)))
 
 
 def label_name(run: str) -> str:

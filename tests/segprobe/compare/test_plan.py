@@ -92,3 +92,13 @@ def test_variants_differ_in_settings_and_have_folders_of_their_own():
     assert first.folder != second.folder
     with pytest.raises(ConfigError, match="variant needs a name"):
         parse_variant(": loss=gce")
+
+
+def test_baselines_are_heads_and_some_heads_read_more_layers():
+    cells = plan(heads=("linear", "multi", "deeplabv3plus"), truth=False, runs=("runs/a",), seeds=1).cells()
+    assert [(c.head, c.config.head, c.config.baseline) for c in cells] == [
+        ("linear", "linear", ""),
+        ("multi", "multi", ""),
+        ("deeplabv3plus", "linear", "deeplabv3plus"),
+    ]
+    assert [len(c.backbone.config.layers) for c in cells] == [1, 4, 1]
