@@ -88,9 +88,14 @@ def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
     assert found["miou"] == pytest.approx(np.mean(ious))
     assert found["num_classes"] == len(ious)
 
-    code, out, err = run(capsys, "predict", "--limit", "2", "--json", "--flip")
+    options = ["--flip", "--upsample", "guided,radius=1", "--refine", "pamr,steps=1", "--refine", "par,steps=1"]
+    code, out, err = run(capsys, "predict", "--limit", "2", "--json", *options)
     assert code == 0, err
     assert json.loads(out)["done"] == 2
+    header = json.loads((folder / "runs" / "predict" / "run.json").read_text(encoding="utf-8"))
+    assert header["config"]["upsample"] == "guided,radius=1"
+    assert header["config"]["refine"] == ["pamr,steps=1", "par,steps=1"]
+    assert run(capsys, "eval", "--limit", "1", *options)[0] == 0
     assert sorted(p.name for p in (folder / "runs" / "predict" / "labels").iterdir()) == [
         "val_0000.png",
         "val_0001.png",
@@ -99,6 +104,32 @@ def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
     assert code == 0, err
     assert json.loads(out)["images"] == 2
     assert run(capsys, "eval", "--limit", "1")[0] == 0
+
+
+@pytest.mark.slow
+def test_heads_are_typed_with_their_settings_and_choose_their_layers(folder, vit, capsys):
+    for head, layers in (("multi", [2, 3, 4, 5]), ("conv,width=8", [5]), ("knn,neighbours=3", [5])):
+        code, _, err = run(capsys, "fit", "truth", *vit, *FEW, "--head", head, "--out", "probes/p", "--overwrite")
+        assert code == 0, err
+        values = json.loads((folder / "probes" / "p" / "probe.json").read_text(encoding="utf-8"))
+        assert (values["config"]["head"], values["backbone"]["layers"]) == (head, layers)
+        code, _, err = run(capsys, "eval", "probes/p", "--limit", "1", "--json")
+        assert code == 0, err
+    code, _, err = run(capsys, "fit", "truth", *vit, *FEW, "--head", "multi", "--layers=-1", "--out", "probes/q")
+    assert code == 2 and "head multi needs two or more layers of test_vit, got (5,)" in err
+
+
+@pytest.mark.slow
+def test_a_probe_is_exported_and_that_is_said(folder, vit, capsys):
+    assert run(capsys, "fit", "truth", *vit, *FEW, "--out", "probes/p")[0] == 0
+    code, out, err = run(capsys, "export")
+    assert code == 0, err
+    assert "exports/p/head.safetensors" in out and "largest difference" in out
+    code, out, err = run(capsys, "export", "probes/p", "--format", "torch", "--size", "32,48", "--json")
+    assert code == 0, err
+    assert json.loads(out)["size"] == [32, 48] and json.loads(out)["agreement"] > 0.999
+    code, _, err = run(capsys, "export", "--format", "torch", "--size", "big")
+    assert code == 2 and "--size must be a height and a width, got 'big'" in err
 
 
 @pytest.mark.slow
