@@ -22,6 +22,7 @@ from segprobe.labels import Labels, LabelSet, read_labels
 from segprobe.layers import Layers, LayerSource
 from segprobe.probe_file import Probe, save_probe
 from segprobe.runtime import ALONE, Runtime
+from segprobe.terms import check_terms
 from segprobe.training import head_threads
 from segprobe.tuning.features import PictureFeatures, check_picture_sizes
 from segprobe.tuning.network import load_for_tuning, tunable, with_present_hash
@@ -119,6 +120,7 @@ def fit(
     frozen = frozen or load_backbone(backbone, device=device)
     check_layers(config, frozen.config)
     layers = Layers(source) if config.terms else None
+    check_terms(config.term_steps, labels, layers)
     settings = _settings(labels, dataset, frozen, config, layers)
     complete = runtime.is_main and not overwrite and begin_fit(out, settings)
     if any(runtime.sum(complete)):  # which also lets the others wait for the folder

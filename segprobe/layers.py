@@ -11,7 +11,7 @@ from labelgen.masks import LabelMap
 from labelgen.vocab import Vocabulary
 from segprobe.labels import ImageLabels, Labels
 
-__all__ = ["PSEUDO", "SCRIBBLE", "LayerSource", "Layers"]
+__all__ = ["PSEUDO", "SCRIBBLE", "LayerSource", "Layers", "need_layer"]
 
 SCRIBBLE = "scribble"
 PSEUDO = "pseudo"
@@ -70,6 +70,23 @@ class Layers:
         records: Mapping[str, Any] = self.source.records() if hasattr(self.source, "records") else {}  # type: ignore[attr-defined]
         lines = [[i, records[i].get("layers"), records[i].get("strokes_sha256")] for i in ids if i in records]
         return hashlib.sha256(json.dumps(lines, sort_keys=True).encode()).hexdigest()
+
+
+def need_layer(layers: Layers | None, name: str, *, of: str) -> Layers:
+    """The layers of some labels, this one among them.
+
+    Raises
+    ------
+    ConfigError
+        Naming the command that makes it.
+    """
+    if layers is None:
+        raise ConfigError(
+            f"{of} needs labels with a layer {name!r}, got label maps alone",
+            hint="labelgen promote RUN makes them; in Python, give layers=Layers(run)",
+        )
+    layers.need(name, of=of)
+    return layers
 
 
 class LayerSource:

@@ -12,7 +12,7 @@ from segprobe.cells import cell_counts, inside_box, majority
 from segprobe.guides import Guides, ImageSource
 from segprobe.heads import Head
 from segprobe.labels import ImageLabels, LabelSet
-from segprobe.layers import Layers
+from segprobe.layers import Layers, need_layer
 from segprobe.memory import Memory
 from segprobe.objective import GridView
 
@@ -89,7 +89,7 @@ class TermContext:
         """The labels of an image, or one of its layers."""
         if not layer:
             return self.labels.images[sample_id]
-        return self.need_layer(layer, of="a term").read(layer, sample_id)
+        return need_layer(self.layers, layer, of="a term").read(layer, sample_id)
 
     def need_guides(self, *, of: str) -> Guides:
         """The colours of the images.
@@ -102,22 +102,6 @@ class TermContext:
         if self.guides is None:
             raise ConfigError(f"{of} looks at colours and needs images, got features alone", hint="give images=DATASET")
         return self.guides
-
-    def need_layer(self, name: str, *, of: str) -> Layers:
-        """The layers of the labels, this one among them.
-
-        Raises
-        ------
-        ConfigError
-            Naming the command that makes it.
-        """
-        if self.layers is None:
-            raise ConfigError(
-                f"{of} needs labels with a layer {name!r}, got label maps alone",
-                hint="labelgen promote RUN makes them; in Python, give layers=Layers(run)",
-            )
-        self.layers.need(name, of=of)
-        return self.layers
 
     def need_projection(self, *, of: str) -> None:
         """Refuse heads that do not project tokens.

@@ -9,15 +9,15 @@ from labelgen.errors import ConfigError
 from labelgen.geometry.distance_weights import contour_weights, scribble_weights
 from segprobe.batches import UNLABELLED
 from segprobe.cells import cell_means
-from segprobe.labels import DENSE_FROM
-from segprobe.layers import PSEUDO, SCRIBBLE
+from segprobe.labels import DENSE_FROM, LabelSet
+from segprobe.layers import PSEUDO, SCRIBBLE, Layers, need_layer
 from segprobe.memory import Memory
 from segprobe.objective import GridView, Term
 from segprobe.terms.context import TermContext, box_of, nothing
 from segprobe.terms.entropy import token_entropy
 from segprobe.terms.settings import DistanceEntropySettings
 
-__all__ = ["distance_entropy", "make_distance_entropy"]
+__all__ = ["check_distance_entropy", "distance_entropy", "make_distance_entropy"]
 
 LIMIT = 2**28  # bytes of weights: 2 a token and map
 
@@ -55,7 +55,7 @@ def make_distance_entropy(settings: DistanceEntropySettings, context: TermContex
     ConfigError
         When the labels lack what `maps` asks for.
     """
-    maps = _maps_of(settings, context)
+    maps = check_distance_entropy(settings, context.labels, context.layers)
     memory = Memory(limit=LIMIT)
 
     def weights_of(view: GridView, name: str) -> Float32[Tensor, "h w"]:
@@ -77,18 +77,20 @@ def make_distance_entropy(settings: DistanceEntropySettings, context: TermContex
     return term
 
 
-def _maps_of(settings: DistanceEntropySettings, context: TermContext) -> tuple[str, ...]:
+def check_distance_entropy(
+    settings: DistanceEntropySettings, labels: LabelSet, layers: Layers | None
+) -> tuple[str, ...]:
     """Which maps to use; refuses dense labels that come without layers, which say nothing about distances."""
-    names = () if context.layers is None else context.layers.names
+    names = () if layers is None else layers.names
     wanted = {"scribble": (SCRIBBLE,), "pseudo": (PSEUDO,), "both": (SCRIBBLE, PSEUDO)}.get(settings.maps)
     if wanted is None:
         wanted = (SCRIBBLE, PSEUDO) if PSEUDO in names else (SCRIBBLE,)
     if PSEUDO in wanted:
-        context.need_layer(PSEUDO, of="term distance-entropy")
-    if SCRIBBLE in wanted and SCRIBBLE not in names and context.labels.coverage > DENSE_FROM:
+        need_layer(layers, PSEUDO, of="term distance-entropy")
+    if SCRIBBLE in wanted and SCRIBBLE not in names and labels.coverage > DENSE_FROM:
         raise ConfigError(
-            f"term distance-entropy needs scribbles, got dense labels ({100 * context.labels.coverage:.0f} % of the"
-            f" pixels) in {context.labels.name}",
+            f"term distance-entropy needs scribbles, got dense labels ({100 * labels.coverage:.0f} % of the pixels) in"
+            f" {labels.name}",
             hint="labelgen promote RUN makes labels with the layers scribble and pseudo",
         )
     return wanted

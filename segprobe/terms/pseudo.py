@@ -5,13 +5,14 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from segprobe.layers import PSEUDO
+from segprobe.labels import LabelSet
+from segprobe.layers import PSEUDO, Layers, need_layer
 from segprobe.memory import Memory
 from segprobe.objective import GridView, Term
 from segprobe.terms.context import TermContext, nothing
 from segprobe.terms.settings import PseudoSettings
 
-__all__ = ["make_pseudo", "smoothed_cross_entropy"]
+__all__ = ["check_pseudo", "make_pseudo", "smoothed_cross_entropy"]
 
 LIMIT = 2**29  # bytes of counts: 8 for each class that a cell shows
 
@@ -41,6 +42,11 @@ def smoothed_cross_entropy(
     return -(targets * logits.log_softmax(dim=1)).sum() / total
 
 
+def check_pseudo(settings: PseudoSettings, labels: LabelSet, layers: Layers | None) -> None:
+    """Refuse labels without a layer of pseudo-labels, before anything expensive is done."""
+    need_layer(layers, PSEUDO, of="term pseudo")
+
+
 def make_pseudo(settings: PseudoSettings, context: TermContext) -> Term:
     """Label-smoothed cross-entropy on the layer `pseudo` of promoted labels.
 
@@ -56,7 +62,7 @@ def make_pseudo(settings: PseudoSettings, context: TermContext) -> Term:
     ConfigError
         When the labels have no such layer.
     """
-    context.need_layer(PSEUDO, of="term pseudo")
+    check_pseudo(settings, context.labels, context.layers)
     memory = Memory(limit=LIMIT)
 
     def counts_of(view: GridView) -> np.ndarray:

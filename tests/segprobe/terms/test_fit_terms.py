@@ -178,3 +178,15 @@ def test_a_term_that_does_not_exist_is_refused_on_the_command_line(tmp_path, mon
     monkeypatch.chdir(tmp_path)
     assert segprobe(["fit", "truth", "--data", "demo:2", "--term", "forest"]) != 0
     assert "unknown term 'forest'" in capsys.readouterr().err
+
+
+def test_labels_that_lack_a_layer_are_refused_before_anything_is_done(tmp_path, monkeypatch, capsys):
+    from labelgen.cli import main as labelgen
+    from segprobe.cli import main as segprobe
+
+    monkeypatch.chdir(tmp_path)
+    assert labelgen(["scribble", "demo:2", "--out", "runs/s"]) == 0
+    for term in ("pseudo", "distance-entropy,maps=both"):
+        assert segprobe(["fit", "runs/s", "--term", term, "--device", "cpu"]) != 0
+        assert "labelgen promote" in capsys.readouterr().err
+    assert not (tmp_path / "probes").exists() and not (tmp_path / "cache").exists()

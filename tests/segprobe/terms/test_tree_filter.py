@@ -142,8 +142,8 @@ def test_gradient_equals_that_of_the_dense_matrix():
         on_path[..., edge] = path_sums(tree, alone)
     assert on_path[tree.order[0], tree.order[1], place[tree.order[1]]] == 1
     distances = torch.from_numpy(tree.edge_distances(features.reshape(-1, 3)) / 4).requires_grad_()
-    values = torch.rand(25, 5, dtype=torch.float25, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    target = torch.rand(25, 5, dtype=torch.float25, generator=torch.Generator().manual_seed(1))
+    values = torch.rand(25, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    target = torch.rand(25, 5, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
     (tree_filter(values, distances, tree) * target).sum().backward()
     found = values.grad.clone(), distances.grad.clone()
     values.grad = distances.grad = None
