@@ -114,6 +114,9 @@ class FitConfig:
     correct
         How: `confident` labels what the head is sure of, with the settings confidence, pixels (unlabelled or all), tags
         and start (scratch or continue); `adele` waits until a class begins to be memorised, with confidence and ratio.
+    memorisation
+        Log after each epoch how many of the wrong labels the head has learned, judged by the truth of the data. It
+        changes the log alone.
     seed
         Of the order of images, the views, the pixels and the weights.
     """
@@ -152,6 +155,7 @@ class FitConfig:
     drop_path: float = 0.0
     rounds: int = 0
     correct: str = "confident"
+    memorisation: bool = False
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -248,6 +252,8 @@ def _check_terms(config: FitConfig) -> None:
 
 
 def _check_rounds(config: FitConfig) -> None:
+    if config.memorisation and config.head_choice.name in CLOSED_FORM:
+        raise ConfigError(f"memorisation is logged by epoch, and head {config.head} has none", hint="use --head linear")
     settings = parse_correction(config.correct)
     if not config.rounds:
         if settings != ConfidentConfig():

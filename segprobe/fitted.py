@@ -20,6 +20,7 @@ from segprobe.heads import Head, make_head
 from segprobe.labels import LabelSet
 from segprobe.layers import Layers
 from segprobe.losses import make_loss
+from segprobe.memorisation import MemorisationWatch, Watches
 from segprobe.objective import Objective
 from segprobe.rounds import Trained, train_in_rounds
 from segprobe.runtime import ALONE, Runtime
@@ -160,8 +161,12 @@ def _train_once(
     if config.init == "ridge":
         fit_ridge(head, maker, progress=progress)
     parts = with_modules(parts, head, objective.terms, config)
-    watch = None
+    adele = memorised = None
+    if config.memorisation:
+        memorised = MemorisationWatch(maker, images, folder=folder, runtime=runtime)
     if isinstance(config.correction, AdeleConfig):
-        watch = AdeleWatch(maker, config.correction, most=config.rounds, folder=folder, runtime=runtime)
+        adele = AdeleWatch(maker, config.correction, most=config.rounds, folder=folder, runtime=runtime)
+    watch = Watches(tuple(each for each in (memorised, adele) if each is not None))
     losses = train_head(head, maker, objective, **parts, watch=watch, folder=folder, runtime=runtime, progress=progress)
-    return Trained(losses, maker.num_steps, watch.figures() if watch is not None else {})
+    figures = adele.figures() if adele is not None else {}
+    return Trained(losses, maker.num_steps, {**figures, **({"memorisation": memorised.last} if memorised else {})})

@@ -72,7 +72,8 @@ class RoundsResult:
     losses
         Of the updates of this call.
     rounds
-        For each round its number, updates, last loss, and the `Changes` that the correction before it made.
+        For each round its number, updates, last loss, the `Changes` that the correction before it made, and what else
+        its training had to tell.
     """
 
     head: Head
@@ -175,7 +176,8 @@ def _shown(progress: Progress | None, number: int, rounds: int) -> Progress | No
 
 def _record(number: int, trained: Trained, changes: Changes | None) -> dict[str, Any]:
     loss = trained.losses[-1] if trained.losses else None
-    return {"round": number, "steps": trained.steps, "loss": loss, **(asdict(changes) if changes else {})}
+    shares = asdict(changes) if changes else {}
+    return {"round": number, "steps": trained.steps, "loss": loss, **shares, **trained.figures}
 
 
 def _finished(place: Path) -> dict[str, Any] | None:

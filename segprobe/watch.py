@@ -2,13 +2,14 @@
 
 import functools
 import json
-from dataclasses import asdict, dataclass, field
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from jaxtyping import Float64
+from jaxtyping import Float64, Int64
 
 from labelgen.correct.adele import IouFitTrigger, relabel
 from labelgen.errors import RunFolderError
@@ -17,13 +18,13 @@ from labelgen.nets.training import append_metrics
 from segprobe.batches import BatchMaker
 from segprobe.corrections import AdeleConfig
 from segprobe.heads import Head
-from segprobe.labels import ImageLabels
+from segprobe.labels import LabelSet
 from segprobe.relabel import load_labels, relabelled, save_labels
 from segprobe.runtime import ALONE, Runtime
-from segprobe.sampling import bilinear_corners, read_logits, sample_pixels
+from segprobe.sampling import PixelSample, bilinear_corners, read_logits, sample_pixels
 from segprobe.training import METRICS
 
-__all__ = ["AdeleWatch", "label_ious", "remove_watch"]
+__all__ = ["AdeleWatch", "label_ious", "remove_watch", "watched_predictions"]
 
 STATE = "adele.json"
 LABELS = "adele-*.npz"
@@ -32,28 +33,41 @@ WATCH = 11  # stream of random numbers that draws them
 KEPT = 2  # corrected label sets on disk: those in force, and those before, to which the last checkpoint may belong
 
 
+def watched_predictions(
+    maker: BatchMaker, head: Head, labels: LabelSet, ids: Sequence[str]
+) -> Iterator[tuple[str, PixelSample, Int64[np.ndarray, "K"]]]:
+    """What a head says at labelled pixels of images, read from their first view.
+
+    Yields
+    ------
+    tuple
+        Id, at most 256 labelled pixels, the same at each call, and the class id that is predicted at each of them.
+    """
+    class_ids = np.asarray(labels.class_ids)
+    for number, sample_id in enumerate(ids):
+        image = labels.images[sample_id]
+        rng = np.random.default_rng([maker.config.seed, WATCH, number])
+        drawn = sample_pixels(replace(image, weights=None), rng, count=WATCHED)
+        found = maker.source.features(sample_id, 0)
+        corners, shares = (torch.from_numpy(part) for part in bilinear_corners(found.geometry, drawn.pixels))
+        with torch.no_grad():
+            logits = head(found.tokens.to(maker.device, torch.float32)).flatten(0, 1).cpu()
+            said = read_logits(logits, corners, shares).argmax(1).numpy()
+        yield sample_id, drawn, class_ids[said]
+
+
 def label_ious(maker: BatchMaker, head: Head) -> Float64[np.ndarray, "C"]:
     """IoU of each class of the vocabulary between predictions and labels, over labelled pixels.
 
-    At most 256 labelled pixels of each image are read, always the same, from its first view; each stands for as many
-    pixels as it was drawn from. NaN for classes that are in neither.
+    Each of the watched pixels stands for as many as it was drawn from. NaN for classes that are in neither.
     """
     classes = maker.labels.vocabulary.num_classes
-    class_ids = np.asarray(maker.labels.class_ids)
     both, labelled, predicted = np.zeros((3, classes))
-    with torch.no_grad():
-        for number, (sample_id, image) in enumerate(maker.labels.images.items()):
-            rng = np.random.default_rng([maker.config.seed, WATCH, number])
-            unweighted = ImageLabels(image.size, image.classes, image.pixels, image.ignore)
-            drawn = sample_pixels(unweighted, rng, count=WATCHED)
-            found = maker.source.features(sample_id, 0)
-            corners, shares = (torch.from_numpy(part) for part in bilinear_corners(found.geometry, drawn.pixels))
-            logits = head(found.tokens.to(maker.device, torch.float32)).flatten(0, 1)
-            said = class_ids[read_logits(logits.cpu(), corners, shares).argmax(1).numpy()]
-            labelled += np.bincount(drawn.classes, drawn.weights, classes)
-            predicted += np.bincount(said, drawn.weights, classes)
-            right = said == drawn.classes
-            both += np.bincount(said[right], drawn.weights[right], classes)
+    for _, drawn, said in watched_predictions(maker, head, maker.labels, maker.labels.ids):
+        labelled += np.bincount(drawn.classes, drawn.weights, classes)
+        predicted += np.bincount(said, drawn.weights, classes)
+        right = said == drawn.classes
+        both += np.bincount(said[right], drawn.weights[right], classes)
     union = labelled + predicted - both
     return np.divide(both, union, out=np.full(classes, np.nan), where=union > 0)
 

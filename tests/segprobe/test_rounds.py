@@ -15,9 +15,10 @@ from segprobe.fit import fit_head
 from segprobe.fit_folder import finish_fit
 from segprobe.heads import make_head
 from segprobe.labels import ImageLabels
+from segprobe.memorisation import memorisation
 from segprobe.relabel import Changes, confident_labels, image_probabilities, load_labels, relabelled, save_labels
 from segprobe.rounds import correct_confident
-from segprobe.sampling import upsample_logits
+from segprobe.sampling import sample_pixels, upsample_logits
 from segprobe.watch import AdeleWatch, label_ious
 from tests.segprobe.toy import (
     VOCABULARY,
@@ -441,3 +442,72 @@ def test_defaults():
     assert FitConfig(rounds=1).correction == ConfidentConfig()
     assert FitConfig().correction is None
     assert Changes(0.1, 0.2, 0.3, 0.4).added == 0.2
+
+
+# memorisation ---------------------------------------------------------------------------------------------------------
+
+
+def test_memorisation_is_counted_pixel_by_pixel():
+    rng = np.random.default_rng(0)
+    labels, truth, said = rng.integers(0, 3, (3, 500))
+    counts = dict.fromkeys(["wrong_corrected", "wrong_memorised", "wrong_other", "clean_correct", "clean_incorrect"], 0)
+    for label, true, prediction in zip(labels, truth, said):
+        if label == true:
+            counts["clean_correct" if prediction == true else "clean_incorrect"] += 1
+        elif prediction == true:
+            counts["wrong_corrected"] += 1
+        else:
+            counts["wrong_memorised" if prediction == label else "wrong_other"] += 1
+    assert memorisation(labels, truth, said) == counts
+
+
+def test_memorisation_is_logged_and_changes_nothing_else(toy, tmp_path):
+    dataset, features = toy
+    labels = noisy_labels(dataset, 0.3)
+    config = replace(FAST, steps=7, memorisation=True)
+    fitted = fit_head(labels, features, config, images=dataset, folder=tmp_path)
+    assert fitted.losses == fit_head(labels, features, replace(config, memorisation=False)).losses
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    logged = [line for line in lines if "memorisation" in line]
+    assert [line["step"] for line in logged] == [2, 4, 6, 7]
+    last = fitted.figures["memorisation"]
+    assert last == logged[-1]["memorisation"]
+    wrong = np.mean([(labels.images[i].map() != dataset.truth(i)).mean() for i in labels.ids])
+    assert last["wrong_labels"] == pytest.approx(wrong, abs=0.03)
+    assert sum(last[f"wrong_{what}"] for what in ("corrected", "memorised", "other")) == pytest.approx(1)
+    assert last["wrong_corrected"] > 0.6  # a linear head ignores blocks of noise
+    assert last["clean_correct"] > 0.8
+
+
+def test_memorisation_of_a_head_that_repeats_its_labels(toy, monkeypatch):
+    dataset, features = toy
+    labels = noisy_labels(dataset, 0.3)
+
+    def repeats(maker, head, labels, ids):
+        for sample_id in ids:
+            drawn = sample_pixels(labels.images[sample_id], np.random.default_rng(0), count=50)
+            yield sample_id, drawn, drawn.classes
+
+    monkeypatch.setattr("segprobe.memorisation.watched_predictions", repeats)
+    config = replace(FAST, steps=2, memorisation=True)
+    last = fit_head(labels, features, config, images=dataset).figures["memorisation"]
+    assert (last["wrong_memorised"], last["clean_correct"]) == (1.0, 1.0)
+
+
+def test_memorisation_with_right_labels_and_without_truth(toy):
+    dataset, features = toy
+    config = replace(FAST, steps=2, memorisation=True)
+    last = fit_head(truth_labels(dataset), features, config, images=dataset).figures["memorisation"]
+    assert last["wrong_labels"] == 0
+    assert set(last) == {"wrong_labels", "clean_correct"}
+    with pytest.raises(ConfigError, match="judged by the truth of the data, and there is none"):
+        fit_head(truth_labels(dataset), features, config)
+    with pytest.raises(ConfigError, match="head ridge has none"):
+        FitConfig(memorisation=True, head="ridge")
+
+
+def test_each_round_tells_what_its_training_memorised(toy):
+    dataset, features = toy
+    config = replace(FAST, steps=4, memorisation=True, rounds=1, correct="confident,pixels=all,confidence=0.3,tags=no")
+    rounds = fit_head(noisy_labels(dataset, 0.3), features, config, images=dataset).figures["rounds"]
+    assert rounds[1]["memorisation"]["wrong_labels"] < 0.6 * rounds[0]["memorisation"]["wrong_labels"]
