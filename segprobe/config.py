@@ -19,6 +19,7 @@ SAMPLINGS = ("uniform", "balanced", "full")
 REDUCTIONS = ("batch", "image")
 HEAD_NAMES = tuple(HEAD_SETTINGS)
 MATRIX_HEADS = ("linear", "multi", "ridge")  # those that the ridge solution fits
+TRAINED_ONLY = ("loss", "ema", "feature_dropout")
 INITS = ("zero", "ridge")
 CLASS_WEIGHTS = ("none", "log", "median", "inverse")
 BACKGROUND_RULES = ("auto", "none", "far", "border")
@@ -196,6 +197,7 @@ class FitConfig:
         _check_tuning(self)
         _check_rounds(self)
         _check_terms(self)
+        _check_solved(self)
 
     @property
     def term_steps(self) -> tuple[TermStep, ...]:
@@ -248,6 +250,16 @@ def _check_terms(config: FitConfig) -> None:
         raise ConfigError(
             f"term {projected[0].name} acts on projected tokens, got head {config.head_choice.name}",
             hint="use --head projection",
+        )
+
+
+def _check_solved(config: FitConfig) -> None:
+    """Refuse what a head without epochs would pass over in silence."""
+    asked = [name for name in TRAINED_ONLY if getattr(config, name) != getattr(FitConfig, name)]
+    if asked and config.head_choice.name in CLOSED_FORM:
+        raise ConfigError(
+            f"{', '.join(asked).replace('_', '-')} has no say with head {config.head_choice.name}, which has no epochs",
+            hint="use --head linear",
         )
 
 

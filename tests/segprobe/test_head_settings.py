@@ -60,3 +60,11 @@ def test_several_layers_are_the_default_of_the_head_that_reads_them():
 
 def test_every_head_without_epochs_has_its_solver():
     assert set(SOLVERS) == set(CLOSED_FORM)
+
+
+@pytest.mark.parametrize("head", CLOSED_FORM)
+@pytest.mark.parametrize("setting", [{"loss": "gce"}, {"ema": 0.9}, {"feature_dropout": 0.1}])
+def test_heads_without_epochs_take_no_settings_of_training(head, setting):
+    name = next(iter(setting)).replace("_", "-")
+    with pytest.raises(ConfigError, match=f"{name} has no say with head {head}, which has no epochs"):
+        FitConfig(head=head, **setting)
