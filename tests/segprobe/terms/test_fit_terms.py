@@ -180,6 +180,7 @@ def test_a_term_that_does_not_exist_is_refused_on_the_command_line(tmp_path, mon
     assert "unknown term 'forest'" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_labels_that_lack_a_layer_are_refused_before_anything_is_done(tmp_path, monkeypatch, capsys):
     from labelgen.cli import main as labelgen
     from segprobe.cli import main as segprobe
