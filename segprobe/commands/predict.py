@@ -43,7 +43,8 @@ class ViewFlags:
     upsample
         From tokens to pixels: bilinear, or guided by the colours of the image, as guided,radius=2,sigma_colour=0.1.
     refine
-        Repair the class probabilities by a refiner of labelgen, as crf or pamr,steps=5; may be given several times.
+        Repair the class probabilities by a refiner of labelgen, as crf or pamr,steps=5; may be given several times. Not
+        attention: it scales each class to a maximum of 1, as is right for maps of classes known to be in the image.
     """
 
     window: int = 0
