@@ -506,8 +506,9 @@ def test_memorisation_with_right_labels_and_without_truth(toy):
         FitConfig(memorisation=True, head="ridge")
 
 
+@pytest.mark.slow
 def test_each_round_tells_what_its_training_memorised(toy):
     dataset, features = toy
-    config = replace(FAST, steps=4, memorisation=True, rounds=1, correct="confident,pixels=all,confidence=0.3,tags=no")
+    config = replace(FAST, steps=20, memorisation=True, rounds=1, correct="confident,pixels=all,confidence=0.3,tags=no")
     rounds = fit_head(noisy_labels(dataset, 0.3), features, config, images=dataset).figures["rounds"]
     assert rounds[1]["memorisation"]["wrong_labels"] < 0.6 * rounds[0]["memorisation"]["wrong_labels"]
