@@ -36,7 +36,7 @@ class SweepFlags(DataFlags):
     Parameters
     ----------
     out
-        Folder of the runs, named METHOD-SETTING-VALUE, with -seedN behind it for all seeds but 0.
+        Folder of the runs, named METHOD-SETTING-VALUE-seedN.
     seed
         The first seed.
     seeds
@@ -121,7 +121,7 @@ def sweep(
         from labelgen.sweep.plot import write_plot
 
         write_plot(Path(plot), means, title=f"labelgen {method}, {data}")
-    compare = f"segprobe compare {' '.join(map(data_path, folders))}"
+    compare = _compare_command(points, flags)
     if as_json:
         print_json({"method": method, "data": data, "rows": rows, "means": means, "compare": compare})
     elif as_csv:
@@ -132,6 +132,13 @@ def sweep(
             print(f"plot: {plot}")  # noqa: T201
         print(f"next: {compare}")  # noqa: T201
     return EXIT_SOME_FAILED if any(row["failed"] for row in rows) else EXIT_DONE
+
+
+def _compare_command(points: "Sequence[SweepPoint]", flags: SweepFlags) -> str:
+    """What trains on these runs: each setting is one label source, whose seeds are `{seed}`."""
+    names = dict.fromkeys(data_path(Path(flags.out, point.folder("{seed}"))) for point in points)
+    words = " ".join(f"'{name.strip(chr(39))}'" for name in names)
+    return f"segprobe compare {words} --seeds {flags.seeds}" + (f" --seed {flags.seed}" if flags.seed else "")
 
 
 def _plan(method: str, settings: dict[str, str], *, grid: bool) -> "list[SweepPoint]":

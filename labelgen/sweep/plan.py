@@ -42,16 +42,16 @@ class SweepPoint:
     values: Mapping[str, str]
     config: Any
 
-    def folder(self, seed: int) -> str:
-        """Name of the run folder with a seed; seed 0 goes without saying.
+    def folder(self, seed: int | str) -> str:
+        """Name of the run folder with a seed; `{seed}` stands for any in the names of several.
 
         Examples
         --------
         >>> point = SweepPoint("scribble-shrink-0.5", ("shrink",), {"shrink": "0.5"}, None)
         >>> point.folder(0), point.folder(2)
-        ('scribble-shrink-0.5', 'scribble-shrink-0.5-seed2')
+        ('scribble-shrink-0.5-seed0', 'scribble-shrink-0.5-seed2')
         """
-        return f"{self.name}-seed{seed}" if seed else self.name
+        return f"{self.name}-seed{seed}"
 
 
 def split_values(text: str) -> tuple[str, ...]:

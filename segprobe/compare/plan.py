@@ -180,10 +180,10 @@ def label_name(run: str) -> str:
 
     Examples
     --------
-    >>> label_name("runs/sweep/scribble-shrink-0.5-{seed}"), label_name("runs/{seed}/cam")
+    >>> label_name("runs/sweep/scribble-shrink-0.5-seed{seed}"), label_name("runs/{seed}/cam")
     ('scribble-shrink-0.5', 'cam')
     """
-    name = Path(run).name.replace(SEED, "").strip("-_. ")
+    name = re.sub(r"[-_.]?(seed)?\{seed\}", "", Path(run).name).strip("-_. ")
     return name or Path(run).parent.name
 
 

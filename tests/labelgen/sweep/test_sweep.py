@@ -103,9 +103,10 @@ SWEEP = ["sweep", "scribble", "--shrink", "0,1", "--seeds", "2", "--limit", "3"]
 def test_a_sweep_from_end_to_end(folder, capsys):
     assert main([*SWEEP, "--json", "--plot", "curves/sweep.png"]) == 0
     document = json.loads(capsys.readouterr().out)
-    runs = [f"runs/sweep/scribble-shrink-{s}{seed}" for s in (0, 1) for seed in ("", "-seed1")]
+    runs = [f"runs/sweep/scribble-shrink-{s}{seed}" for s in (0, 1) for seed in ("-seed0", "-seed1")]
     assert [row["run"] for row in document["rows"]] == runs
-    assert document["compare"] == f"segprobe compare {' '.join(runs)}"
+    named = " ".join(f"'runs/sweep/scribble-shrink-{s}-seed{{seed}}'" for s in (0, 1))
+    assert document["compare"] == f"segprobe compare {named} --seeds 2"
     assert [RunFolder.open(run).header["seed"] for run in runs] == [0, 1, 0, 1]
     for row in document["rows"]:
         assert row["coverage"] == pytest.approx(RunFolder.open(row["run"]).header["counts"]["coverage"], abs=1e-3)
@@ -129,7 +130,7 @@ def test_a_plan_and_its_errors(folder, capsys):
     assert main(["sweep", "--dry-run", "--seed", "4"]) == 0
     assert "runs/sweep/scribble-shrink-0.7-seed4" in capsys.readouterr().out
     assert main(["sweep", "point", "--n", "1,2", "--drop", ".5", "--dry-run", "--json"]) == 0
-    assert json.loads(capsys.readouterr().out)["runs"] == [f"runs/sweep/point-drop-0.5-n-{n}" for n in (1, 2)]
+    assert json.loads(capsys.readouterr().out)["runs"] == [f"runs/sweep/point-drop-0.5-n-{n}-seed0" for n in (1, 2)]
     assert not (folder / "runs").exists()
     for words, message in (
         (["clip"], "nothing is swept: no setting of clip has several values"),
