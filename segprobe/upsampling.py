@@ -34,7 +34,7 @@ class GuidedSettings:
     """
 
     radius: int = 2
-    sigma_space: float = 0.7
+    sigma_space: float = 1.0
     sigma_colour: float = 0.1
 
     def __post_init__(self) -> None:
