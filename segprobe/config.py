@@ -14,6 +14,7 @@ from segprobe.terms import TermStep, parse_terms
 __all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "REDUCTIONS", "SAMPLINGS", "FitConfig"]
 
 AMPS = ("auto", "float32", "bfloat16", "float16")
+BASELINES = ("deeplabv1", "deeplabv3plus", "segformer")
 TUNING_FIELDS = ("amp", "backbone_lr", "layer_decay", "drop_path")
 SAMPLINGS = ("uniform", "balanced", "full")
 REDUCTIONS = ("batch", "image")
@@ -94,15 +95,18 @@ class FitConfig:
     checkpoint_every
         Steps between two checkpoints.
     threads
-        Threads that train on a CPU; 0 for as many as torch likes, -1 for one with a frozen backbone and 0 with `tune`.
+        Threads that train on a CPU; 0 for as many as torch likes, -1 for one, or 0 where a network is trained.
         A head is so small that sharing it out costs more than it gains, and on a busy machine much more; and one thread
         adds up in one order everywhere.
     tune
         Train the backbone as well, from the images instead of cached features; the probe then holds its weights. Batch
         normalisations keep their statistics.
+    baseline
+        Train a decoder above the backbone's stages instead of a head on its tokens: deeplabv1, deeplabv3plus or
+        segformer. The backbone is its encoder, frozen unless `tune` is on.
     amp
-        With `tune`, arithmetic of the backbone: float32, or bfloat16 or float16 with parameters in float32; auto takes
-        what the device computes fast.
+        With `tune` or `baseline`, arithmetic of the network: float32, or bfloat16 or float16 with float32 parameters;
+        auto takes what the device computes fast.
     backbone_lr
         With `tune`, factor on the learning rate for the last layer of the backbone.
     layer_decay
@@ -150,6 +154,7 @@ class FitConfig:
     checkpoint_every: int = 200
     threads: int = -1
     tune: bool = False
+    baseline: str = ""
     amp: str = "auto"
     backbone_lr: float = 0.1
     layer_decay: float = 0.75
@@ -212,7 +217,12 @@ class FitConfig:
     @property
     def thread_count(self) -> int:
         """Threads to train with on a CPU; 0 for as many as torch likes."""
-        return self.threads if self.threads >= 0 else int(not self.tune)
+        return self.threads if self.threads >= 0 else int(not self.trains_network)
+
+    @property
+    def trains_network(self) -> bool:
+        """Whether more than a head on frozen features is trained."""
+        return self.tune or bool(self.baseline)
 
     def _settle_head(self) -> None:
         """Write the head in one way, however it was typed, and the width of an mlp as `hidden`."""
@@ -271,8 +281,10 @@ def _check_rounds(config: FitConfig) -> None:
         if settings != ConfidentConfig():
             raise ConfigError(f"correct {config.correct} changes nothing without rounds", hint="add --rounds 1")
         return
-    if config.tune:
-        raise ConfigError("labels are corrected from cached features, which --tune has not", hint="drop --rounds")
+    if config.trains_network:
+        raise ConfigError(
+            "labels are corrected from cached features, which --tune and --baseline have not", hint="drop --rounds"
+        )
     solved = config.head_choice.name in CLOSED_FORM
     if isinstance(settings, AdeleConfig) and solved:
         raise ConfigError(f"adele watches epochs, and head {config.head} has none", hint="--correct confident")
@@ -288,14 +300,21 @@ def _check_tuning(config: FitConfig) -> None:
         raise ConfigError(f"layer-decay must lie in (0, 1], got {config.layer_decay}")
     if not 0 <= config.drop_path < 1:
         raise ConfigError(f"drop-path must lie in [0, 1), got {config.drop_path}")
+    if config.baseline:
+        _one_of("baseline", config.baseline, BASELINES)
+        if config.head_choice.name != "linear":
+            raise ConfigError(f"a baseline ends in a linear head of its own, got head {config.head}")
+        if config.init != "zero":
+            raise ConfigError(f"a baseline begins with a random decoder, got init {config.init}")
     if config.tune and config.head_choice.name in CLOSED_FORM:
         raise ConfigError(
             f"a backbone is tuned by gradients, and head {config.head_choice.name} has none",
             hint="use --head linear, with --init ridge to begin where ridge ends",
         )
     asked = [name for name in TUNING_FIELDS if getattr(config, name) != getattr(FitConfig, name)]
-    if asked and not config.tune:
-        names = ", ".join(name.replace("_", "-") for name in asked)
+    idle = [name for name in asked if not (config.tune or (name == "amp" and config.baseline))]
+    if idle:
+        names = ", ".join(name.replace("_", "-") for name in idle)
         raise ConfigError(f"{names} changes nothing while the backbone is frozen", hint="add --tune")
 
 

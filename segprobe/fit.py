@@ -10,7 +10,7 @@ from typing import Any
 from labelgen.data import Dataset
 from labelgen.errors import ConfigError
 from labelgen.nets.backbone_config import BackboneConfig
-from labelgen.nets.backbones import Backbone, load_backbone, parameter_hash
+from labelgen.nets.backbones import Backbone, load_backbone
 from labelgen.nets.device import resolve_device
 from labelgen.nets.training import Progress
 from segprobe.batches import FeatureSource, check_sizes
@@ -25,7 +25,7 @@ from segprobe.runtime import ALONE, Runtime
 from segprobe.terms import check_terms
 from segprobe.training import head_threads
 from segprobe.tuning.features import PictureFeatures, check_picture_sizes
-from segprobe.tuning.network import load_for_tuning, tunable, with_present_hash
+from segprobe.tuning.network import load_trainable, tunable, untouched_hash, with_present_hash
 from segprobe.tuning.weights_file import save_tuned
 
 __all__ = ["FitReport", "FittedHead", "cached_features", "fit", "fit_head", "views_of"]
@@ -115,8 +115,8 @@ def fit(
     start = time.perf_counter()
     named = LayerSource(source, config.layer) if config.layer else source
     labels = read_labels(named, dataset, confidence=config.confidence, min_confidence=config.min_confidence)
-    if config.tune:
-        frozen = load_for_tuning(backbone, device=device, given=frozen)
+    if config.trains_network:
+        frozen = load_trainable(backbone, config, device=device, given=frozen)
     frozen = frozen or load_backbone(backbone, device=device)
     check_layers(config, frozen.config)
     layers = Layers(source) if config.terms else None
@@ -125,9 +125,9 @@ def fit(
     complete = runtime.is_main and not overwrite and begin_fit(out, settings)
     if any(runtime.sum(complete)):  # which also lets the others wait for the folder
         return _report(out, labels, None, start)
-    before = parameter_hash(frozen.model)
+    before = untouched_hash(frozen, config)
     ids = ids_to_cache(labels.ids, dataset.ids)
-    if config.tune:
+    if config.trains_network:
         features = picture_features(dataset, ids, frozen, config)
         check_picture_sizes(labels, features)
     else:
@@ -150,11 +150,11 @@ def fit(
         runtime=runtime,
         progress=progress,
     )
-    if not config.tune and parameter_hash(frozen.model) != before:
+    if untouched_hash(frozen, config) != before:
         raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
     if runtime.is_main:
-        tuned = save_tuned(out, frozen, untuned_sha256=frozen.spec.weights_sha256) if config.tune else {}
-        frozen = with_present_hash(frozen) if config.tune else frozen
+        tuned = save_tuned(out, frozen, untuned_sha256=frozen.spec.weights_sha256) if config.trains_network else {}
+        frozen = with_present_hash(frozen) if config.trains_network else frozen
         save_probe(out, replace(_probe(fitted, frozen, labels, dataset, config, source), tuned=tuned))
         finish_fit(out, settings)
     runtime.barrier()

@@ -1,7 +1,7 @@
 """From image to class probabilities with a probe: whole or in windows, mirrored and at several scales."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +14,6 @@ from labelgen.data import Dataset, Generate, Sample
 from labelgen.errors import ConfigError
 from labelgen.job import refined_job
 from labelgen.masks import SoftMask
-from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.device import resolve_device
 from labelgen.nets.geometry import Geometry
 from labelgen.refine import parse_refiners
@@ -201,13 +200,22 @@ def load_predictor(
     weights
         Where the checkpoint of the backbone lies now, if it was moved since the fit.
     """
-    from labelgen.nets.backbones import load_backbone
-
     probe = open_probe(path)
-    settings = BackboneConfig(**{**vars(probe.backbone), **({"weights": weights} if weights else {})})
-    backbone = load_backbone(settings, device=device)
+    backbone = load_probe_backbone(probe, device=device, weights=weights)
     probe.head.to(resolve_device(device))
     return Predictor(probe, backbone, config)
+
+
+def load_probe_backbone(probe: Probe, *, device: str = "auto", weights: str = "") -> Any:
+    """Load what makes the tokens of a probe, a `Backbone`: frozen, tuned, or a baseline."""
+    from labelgen.nets.backbones import load_backbone
+    from segprobe.baselines.network import load_trained_baseline
+
+    settings = replace(probe.backbone, weights=weights or probe.backbone.weights)
+    baseline = probe.config.get("baseline")
+    return (
+        load_trained_baseline(baseline, settings, device=device) if baseline else load_backbone(settings, device=device)
+    )
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ __all__ = [
     "Backbone",
     "BackboneConfig",
     "BackboneSpec",
+    "freeze",
     "load_backbone",
     "parameter_hash",
 ]
@@ -238,6 +239,13 @@ def load_backbone(config: BackboneConfig, *, device: str = "cpu", pretrained: bo
     """
     where = resolve_device(device)
     architecture = build_architecture(config, pretrained=pretrained, seed=seed)
+    architecture.model.eval()
+    dtype = choose_dtype(config.dtype, architecture.model, where, cosine=lambda dtype: mean_cosine(architecture, dtype))
+    return freeze(architecture, config, dtype=dtype, device=where)
+
+
+def freeze(architecture: Architecture, config: BackboneConfig, *, dtype: torch.dtype, device: torch.device) -> Backbone:
+    """Make a frozen backbone of a float32 network with its weights, and move it."""
     model = architecture.model.eval().requires_grad_(False)
     spec = BackboneSpec(
         name=architecture.name,
@@ -254,10 +262,8 @@ def load_backbone(config: BackboneConfig, *, device: str = "cpu", pretrained: bo
         weights_sha256=parameter_hash(model),
         weights_from=architecture.weights_from,
     )
-    dtype = choose_dtype(config.dtype, architecture.model, where, cosine=lambda dtype: mean_cosine(architecture, dtype))
-    resolved = _resolve(config, architecture, dtype)
-    model.to(device=where, dtype=dtype)
-    return Backbone(spec, resolved, architecture, dtype)
+    model.to(device=device, dtype=dtype)
+    return Backbone(spec, _resolve(config, architecture, dtype), architecture, dtype)
 
 
 def _resolve(config: BackboneConfig, architecture: Architecture, dtype: torch.dtype) -> BackboneConfig:

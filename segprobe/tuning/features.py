@@ -18,6 +18,7 @@ from segprobe.tuning.network import TunedNetwork
 
 __all__ = ["ComputedTokens", "PictureFeatures", "check_picture_sizes"]
 
+LEAST_DEVIATION = 0.05  # of the mean one: a channel that is silent now may wake up while the network is trained
 STATISTICS_IMAGES = 256  # a quarter of a million tokens: mean and deviation are known to a fraction of a per cent
 KEPT_BYTES = 4 << 30  # of decoded and resized images
 
@@ -42,7 +43,8 @@ class PictureFeatures:
     ids
         Those that mean and standard deviation are taken from, evenly spread ones when there are many.
     network
-        As it is now; mean and standard deviation are those of its untuned tokens.
+        As it is now; mean and standard deviation are those of its untuned tokens. The decoder of a baseline begins at
+        random, so that its features have nothing to be standardised by: there they are 0 and 1.
     views
         Ways to show an image.
     """
@@ -54,6 +56,10 @@ class PictureFeatures:
         self._kept: dict[tuple[str, float], tuple[tuple[int, int], UInt8[np.ndarray, "H W 3"]]] = {}
         self._bytes = 0
         self._now: dict[tuple[str, int], ComputedTokens] = {}
+        if network.config.baseline:
+            dim = network.backbone.spec.dim
+            self.mean, self.std = np.zeros(dim, np.float32), np.ones(dim, np.float32)
+            return
         ordered = sorted(ids)
         count = min(len(ordered), STATISTICS_IMAGES)
         self.mean, self.std = self._statistics([ordered[number * len(ordered) // count] for number in range(count)])
@@ -125,7 +131,9 @@ class PictureFeatures:
             rows = self.features(sample_id, 0).tokens.flatten(0, 1).double()
             count, total, squares = count + len(rows), total + rows.sum(0), squares + rows.square().sum(0)
         mean = total / count
-        return mean.float().numpy(), (squares / count - mean.square()).clamp_min(0).sqrt().float().numpy()
+        deviation = (squares / count - mean.square()).clamp_min(0).sqrt()
+        least = LEAST_DEVIATION * deviation.mean()
+        return mean.float().numpy(), deviation.clamp_min(least).float().numpy()
 
 
 def check_picture_sizes(labels: LabelSet, features: PictureFeatures) -> None:

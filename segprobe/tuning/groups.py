@@ -7,7 +7,7 @@ from torch import nn
 
 from labelgen.nets.training import decays
 
-__all__ = ["backbone_groups", "layer_numbers"]
+__all__ = ["backbone_groups", "layer_numbers", "matrix_groups"]
 
 
 def backbone_groups(
@@ -46,6 +46,15 @@ def backbone_groups(
             "weight_decay": weight_decay if decayed else 0.0,
         }
         for (number, decayed), parameters in groups.items()
+    ]
+
+
+def matrix_groups(module: nn.Module, weight_decay: float) -> list[dict[str, Any]]:
+    """Parameter groups of a decoder, at the full rate: matrices and kernels are decayed, biases and norms are not."""
+    trained = [p for p in module.parameters() if p.requires_grad]
+    return [
+        {"params": [p for p in trained if p.ndim > 1], "weight_decay": weight_decay},
+        {"params": [p for p in trained if p.ndim <= 1], "weight_decay": 0.0},
     ]
 
 

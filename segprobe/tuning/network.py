@@ -12,17 +12,19 @@ from jaxtyping import Float
 from torch import Tensor
 
 from labelgen.errors import ConfigError
+from labelgen.nets.architectures import is_vit
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone, parameter_hash
 from labelgen.nets.training import unfuse_attention
+from segprobe.baselines.network import BaselineModel, load_baseline
 from segprobe.config import FitConfig
 from segprobe.heads import Head
 from segprobe.training import head_groups
-from segprobe.tuning.groups import backbone_groups
+from segprobe.tuning.groups import backbone_groups, matrix_groups
 from segprobe.tuning.noise import ImageNoise, add_drop_path
 from segprobe.tuning.precision import choose_amp
 
-__all__ = ["TunedNetwork", "load_for_tuning", "tunable", "with_present_hash"]
+__all__ = ["TunedNetwork", "load_for_tuning", "load_trainable", "tunable", "untouched_hash", "with_present_hash"]
 
 FEW_TOKENS = 400  # an image of demo-ssvt has 256: its step then takes three quarters of the time
 
@@ -59,12 +61,15 @@ class TunedNetwork:
             return self.backbone.trainable_tokens(batch)
 
     def groups(self, head: Head) -> list[dict[str, Any]]:
-        """Parameter groups of head and network."""
+        """Parameter groups of head and network; a decoder learns at the rate of the head."""
+        model = self.backbone.model
+        encoder, decoder = getattr(model, "encoder", model), getattr(model, "decoder", None)
         return [
             *head_groups(head, self.config),
+            *([] if decoder is None else matrix_groups(decoder, self.config.weight_decay)),
             *backbone_groups(
-                self.backbone.model,
-                coarse=self.backbone.spec.family == "cnn",
+                encoder,
+                coarse=not is_vit(encoder),
                 factor=self.config.backbone_lr,
                 decay=self.config.layer_decay,
                 weight_decay=self.config.weight_decay,
@@ -87,8 +92,22 @@ def with_present_hash(backbone: Backbone) -> Backbone:
     return backbone
 
 
+def load_trainable(config: BackboneConfig, fit: FitConfig, *, device: str, given: Backbone | None = None) -> Backbone:
+    """Load the network that a fit trains: the backbone itself, or a baseline with it as encoder.
+
+    Parameters
+    ----------
+    given
+        The backbone, when it is loaded already, or the baseline; it stays as it is.
+    """
+    if not fit.baseline or (given is not None and given.spec.family == fit.baseline):
+        return load_for_tuning(config, device=device, given=given)
+    encoder = config if given is None else replace(given.config, dtype="float32")
+    return load_baseline(fit.baseline, encoder, device=device, seed=fit.seed)
+
+
 def load_for_tuning(config: BackboneConfig, *, device: str, given: Backbone | None = None) -> Backbone:
-    """Load a backbone in float32, or copy the one that is given, which stays as it is.
+    """Load a backbone in float32, or copy the one that is given.
 
     Raises
     ------
@@ -106,8 +125,15 @@ def load_for_tuning(config: BackboneConfig, *, device: str, given: Backbone | No
     return load_backbone(replace(settings, dtype="float32"), device=device)
 
 
+def untouched_hash(backbone: Backbone, fit: FitConfig) -> str:
+    """Hash of what a fit must leave as it is: the backbone, the encoder of a baseline, or nothing when tuned."""
+    if fit.tune:
+        return ""
+    return parameter_hash(backbone.model.encoder if fit.baseline else backbone.model)
+
+
 def tunable(backbone: Backbone, config: FitConfig) -> TunedNetwork:
-    """Open a float32 backbone for training, in place.
+    """Open a float32 backbone for training, in place; of a baseline only the decoder unless the encoder is tuned.
 
     Parameters that no token depends on, such as those of blocks behind the last one that is read, stay as they are.
 
@@ -116,13 +142,16 @@ def tunable(backbone: Backbone, config: FitConfig) -> TunedNetwork:
     ConfigError
         When drop-path is asked of a network that has no place for it.
     """
-    model, noise = backbone.model, ImageNoise()
+    model = backbone.model
+    noise = model.noise if isinstance(model, BaselineModel) else ImageNoise()
     if config.drop_path:
         add_drop_path(model, config.drop_path, noise)
     amp = choose_amp(config.amp, backbone.device)
     if backbone.device.type == "cpu" and amp == torch.bfloat16 and _sees_few_tokens(backbone):
         unfuse_attention(model)
     model.eval().requires_grad_(True)
+    if not config.tune:
+        model.encoder.requires_grad_(False)
     side = 4 * backbone.spec.multiple
     backbone.trainable_tokens(torch.zeros(1, 3, side, side)).sum().backward()
     for parameter in model.parameters():
