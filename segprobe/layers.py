@@ -55,6 +55,10 @@ class Layers:
         layer = self.source.layer(name, sample_id)  # type: ignore[attr-defined]
         return ImageLabels.of(layer, ignore=self.vocabulary.ignore)
 
+    def labels(self, sample_id: str) -> ImageLabels:
+        """The labels of one image as they came."""
+        return ImageLabels.of(self.source.labels(sample_id), ignore=self.vocabulary.ignore)
+
     def stroke_classes(self, sample_id: str) -> frozenset[int] | None:
         """Classes of all strokes of an image, dropped ones among them; empty where labels are not made of strokes.
 

@@ -9,7 +9,7 @@ from labelgen.errors import ConfigError
 from labelgen.geometry.distance_weights import contour_weights, scribble_weights
 from segprobe.batches import UNLABELLED
 from segprobe.cells import cell_means
-from segprobe.labels import DENSE_FROM, LabelSet
+from segprobe.labels import DENSE_FROM, ImageLabels, LabelSet
 from segprobe.layers import PSEUDO, SCRIBBLE, Layers, need_layer
 from segprobe.memory import Memory
 from segprobe.objective import GridView, Term
@@ -55,7 +55,9 @@ def make_distance_entropy(settings: DistanceEntropySettings, context: TermContex
     ConfigError
         When the labels lack what `maps` asks for.
     """
-    maps = check_distance_entropy(settings, context.labels, context.layers)
+    if context.layers is None:  # else they were checked as they came; corrected ones may have become dense
+        check_distance_entropy(settings, context.labels, None)
+    maps = _maps_of(settings, context.layers)
     memory = Memory(limit=LIMIT)
 
     def weights_of(view: GridView, name: str) -> Float32[Tensor, "h w"]:
@@ -77,22 +79,29 @@ def make_distance_entropy(settings: DistanceEntropySettings, context: TermContex
     return term
 
 
-def check_distance_entropy(
-    settings: DistanceEntropySettings, labels: LabelSet, layers: Layers | None
-) -> tuple[str, ...]:
-    """Which maps to use; refuses dense labels that come without layers, which say nothing about distances."""
+def check_distance_entropy(settings: DistanceEntropySettings, labels: LabelSet, layers: Layers | None) -> None:
+    """Refuse labels without the layers that are asked for, and dense ones, which are no scribbles, without any layer.
+
+    Raises
+    ------
+    ConfigError
+        Naming the command that makes layers.
+    """
     names = () if layers is None else layers.names
-    wanted = {"scribble": (SCRIBBLE,), "pseudo": (PSEUDO,), "both": (SCRIBBLE, PSEUDO)}.get(settings.maps)
-    if wanted is None:
-        wanted = (SCRIBBLE, PSEUDO) if PSEUDO in names else (SCRIBBLE,)
-    if PSEUDO in wanted:
-        need_layer(layers, PSEUDO, of="term distance-entropy")
-    if SCRIBBLE in wanted and SCRIBBLE not in names and labels.coverage > DENSE_FROM:
+    if SCRIBBLE in _maps_of(settings, layers) and SCRIBBLE not in names and labels.coverage > DENSE_FROM:
         raise ConfigError(
             f"term distance-entropy needs scribbles, got dense labels ({100 * labels.coverage:.0f} % of the pixels) in"
             f" {labels.name}",
             hint="labelgen promote RUN makes labels with the layers scribble and pseudo",
         )
+
+
+def _maps_of(settings: DistanceEntropySettings, layers: Layers | None) -> tuple[str, ...]:
+    wanted = {"scribble": (SCRIBBLE,), "pseudo": (PSEUDO,), "both": (SCRIBBLE, PSEUDO)}.get(settings.maps)
+    if wanted is None:
+        wanted = (SCRIBBLE, PSEUDO) if layers is not None and PSEUDO in layers.names else (SCRIBBLE,)
+    if PSEUDO in wanted:
+        need_layer(layers, PSEUDO, of="term distance-entropy")
     return wanted
 
 
@@ -100,9 +109,15 @@ def _pixel_weights(
     name: str, sample_id: str, settings: DistanceEntropySettings, context: TermContext
 ) -> Float32[np.ndarray, "H W"]:
     background, ignore = context.labels.vocabulary.background, context.labels.vocabulary.ignore
-    layered = context.layers is not None and name in context.layers.names
-    labels = context.image_labels(sample_id, layer=name if layered else "").map()
+    labels = _labels_of(name, sample_id, context).map()
     if name == PSEUDO:
         return contour_weights(labels, radius=settings.contour_radius, background=background, ignore=ignore)
     foreground = (labels != ignore) & (labels != (UNLABELLED if background is None else background))
     return scribble_weights(foreground, radius=settings.scribble_radius)
+
+
+def _labels_of(name: str, sample_id: str, context: TermContext) -> ImageLabels:
+    """A layer, else the labels as they came; what rounds of training make of them are no scribbles any more."""
+    if context.layers is None:
+        return context.labels.images[sample_id]
+    return context.layers.read(name, sample_id) if name in context.layers.names else context.layers.labels(sample_id)

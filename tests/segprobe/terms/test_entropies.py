@@ -3,10 +3,12 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError
-from segprobe.terms.distance_entropy import distance_entropy, make_distance_entropy
+from segprobe.layers import Layers
+from segprobe.terms.distance_entropy import check_distance_entropy, distance_entropy, make_distance_entropy
 from segprobe.terms.entropy import make_entropy, token_entropy
 from segprobe.terms.settings import DistanceEntropySettings, EntropySettings
 from tests.segprobe.terms.grids import DATASET, PlainRun, context_of, dots, truth_maps, view_of
+from tests.segprobe.toy import label_set
 
 
 def entropy_of(logits):
@@ -126,3 +128,24 @@ def test_weights_follow_a_mirrored_view():
     term = make_distance_entropy(DistanceEntropySettings(scribble_radius=20.0), context)
     values = [term(view_of(context, DATASET.ids[1], view=view)).item() for view in (0, 1)]
     assert values[0] == pytest.approx(values[1], rel=1e-4)
+
+
+def test_labels_that_were_corrected_to_dense_ones_leave_the_scribbles_as_they_came():
+    maps = dots(truth_maps(), every=9)
+    plain = context_of(maps, run=PlainRun(maps))
+    corrected = context_of(truth_maps(), run=PlainRun(maps))
+    logits = torch.randn(12, 16, 6, generator=torch.Generator().manual_seed(0))
+    values = [
+        make_distance_entropy(DistanceEntropySettings(scribble_radius=20.0), context)(view_of(context, logits=logits))
+        for context in (plain, corrected)
+    ]
+    assert values[0].item() == values[1].item() > 0
+
+
+def test_dense_labels_are_refused_as_they_come():
+    truth = truth_maps()
+    run = Layers(PlainRun(truth))
+    with pytest.raises(ConfigError, match="needs scribbles, got dense labels"):
+        check_distance_entropy(DistanceEntropySettings(), label_set(truth), run)
+    promoted = Layers(PlainRun(truth, layers={"scribble": dots(truth), "pseudo": truth}))
+    check_distance_entropy(DistanceEntropySettings(), label_set(truth), promoted)
