@@ -20,6 +20,7 @@ from segprobe.fit_folder import begin_fit, finish_fit
 from segprobe.fitted import FittedHead, fit_head
 from segprobe.labels import Labels, LabelSet, read_labels
 from segprobe.layers import Layers, LayerSource
+from segprobe.losses import parse_loss
 from segprobe.probe_file import Probe, save_probe
 from segprobe.runtime import ALONE, Runtime
 from segprobe.terms import check_terms
@@ -256,6 +257,7 @@ def _probe(
         figures={
             "steps": fitted.steps,
             "loss": fitted.losses[-1] if fitted.losses else None,
+            "pixel_loss": parse_loss(config.loss).to_json(),
             **fitted.figures,
             "terms": [step.to_json() for step in config.term_steps],
         },

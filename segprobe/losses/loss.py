@@ -47,6 +47,10 @@ class LossChoice:
     name: str
     config: Any
 
+    def to_json(self) -> dict[str, Any]:
+        """The name and every setting, as plain JSON values."""
+        return {"name": self.name, **dataclasses.asdict(self.config)}
+
 
 def parse_loss(text: str) -> LossChoice:
     """Read `NAME[:ARGUMENT][,setting=value...]`.

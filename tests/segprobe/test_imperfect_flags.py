@@ -1,8 +1,12 @@
 """Losses, weights and corrections from the command line to the probe and back."""
 
 import json
+import os
+import subprocess
+import sys
 
 import pytest
+import torch
 
 from segprobe.cli import main
 from segprobe.probe_file import open_probe
@@ -43,6 +47,7 @@ def test_everything_at_once_is_recorded_and_can_be_used(scribbles, capsys):
         "min_confidence": 0.3,
         "rounds": 1,
     }
+    assert probe.figures["pixel_loss"] == {"name": "gce", "q": 0.5, "warmup": 0.2}
     first, second = probe.figures["rounds"]
     assert first["memorisation"]["wrong_labels"] == 0
     assert 0 < second["added"] < 1
@@ -81,3 +86,22 @@ def test_mistakes_have_a_way_out(scribbles, capsys, words, message, hint):
     assert code != 0
     assert message in err
     assert hint in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("correct", ["confident,confidence=0.3", "adele,confidence=0.3"])
+def test_two_processes_correct_as_one_does(tmp_path, correct):
+    quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
+    words = ["fit", "truth", "--data", "demo:4", *SMALL, "--epochs", "6", "--batch-size", "2"]
+    words += ["--rounds", "2", "--correct", correct]
+    for world in (1, 2):
+        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world), "-m", "segprobe"]
+        place = ["--out", f"probe-{world}", "--cache", f"cache-{world}"]
+        command = [sys.executable, *start, *words, *place]
+        done = subprocess.run(command, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
+        assert done.returncode == 0, done.stderr
+    one, two = (open_probe(tmp_path / f"probe-{world}") for world in (1, 2))
+    for name, tensor in one.head.state_dict().items():
+        assert torch.allclose(tensor, two.head.state_dict()[name], atol=1e-5), name
+    lines = [len((tmp_path / f"probe-{world}" / "metrics.jsonl").read_text().splitlines()) for world in (1, 2)]
+    assert lines[0] == lines[1]
