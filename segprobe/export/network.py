@@ -14,6 +14,7 @@ from jaxtyping import Float, Shaped
 from torch import Tensor, nn
 
 from labelgen.errors import ConfigError
+from labelgen.nets.architectures import is_vit
 from labelgen.nets.backbones import Backbone
 from labelgen.nets.geometry import Geometry, fitted_size, geometry_for
 from segprobe.probe_file import Probe
@@ -61,8 +62,7 @@ class StaticNetwork(nn.Module):
         self.geometry = geometry_for(size, size, stride=backbone.spec.stride, multiple=backbone.spec.multiple)
         self.backbone = copy.deepcopy(backbone)
         self.model = self.backbone.model.eval()  # a module of its own, so that its parameters are found
-        if backbone.spec.family == "vit":
-            fix_positions(self.model, self.geometry.grid)
+        fix_positions_inside(self.model, self.geometry.padded)
         self.head = copy.deepcopy(probe.head).cpu().eval()
         down, across = interpolation(self.geometry)
         self.register_buffer("mean", torch.tensor(backbone.spec.mean)[:, None, None])
@@ -145,6 +145,14 @@ def check_size(backbone: Backbone, size: tuple[int, int]) -> None:
             f"the probe sees images of {size[0]}x{size[1]} at {fitted[0]}x{fitted[1]}, and a graph resizes nothing",
             hint=f"--size {fitted[0]},{fitted[1]}, and resize images to it before, and labels back after",
         )
+
+
+def fix_positions_inside(model: nn.Module, size: tuple[int, int]) -> None:
+    """Fix the positions of every ViT in a model, itself or the encoder of a baseline, for images of one size."""
+    for module in model.modules():
+        if is_vit(module):
+            patch: Any = module.patch_embed
+            fix_positions(module, (size[0] // patch.patch_size[0], size[1] // patch.patch_size[1]))
 
 
 def fix_positions(model: Any, grid: tuple[int, int]) -> None:

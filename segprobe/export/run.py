@@ -6,12 +6,11 @@ from pathlib import Path
 from typing import Any
 
 from labelgen.errors import ConfigError, RunFolderError
-from labelgen.nets.backbone_config import BackboneConfig
 from segprobe.export.check import ExportError, Run, compare_with
 from segprobe.export.folded import write_folded
 from segprobe.export.graphs import GRAPHS, Graph, need_packages
 from segprobe.export.network import INPUTS, OUTPUTS, StaticNetwork, default_size
-from segprobe.predict import Predictor
+from segprobe.predict import Predictor, load_probe_backbone
 from segprobe.probe_file import Probe, open_probe
 
 __all__ = ["FORMATS", "ExportReport", "export_probe"]
@@ -115,10 +114,8 @@ def _export_graph(
     dynamic_batch: bool,
     weights: str,
 ) -> ExportReport:
-    from labelgen.nets.backbones import load_backbone
-
-    settings: BackboneConfig = replace(probe.backbone, dtype="float32", weights=weights or probe.backbone.weights)
-    backbone = load_backbone(settings, device="cpu")
+    exact = replace(probe, backbone=replace(probe.backbone, dtype="float32"))
+    backbone = load_probe_backbone(exact, device="cpu", weights=weights)
     predictor = Predictor(probe, backbone)
     size = size or default_size(backbone)
     network = StaticNetwork(probe, backbone, size, kind=kind, outputs=outputs)

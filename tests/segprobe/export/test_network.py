@@ -58,6 +58,24 @@ def test_one_network_says_what_the_predictor_says(name, settings):
     assert found.difference < 1e-4
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("baseline", "encoder"), [("deeplabv3plus", "mobilenetv2_100"), ("deeplabv1", "vit_tiny_patch16_224")]
+)
+def test_a_baseline_is_a_network_like_any_other(baseline, encoder):
+    pytest.importorskip("segmentation_models_pytorch")
+    from segprobe.baselines.network import load_baseline
+
+    config = BackboneConfig(encoder, policy="native", dtype="float32")
+    backbone = load_baseline(baseline, config, pretrained=False)
+    probe, size = probe_on(backbone), (50, 76)
+    network = StaticNetwork(probe, backbone, size, kind="uint8", outputs="argmax")
+    found = compare_with(Predictor(probe, backbone), run_of(network), size, outputs="argmax", where=baseline)
+    assert found.difference < 1e-4
+    vits = [module for module in network.model.modules() if hasattr(module, "_pos_embed")]
+    assert all(hasattr(vit, "fixed_positions") for vit in vits) and len(vits) == encoder.startswith("vit")
+
+
 @pytest.mark.parametrize("head", ["linear", "mlp", "conv", "projection", "prototype", "knn"])
 def test_every_head_fits_into_the_network(head):
     backbone = backbone_of(policy="native")
