@@ -15,7 +15,8 @@ __all__ = ["CORRECTIONS", "AdeleConfig", "ConfidentConfig", "parse_correction"]
 class ConfidentConfig:
     """Self-training: after a whole training, what the head is sure of is a label of the next one.
 
-    Each round begins from the initial labels, so that mistakes of one round do not pile up in the next.
+    Each round begins from the initial labels, so that mistakes of one round do not pile up in the next. The confidence
+    is that of ADELE; a head that was trained briefly exceeds it nowhere, and then a lower one is needed.
 
     Raises
     ------
@@ -23,7 +24,7 @@ class ConfidentConfig:
         When a value is out of range.
     """
 
-    confidence: Annotated[float, "probability that a prediction must exceed"] = 0.9
+    confidence: Annotated[float, "probability that a prediction must exceed"] = 0.8
     pixels: Annotated[Literal["unlabelled", "all"], "which pixels may get a label; all replaces labels, too"] = (
         "unlabelled"
     )

@@ -6,6 +6,7 @@ complete, the head of the round, so that an interrupted fit goes on in the round
 
 import functools
 import json
+import logging
 import shutil
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,6 +29,8 @@ from segprobe.runtime import Runtime
 from segprobe.training import METRICS
 
 __all__ = ["RoundsResult", "TrainOnce", "Trained", "correct_confident", "remove_rounds", "train_in_rounds"]
+
+log = logging.getLogger(__name__)
 
 HEAD = "head.safetensors"
 RECORD = "round.json"
@@ -165,7 +168,13 @@ def _corrected(
     labels: LabelSet, head: Head, features: FeatureSource, settings: ConfidentConfig, *, gamma: float, device: str
 ) -> tuple[LabelSet, Changes]:
     correct = functools.partial(correct_confident, settings=settings, vocabulary=labels.vocabulary)
-    return relabelled(labels, head.to(device), features, correct, gamma=gamma, device=device)
+    corrected, changes = relabelled(labels, head.to(device), features, correct, gamma=gamma, device=device)
+    if not changes.changed + changes.added:
+        log.warning(
+            "no label was changed: the head is nowhere surer than %g of another one (--correct confident,confidence=...)",
+            settings.confidence,
+        )
+    return corrected, changes
 
 
 def _shown(progress: Progress | None, number: int, rounds: int) -> Progress | None:

@@ -188,7 +188,7 @@ def test_a_round_fills_what_was_unlabelled(toy):
 
 
 @pytest.mark.slow
-def test_no_round_is_the_fit_without(toy):
+def test_no_round_is_the_fit_without(toy, caplog):
     dataset, features = toy
     labels = sparse_labels(dataset, 0.02)
     plain = fit_head(labels, features, FAST)
@@ -199,6 +199,7 @@ def test_no_round_is_the_fit_without(toy):
     same = fit_head(labels, features, replace(FAST, rounds=1, correct="confident,confidence=0.999999"))
     assert same.figures["rounds"][1]["added"] == 0
     assert same.losses[30:] == plain.losses
+    assert "no label was changed: the head is nowhere surer than 0.999999" in caplog.text
 
 
 @pytest.mark.slow
