@@ -171,7 +171,7 @@ def _corrected(
     corrected, changes = relabelled(labels, head.to(device), features, correct, gamma=gamma, device=device)
     if not changes.changed + changes.added:
         log.warning(
-            "no label was changed: the head is nowhere surer than %g of another one (--correct confident,confidence=...)",
+            "no label was changed: the head is nowhere surer than %g of another one; give a lower confidence",
             settings.confidence,
         )
     return corrected, changes
