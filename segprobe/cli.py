@@ -27,6 +27,7 @@ COMMANDS = {  # name: (module and function, one line of help)
     "export": ("segprobe.commands.export:export", "Write a probe for use elsewhere: ONNX, torch.export, its head."),
     "cache": ("segprobe.commands.cache:cache", "Compute features ahead of time."),
     "backbones": ("segprobe.commands.backbones:backbones", "List the backbones that are known."),
+    "paper": ("segprobe.commands.paper:paper", "The published figures, and the commands that run their rows."),
     "tokens": ("segprobe.commands.tokens:tokens", "Draw the tokens of an image: k-means and principal components."),
 }
 
