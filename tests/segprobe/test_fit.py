@@ -72,6 +72,8 @@ def test_learns_from_truth_scribbles_clicks_and_noise(train, val):
     [
         {"head": "ridge"},
         {"head": "mlp", "hidden": 32},
+        {"head": "conv,width=16"},
+        {"head": "projection,dim=16"},
         {"init": "ridge"},
         {"sampling": "balanced"},
         {"feature_dropout": 0.1},
@@ -109,7 +111,10 @@ def test_head_knows_only_classes_it_has_seen(train):
 # resuming -----------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("settings", [{}, {"head": "mlp", "hidden": 8, "feature_dropout": 0.2}, {"init": "ridge"}])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"head": "mlp", "hidden": 8, "feature_dropout": 0.2}, {"init": "ridge"}, {"head": "conv,width=4"}],
+)
 def test_resuming_changes_no_bit(train, tmp_path, monkeypatch, settings):
     dataset, features = train
     labels = sparse_labels(dataset, 0.05)
