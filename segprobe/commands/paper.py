@@ -31,8 +31,10 @@ def paper(*, voc: str = "VOC", table: str = "", as_json: JsonFlag = False) -> No
         print_json({"source": SOURCE, "labels": labels, "rows": [_facts(row, voc) for row in rows]})
         return
     for name in dict.fromkeys(row.table for row in rows):
-        found = [(row.supervision, row.method, f"{row.miou:.1f}") for row in rows if row.table == name]
-        print_table(("labels", "method", f"published mIoU ({SOURCE})"), found, title=TABLES[name])
+        found = [
+            (row.supervision, row.method, row.strategy or "-", f"{row.miou:.1f}") for row in rows if row.table == name
+        ]
+        print_table(("labels", "method", "backbone", f"published mIoU ({SOURCE})"), found, title=TABLES[name])
     print("Labels:")  # noqa: T201
     for name in used:
         for command in label_commands(name, voc=voc) if LABELS[name] else ():
