@@ -11,7 +11,7 @@ __all__ = ["published_figure", "supervision_of"]
 def supervision_of(facts: Mapping[str, Any], run: str) -> str:
     """The paper's word for the labels of a run; empty where it has none.
 
-    Shrunk, dropped or refined labels are none of the paper's.
+    Shrunk or dropped strokes are none of the paper's.
 
     Parameters
     ----------
@@ -26,7 +26,7 @@ def supervision_of(facts: Mapping[str, Any], run: str) -> str:
     if run == "truth":
         return "truth"
     method, config = facts.get("method", ""), facts.get("config") or {}
-    if config.get("refine") or config.get("shrink") or config.get("drop"):
+    if config.get("shrink") or config.get("drop"):
         return ""
     if method in ("scribble", "point"):
         return method

@@ -52,9 +52,9 @@ def test_what_is_typed_wrong(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     assert segprobe(["compare", "nothing"]) == 1
     assert "no such run or folder: nothing" in capsys.readouterr().err
-    assert segprobe(["compare", "truth", "--data", "demo:2", "--classes", "cat,unicorn"]) == 1
+    assert segprobe(["compare", "truth", "--data", "demo:2", "--classes", "cat,unicorn"]) == 2
     error = capsys.readouterr().err
     assert "got unicorn" in error
     assert "its classes: background" in error
-    assert segprobe(["compare", "truth", "--data", "demo:2", "--variant", "x: lrr=1"]) == 1
+    assert segprobe(["compare", "truth", "--data", "demo:2", "--variant", "x: lrr=1"]) == 2
     assert "did you mean lr?" in capsys.readouterr().err
