@@ -40,6 +40,7 @@ def compare(
     tuned_settings: str = "",
     truth: bool = True,
     val_split: str = "val",
+    train_images: int = 0,
     classes: str = "",
     cache: str = "",
     device: str = "auto",
@@ -82,6 +83,8 @@ def compare(
         Also train on full truth, which retention refers to.
     val_split
         Part of the data that scores are for.
+    train_images
+        Compare probes with their own labels on so many of the train images, spread evenly; 0 for all.
     classes
         Names between commas: the mean IoU is taken over these. Default: all that are there.
     cache
@@ -101,6 +104,8 @@ def compare(
     from segprobe.compare.plan import TRUTH, Plan, parse_backbone, parse_variant, split_list, split_settings
     from segprobe.kept import KeptDataset
 
+    if train_images < 0:
+        raise ConfigError(f"--train-images must be >= 0, got {train_images}")
     runs = runs or (str(_newest()),)
     flags, config = images or DataFlags(), settings or FitConfig()
     train, val = _datasets(next((run for run in runs if run != TRUTH), TRUTH), data, flags, val_split)
@@ -118,7 +123,9 @@ def compare(
     )
     columns = _columns(classes, train)
     place = Path(cache) if cache else None
-    workshop = Workshop(Path(out), KeptDataset(train), KeptDataset(val), device=device, cache=place)
+    workshop = Workshop(
+        Path(out), KeptDataset(train), KeptDataset(val), device=device, cache=place, train_images=train_images
+    )
     own, of = parse_shard(shard)
     cells = plan.cells()
     with progress_bar("compare") as progress:

@@ -89,16 +89,28 @@ class Workshop:
         The images of the labels, and those that the scores are for.
     device
         Where networks run.
+    cache
+        Folder of features.
+    train_images
+        Labelled images, spread evenly, on which probes and their labels are compared; 0 for all.
     """
 
     def __init__(
-        self, out: Path, train: Dataset, val: Dataset, *, device: str = "auto", cache: Path | None = None
+        self,
+        out: Path,
+        train: Dataset,
+        val: Dataset,
+        *,
+        device: str = "auto",
+        cache: Path | None = None,
+        train_images: int = 0,
     ) -> None:
         self.out = out
         self.train = train
         self.val = val
         self.device = device
         self.cache = cache or out / "cache"
+        self.train_images = train_images
         self._backbones: dict[str, Backbone] = {}
         self._caches: dict[str, FeatureCache] = {}
         self._labels: dict[str, LabelResult] = {}
@@ -144,8 +156,7 @@ class Workshop:
             frozen=frozen,
             features=None if frozen is None else self._features(cell, frozen, self.train),
         )
-        labelled = set(source.ids)
-        ids = [sample_id for sample_id in self.train.ids if sample_id in labelled]
+        ids = self._compared_ids(source)
         val = self._scores(cell, folder / "probe", frozen, self.val, self.val.ids)
         train = self._scores(cell, folder / "probe", frozen, self.train, ids)
         result = CellResult(cell, val, train, time.perf_counter() - start)
@@ -161,6 +172,11 @@ class Workshop:
         if cell.source not in self._labels:
             self._labels[cell.source] = self._score_labels(cell)
         return self._labels[cell.source]
+
+    def _compared_ids(self, source: Labels) -> list[str]:
+        labelled = set(source.ids)
+        ids = [sample_id for sample_id in self.train.ids if sample_id in labelled]
+        return ids[:: -(-len(ids) // self.train_images)] if self.train_images else ids
 
     def _source(self, cell: Cell) -> Labels:
         if cell.source == TRUTH:
@@ -193,8 +209,7 @@ class Workshop:
 
         source, vocabulary = self._source(cell), self.train.vocabulary
         everywhere, labelled, covered, total = [], [], 0, 0
-        known = set(source.ids)
-        for sample_id in (i for i in self.train.ids if i in known):
+        for sample_id in self._compared_ids(source):
             counts = confusion_matrix(
                 self.train.truth(sample_id),
                 source.labels(sample_id),
@@ -218,7 +233,7 @@ class Workshop:
             "config": config,
             "backbone": backbone | {"weights": _digest(Path(weights)) if weights else ""},
             "labels": _labels_digest(cell.source),
-            "train": self.train.spec.to_json(),
+            "train": self.train.spec.to_json() | {"compared": self.train_images},
             "val": self.val.spec.to_json(),
         }
 
