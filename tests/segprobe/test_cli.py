@@ -178,7 +178,7 @@ def test_nothing_there_is_said_in_two_lines(folder, capsys):
 
 def test_wrong_settings_are_usage_errors(folder, capsys):
     for tokens, word in (
-        (["fit", "truth", "--head", "tree"], "head must be one of linear, mlp, ridge"),
+        (["fit", "truth", "--head", "tree"], "head must be one of linear, multi, mlp"),
         (["fit", "truth", "--layers", "a"], "--layers must be whole numbers"),
         (["fit", "truth", "--policy", "crop"], "--policy must be one of"),
         (["fit", "truth", "--loss", "hinge"], "loss must be one of"),
