@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from labelgen.errors import ConfigError
 
-__all__ = ["settings_from_text", "split_setting"]
+__all__ = ["settings_from_text", "split_setting", "values_from_text"]
 
 Config = TypeVar("Config")
 
@@ -60,6 +60,17 @@ def settings_from_text(config: type[Config], values: Mapping[str, str], *, of: s
     >>> settings_from_text(Pen, {"width": "2", "colours": "red,blue"}, of="pen")
     Pen(width=2.0, colours=('red', 'blue'))
     """
+    return config(**values_from_text(config, values, of=of))
+
+
+def values_from_text(config: type, values: Mapping[str, str], *, of: str) -> dict[str, Any]:
+    """Read settings given as text by the types of the fields of a config, which is not made yet.
+
+    Raises
+    ------
+    ConfigError
+        When a name is unknown or a value cannot be read.
+    """
     hints = typing.get_type_hints(config)
     names = [field.name for field in dataclasses.fields(config) if field.init]  # type: ignore[arg-type]
     unknown = [name for name in values if name not in names]
@@ -67,7 +78,7 @@ def settings_from_text(config: type[Config], values: Mapping[str, str], *, of: s
         nearest = difflib.get_close_matches(unknown[0], names, n=1)
         advice = f"did you mean {nearest[0]}? " if nearest else ""
         raise ConfigError(f"{of} has no setting {unknown[0]!r}", hint=f"{advice}its settings: {', '.join(names)}")
-    return config(**{name: _value(text, hints[name], f"{name} of {of}") for name, text in values.items()})
+    return {name: _value(text, hints[name], f"{name} of {of}") for name, text in values.items()}
 
 
 def _value(text: str, hint: Any, what: str) -> Any:

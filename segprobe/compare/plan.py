@@ -4,10 +4,11 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
 from labelgen.errors import ConfigError
 from labelgen.nets.backbone_config import BackboneConfig
-from labelgen.settings import settings_from_text, split_setting
+from labelgen.settings import settings_from_text, split_setting, values_from_text
 from segprobe.config import BASELINES, FitConfig
 from segprobe.head_settings import default_layers
 
@@ -18,8 +19,8 @@ __all__ = [
     "NamedBackbone",
     "Plan",
     "parse_backbone",
-    "parse_settings",
     "parse_variant",
+    "read_settings",
     "split_list",
     "split_settings",
 ]
@@ -159,13 +160,12 @@ class Plan:
         seed: int,
     ) -> Cell:
         tune, (name, path), (title, own) = strategy == "tuned", label, variant
-        changed = parse_settings(self.tuned if tune else self.frozen, of=f"the strategy {strategy}", base=self.config)
-        config = parse_settings(own, of=f"the variant {title}", base=changed)
         kind = {"baseline": head} if head in BASELINES else {"head": head}
-        config = replace(config, tune=tune, seed=seed, **kind)
-        return Cell(
-            name, path.replace(SEED, str(seed)), _for_head(backbone, config), head, strategy, seed, config, title
-        )
+        values = read_settings(self.tuned if tune else self.frozen, of=f"the strategy {strategy}")
+        values |= read_settings(own, of=f"the variant {title}")
+        config = replace(self.config, **{**values, **kind, "tune": tune, "seed": seed})
+        network, source = _for_head(backbone, config), path.replace(SEED, str(seed))
+        return Cell(name, source, network, head, strategy, seed, config, title)
 
 
 def _for_head(backbone: NamedBackbone, config: FitConfig) -> NamedBackbone:
@@ -187,20 +187,22 @@ def label_name(run: str) -> str:
     return name or Path(run).parent.name
 
 
-def parse_settings(pairs: Sequence[tuple[str, str]], *, of: str, base: FitConfig) -> FitConfig:
-    """Fit settings of which some are given as text.
+def read_settings(pairs: Sequence[tuple[str, str]], *, of: str) -> dict[str, Any]:
+    """Fit settings given as text; whether they go together is seen when the cell is made.
 
     Raises
     ------
     ConfigError
         When a name is unknown or a value cannot be read.
+
+    Examples
+    --------
+    >>> read_settings((("lr", "0.1"), ("terms", "tree,weight=0.2,entropy")), of="x")
+    {'lr': 0.1, 'terms': ('tree,weight=0.2', 'entropy')}
     """
-    if not pairs:
-        return base
     values = dict(pairs)
     lists = {name: split_list(values.pop(name)) for name in LISTS if name in values}  # their items hold commas
-    read = settings_from_text(FitConfig, values, of=of)
-    return replace(base, **{name: getattr(read, name) for name in values}, **lists)
+    return values_from_text(FitConfig, values, of=of) | lists
 
 
 def parse_variant(text: str) -> tuple[str, tuple[tuple[str, str], ...]]:

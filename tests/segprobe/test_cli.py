@@ -181,7 +181,7 @@ def test_wrong_settings_are_usage_errors(folder, capsys):
         (["fit", "truth", "--head", "tree"], "head must be one of linear, multi, mlp"),
         (["fit", "truth", "--layers", "a"], "--layers must be whole numbers"),
         (["fit", "truth", "--policy", "crop"], "--policy must be one of"),
-        (["fit", "truth", "--loss", "hinge"], "loss must be one of"),
+        (["fit", "truth", "--loss", "hinge"], "unknown loss 'hinge'"),
         (["eval", "--bootstrap", "-1"], "--bootstrap must be >= 0"),
         (["demo", "--seeds", "0"], "--seeds must be >= 1"),
         (["fit", "--epoch", "3"], "epoch"),

@@ -36,7 +36,7 @@ def test_each_strategy_has_its_own_settings_and_its_own_flag():
         strategies=("frozen", "tuned"),
         config=FitConfig(lr=0.5, seed=4),
         frozen=(("epochs", "7"),),
-        tuned=(("lr", "0.25"), ("scales", "1,1.5")),
+        tuned=(("lr", "0.25"), ("scales", "1,1.5"), ("amp", "float32")),
         seeds=1,
     )
     frozen, tuned = made.cells()[:2]
@@ -102,3 +102,11 @@ def test_baselines_are_heads_and_some_heads_read_more_layers():
         ("deeplabv3plus", "linear", "deeplabv3plus"),
     ]
     assert [len(c.backbone.config.layers) for c in cells] == [1, 4, 1]
+
+
+def test_settings_need_only_make_sense_together():
+    """amp says nothing without tuning, and lorm needs its head; neither is asked before the whole cell is known."""
+    made = plan(heads=("projection",), variants=(parse_variant("lorm: terms=lorm"),), truth=False, seeds=1)
+    assert made.cells()[0].config.terms == ("lorm",)
+    with pytest.raises(ConfigError, match="projection"):
+        plan(variants=(parse_variant("lorm: terms=lorm"),)).cells()
