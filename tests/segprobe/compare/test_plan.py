@@ -108,5 +108,5 @@ def test_settings_need_only_make_sense_together():
     """amp says nothing without tuning, and lorm needs its head; neither is asked before the whole cell is known."""
     made = plan(heads=("projection",), variants=(parse_variant("lorm: terms=lorm"),), truth=False, seeds=1)
     assert made.cells()[0].config.terms == ("lorm",)
-    with pytest.raises(ConfigError, match="projection"):
+    with pytest.raises(ConfigError, match="projected tokens"):
         plan(variants=(parse_variant("lorm: terms=lorm"),)).cells()
