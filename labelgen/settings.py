@@ -77,7 +77,8 @@ def values_from_text(config: type, values: Mapping[str, str], *, of: str) -> dic
     if unknown:
         nearest = difflib.get_close_matches(unknown[0], names, n=1)
         advice = f"did you mean {nearest[0]}? " if nearest else ""
-        raise ConfigError(f"{of} has no setting {unknown[0]!r}", hint=f"{advice}its settings: {', '.join(names)}")
+        known = f"its settings: {', '.join(names)}" if names else "there is nothing to set"
+        raise ConfigError(f"{of} has no setting {unknown[0]!r}", hint=f"{advice}{known}")
     return {name: _value(text, hints[name], f"{name} of {of}") for name, text in values.items()}
 
 

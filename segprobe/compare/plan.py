@@ -30,6 +30,8 @@ TRUTH = "truth"
 SEED = "{seed}"
 LISTS = ("terms",)
 """Settings that are lists of what is typed with settings of its own."""
+AXES = {"head": "heads", "baseline": "heads", "tune": "strategies", "seed": "seeds"}
+"""Settings that tell cells apart, and what says them; rows are named by what was said there."""
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,7 @@ class Cell:
         'a_b--demo-ssvt--linear--frozen--2'
         """
         words = (self.run, self.backbone.name, self.head, self.strategy, self.variant, str(self.seed))
-        return "--".join(re.sub(r"[^\w.+=,-]+", "_", word) for word in words if word)
+        return "--".join(_in_path(word) for word in words if word)
 
 
 @dataclass(frozen=True)
@@ -125,12 +127,21 @@ class Plan:
                 raise ConfigError(f"a strategy must be {' or '.join(STRATEGIES)}, got {strategy!r}")
         if self.config.tune:
             raise ConfigError("what is tuned is said by strategies", hint="--strategies frozen,tuned")
+        if self.config.baseline:
+            raise ConfigError("a baseline is one of the heads here", hint=f"--heads {self.config.baseline}")
         if self.seeds < 1:
             raise ConfigError(f"seeds must be >= 1, got {self.seeds}")
-        names = [name for name, _ in self.rows_of_labels()]
-        twice = sorted({name for name in names if names.count(name) > 1})
-        if twice:
-            raise ConfigError(f"runs need different names, got {twice[0]} twice", hint="rename one of the folders")
+        _refuse_axes("the strategy frozen", self.frozen)
+        _refuse_axes("the strategy tuned", self.tuned)
+        for name, settings in self.variants:
+            _refuse_axes(f"the variant {name}", settings)
+        _refuse_twice("runs", [name for name, _ in self.rows_of_labels()], hint="rename one of the folders")
+        _refuse_twice(
+            "backbones", [backbone.name for backbone in self.backbones], hint="give them labels: A:NAME,B:NAME"
+        )
+        _refuse_twice("heads", self.heads, hint="name each head once")
+        _refuse_twice("strategies", self.strategies, hint="name each strategy once")
+        _refuse_twice("variants", [name for name, _ in self.variants], hint="--variant 'NAME: setting=value'")
 
     def rows_of_labels(self) -> tuple[tuple[str, str], ...]:
         """Name and path of each label source, the truth first."""
@@ -166,6 +177,28 @@ class Plan:
         config = replace(self.config, **{**values, **kind, "tune": tune, "seed": seed})
         network, source = _for_head(backbone, config), path.replace(SEED, str(seed))
         return Cell(name, source, network, head, strategy, seed, config, title)
+
+
+def _in_path(word: str) -> str:
+    return re.sub(r"[^\w.+=,-]+", "_", word)
+
+
+def _refuse_twice(what: str, names: Sequence[str], *, hint: str) -> None:
+    """Names of rows must differ, and still do so as names of folders."""
+    seen: set[str] = set()
+    for name in names:
+        if _in_path(name) in seen:
+            raise ConfigError(f"{what} need different names, got {name} twice", hint=hint)
+        seen.add(_in_path(name))
+
+
+def _refuse_axes(of: str, settings: Sequence[tuple[str, str]]) -> None:
+    """What tells cells apart cannot be a setting of some of them: their rows would be named wrongly."""
+    for name, value in settings:
+        if name in AXES:
+            raise ConfigError(
+                f"{of} cannot set {name}={value}, which is said by {AXES[name]}", hint=f"use --{AXES[name]}"
+            )
 
 
 def _for_head(backbone: NamedBackbone, config: FitConfig) -> NamedBackbone:

@@ -59,6 +59,14 @@ def test_seeds_can_have_labels_of_their_own():
         ({"runs": ("x/a", "y/a")}, "different names, got a twice"),
         ({"config": FitConfig(tune=True)}, "tuned is said by strategies"),
         ({"frozen": (("epoch", "7"),)}, "no setting 'epoch'"),
+        ({"config": FitConfig(baseline="segformer")}, "one of the heads"),
+        ({"frozen": (("head", "mlp"),)}, "strategy frozen cannot set head=mlp, which is said by heads"),
+        ({"variants": (("x", (("seed", "7"),)),)}, "variant x cannot set seed=7, which is said by seeds"),
+        ({"runs": ("runs/a b", "runs/a_b")}, "runs need different names, got a_b twice"),
+        ({"backbones": (DEMO, DEMO)}, "backbones need different names, got demo-ssvt twice"),
+        ({"heads": ("mlp", "mlp")}, "heads need different names"),
+        ({"strategies": ("frozen", "frozen")}, "strategies need different names"),
+        ({"variants": (("x", ()), ("x", ()))}, "variants need different names, got x twice"),
     ],
 )
 def test_what_is_refused(changes, message):
