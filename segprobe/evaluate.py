@@ -105,14 +105,14 @@ def _refined_predictions(
 
 
 def cached_predictions(
-    probe: Probe, features: FeatureSource, dataset: Dataset, ids: Sequence[str]
+    probe: Probe, features: FeatureSource, dataset: Dataset, ids: Sequence[str], *, view: int = 0
 ) -> Iterator[tuple[LabelMap, LabelMap]]:
-    """Truth and prediction of each image from features at hand, in their first view."""
+    """Truth and prediction of each image from features at hand, in one of their views."""
     import torch
 
     class_ids = np.asarray(probe.class_ids, np.uint8 if probe.vocabulary.ignore <= 255 else np.uint16)
     for sample_id in ids:
-        found = features.features(sample_id, 0)
+        found = features.features(sample_id, view)
         with torch.inference_mode():
             logits = upsample_logits(probe.head(found.tokens.float()), found.geometry)
         yield dataset.truth(sample_id), class_ids[logits.argmax(-1).numpy()]

@@ -21,7 +21,7 @@ from segprobe.config import FitConfig
 
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
-    from segprobe.compare.plan import Plan
+    from segprobe.compare.cell import CellResult
     from segprobe.compare.table import Row
 
 __all__ = ["compare"]
@@ -108,7 +108,8 @@ def compare(
         raise ConfigError(f"--train-images must be >= 0, got {train_images}")
     runs = runs or (str(_newest()),)
     flags, config = images or DataFlags(), settings or FitConfig()
-    train, val = _datasets(next((run for run in runs if run != TRUTH), TRUTH), data, flags, val_split)
+    first = next((run for run in runs if run != TRUTH), TRUTH).replace("{seed}", str(config.seed))
+    train, val = _datasets(first, data, flags, val_split)
     plan = Plan(
         runs=tuple(runs),
         backbones=tuple(parse_backbone(text) for text in split_list(backbones or _default_backbone(train))),
@@ -130,15 +131,20 @@ def compare(
     cells = plan.cells()
     with progress_bar("compare") as progress:
         for number, cell in enumerate(cells):
-            if number % of == own - 1 and (overwrite or workshop.result(cell) is None):
+            if number % of == own - 1 and workshop.result(cell, anew=overwrite) is None:
                 workshop.fill(cell, overwrite=overwrite)
             if progress is not None:
                 progress(number + 1, len(cells), cell.folder)
-    _report(plan, workshop, columns, out=Path(out), resamples=resamples, plot=plot, as_json=as_json)
+    found = [result for cell in cells if (result := workshop.result(cell, anew=overwrite)) is not None]
+    missing = len(cells) - len(found)
+    if missing:
+        say(f"{missing} of {len(cells)} cells are not filled yet; the table below is of the others")
+    _report(found, missing, workshop, columns, out=Path(out), resamples=resamples, plot=plot, as_json=as_json)
 
 
 def _report(
-    plan: "Plan",
+    found: "list[CellResult]",
+    missing: int,
     workshop: Any,
     columns: tuple[int, ...] | None,
     *,
@@ -150,10 +156,6 @@ def _report(
     from segprobe.compare.plot import draw_crossing, draw_robustness, robustness_of
     from segprobe.compare.table import crossings, differences, table_rows
 
-    found = [result for cell in plan.cells() if (result := workshop.result(cell)) is not None]
-    missing = len(plan.cells()) - len(found)
-    if missing:
-        say(f"{missing} of {len(plan.cells())} cells are not filled yet; the table below is of the others")
     if not found:
         return
     labels = {result.cell.source: workshop.labels(result.cell) for result in found}
@@ -187,11 +189,13 @@ NEEDS = {"crossing": "qualities that label most pixels", "robustness": "shares o
 def _print(rows: "list[Row]", document: dict[str, Any]) -> None:
     means = [row for row in rows if row.seed is None]
     published = any(row.published is not None for row in means)
+    varied = any(row.variant for row in means)
     head = [
         "labels",
         "backbone",
         "head",
         "strategy",
+        *(["variant"] if varied else []),
         "label mIoU",
         "coverage",
         "mIoU",
@@ -245,8 +249,7 @@ def _datasets(run: str, data: str, flags: DataFlags, val_split: str) -> "tuple[D
     from labelgen.data.open import reopen
     from segprobe.commands.fit import open_supervision
 
-    first = run.replace("{seed}", "0")
-    _, train = open_supervision(first, data, flags)
+    _, train = open_supervision(run, data, flags)
     if data:
         val = open_dataset_from(replace(flags, split=val_split, ids="", limit=0), data)
     else:

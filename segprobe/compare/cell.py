@@ -9,6 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int64
@@ -33,6 +34,8 @@ __all__ = ["CellResult", "LabelResult", "Workshop"]
 log = logging.getLogger(__name__)
 
 RESULT, COUNTS = "result.json", "counts.npz"
+PLAIN = View()
+"""How images are looked at for scores, whatever views a probe was trained on."""
 Array = Int64[np.ndarray, "N counts C"]
 
 
@@ -115,28 +118,48 @@ class Workshop:
         self._caches: dict[str, FeatureCache] = {}
         self._labels: dict[str, LabelResult] = {}
 
-    def result(self, cell: Cell) -> CellResult | None:
+    def result(self, cell: Cell, *, anew: bool = False) -> CellResult | None:
         """What is there of a cell.
+
+        Parameters
+        ----------
+        anew
+            A cell that was made with other settings, or is damaged, will be made again: nothing is there of it.
 
         Raises
         ------
         RunFolderError
-            When it was made with other settings or other labels.
+            When it was made with other settings or other labels, or is damaged.
         """
+        try:
+            return self._kept(cell)
+        except RunFolderError:
+            if anew:
+                return None
+            raise
+
+    def _kept(self, cell: Cell) -> CellResult | None:
         folder = self.out / "cells" / cell.folder
         path = folder / RESULT
         if not path.is_file():
             return None
-        there = json.loads(path.read_bytes())
-        now = json.loads(json.dumps(self._settings(cell)))
-        if there["settings"] != now:
-            found = differences(there["settings"], now)
+        try:
+            there = json.loads(path.read_bytes())
+            settings, seconds = there["settings"], float(there["seconds"])
+            with np.load(folder / COUNTS, allow_pickle=False) as counts:
+                found = CellResult(cell, counts["val"], counts["train"], seconds)
+        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
             raise RunFolderError(
-                f"{folder} was made with other settings: {'; '.join(found[:6])}",
+                f"a cell of the comparison cannot be read: {folder} ({error!r})",
+                hint="--overwrite makes such cells anew",
+            ) from error
+        now = json.loads(json.dumps(self._settings(cell)))
+        if settings != now:
+            raise RunFolderError(
+                f"{folder} was made with other settings: {'; '.join(differences(settings, now)[:6])}",
                 hint="--overwrite makes such cells anew, another --out keeps both",
             )
-        with np.load(folder / COUNTS, allow_pickle=False) as counts:
-            return CellResult(cell, counts["val"], counts["train"], float(there["seconds"]))
+        return found
 
     def fill(self, cell: Cell, *, overwrite: bool = False) -> CellResult:
         """Train and score one cell; an interrupted fit goes on where it stopped."""
@@ -154,7 +177,7 @@ class Workshop:
             device=self.device,
             overwrite=overwrite,
             frozen=frozen,
-            features=None if frozen is None else self._features(cell, frozen, self.train),
+            features=None if frozen is None else self._features(frozen, self.train, views_of(cell.config)),
         )
         ids = self._compared_ids(source)
         val = self._scores(cell, folder / "probe", frozen, self.val, self.val.ids)
@@ -189,8 +212,7 @@ class Workshop:
             self._backbones[key] = load_backbone(cell.backbone.config, device=self.device)
         return self._backbones[key]
 
-    def _features(self, cell: Cell, frozen: Backbone, data: Dataset) -> FeatureCache:
-        views = views_of(cell.config) if data is self.train else (View(),)
+    def _features(self, frozen: Backbone, data: Dataset, views: tuple[View, ...]) -> FeatureCache:
         key = json.dumps([frozen.fingerprint(), [view.to_json() for view in views], data.spec.to_json()])
         if key not in self._caches:
             self._caches[key] = cached_features(data, data.ids, frozen, self.cache, views)
@@ -198,8 +220,10 @@ class Workshop:
 
     def _scores(self, cell: Cell, folder: Path, frozen: Backbone | None, data: Dataset, ids: Sequence[str]) -> Array:
         if frozen is not None:
-            features = self._features(cell, frozen, data)
-            pairs = cached_predictions(open_probe(folder), features, data, ids)
+            trained = views_of(cell.config)
+            views = trained if data is self.train and PLAIN in trained else (PLAIN,)
+            features = self._features(frozen, data, views)
+            pairs = cached_predictions(open_probe(folder), features, data, ids, view=views.index(PLAIN))
         else:
             pairs = image_predictions(load_predictor(folder, device=self.device), data, ids)
         return score_predictions(pairs, data.vocabulary).per_image

@@ -4,6 +4,8 @@ import pytest
 
 from labelgen.cli import main as labelgen
 from segprobe.cli import main as segprobe
+from segprobe.commands.compare import _print
+from segprobe.compare.table import Row
 
 SMALL = ["--epochs", "1", "--batch-size", "4", "--pixels", "64", "--seeds", "2", "--resamples", "20"]
 
@@ -46,6 +48,52 @@ def test_the_table_is_filled_cell_by_cell(tmp_path, monkeypatch, capsys):
 
     assert segprobe(["compare", *words, *SMALL, "--lr", "0.5"]) == 1
     assert "config.lr is 0.001 there, 0.5 now" in capsys.readouterr().err
+
+    (cell / "counts.npz").write_bytes(b"cut")
+    assert segprobe(["compare", *words, *SMALL]) == 1
+    assert "cannot be read" in capsys.readouterr().err
+    untouched = (tmp_path / "compare/cells/truth--demo-ssvt--linear--frozen--0/result.json").stat().st_mtime_ns
+    assert segprobe(["compare", *words, *SMALL, "--overwrite"]) == 0  # makes anew what has to be, and nothing else
+    assert "frozen - tuned" in capsys.readouterr().out
+    assert (tmp_path / "compare/cells/truth--demo-ssvt--linear--frozen--0/result.json").stat().st_mtime_ns == untouched
+
+
+@pytest.mark.slow
+def test_labels_and_views_of_any_seed_and_scale(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert labelgen(["corrupt", "demo:2", "--out", "runs/corrupt-5"]) == 0  # there is no corrupt-0
+    capsys.readouterr()
+    words = ["compare", "runs/corrupt-{seed}", "--no-truth", "--head", "ridge", "--seed", "5", "--seeds", "1", "--json"]
+    words += ["--backbones", "demo-ssvt,size=64", "--resamples", "20", "--out"]
+
+    def score(out, *scales):
+        typed = [word for scale in scales for word in ("--scales", scale)]
+        assert segprobe([*words, out, *typed]) == 0
+        return json.loads(capsys.readouterr().out)["rows"][0]["train_miou"]
+
+    assert score("a", "0.5", "1") == pytest.approx(score("b", "1", "0.5"), abs=0.02)  # scored at scale 1 in both
+
+
+def row(**changes):
+    names = {"run": "corrupt", "backbone": "demo-ssvt", "head": "linear", "strategy": "frozen", "variant": ""}
+    shares = {"miou": 0.5, "label_miou": 0.25, "coverage": 0.75, "train_miou": 0.5, "gain": 0.125, "retention": None}
+    values = {**names, **shares, "interval": (0.375, 0.625), "gain_interval": (0.0, 0.25), "seed": None, "seconds": 4.0}
+    return Row(**{**values, **changes})
+
+
+def test_what_the_table_says(monkeypatch, capsys):
+    monkeypatch.setenv("COLUMNS", "200")
+    nothing = {"differences": [], "crossings": []}
+    _print([row(), row(seed=0, miou=0.9)], nothing)
+    head, _, line = capsys.readouterr().out.strip().splitlines()
+    assert "variant" not in head
+    assert "published" not in head
+    assert " ".join(line.split()) == "corrupt demo-ssvt linear frozen 0.250 75 % 0.500 0.375 to 0.625 - +0.125 4"
+    _print([row(variant="tree", published=0.712)], nothing)
+    head, _, line = capsys.readouterr().out.strip().splitlines()
+    assert head.split()[3:5] == ["strategy", "variant"]
+    assert line.split()[3:5] == ["frozen", "tree"]
+    assert line.split()[-1] == "0.712"
 
 
 def test_what_is_typed_wrong(tmp_path, monkeypatch, capsys):
