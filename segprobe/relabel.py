@@ -133,7 +133,8 @@ def relabelled(
         agreed += int((class_ids[small.argmax(0)] == before)[had].sum())
         initial += int(had.sum())
         pixels += before.size
-        images[sample_id] = _with_weights(image, after, other, small.max(axis=0), gamma)
+        given = np.take_along_axis(probabilities, np.where(other & (after != image.ignore), after, 0)[None], axis=0)[0]
+        images[sample_id] = _with_weights(image, after, other, given, gamma)
         counts += np.bincount(images[sample_id].labelled()[1], minlength=len(counts))
     corrected = replace(labels, images=images, counts=counts, fixed_classes=labels.class_ids)
     return corrected, Changes(

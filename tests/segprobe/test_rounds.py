@@ -139,9 +139,12 @@ def test_corrected_labels_get_the_weight_of_their_probability(toy, trained):
 
     corrected, _ = relabelled(replace(labels, images=weighted), trained, features, right_half, gamma=2.0)
     first = corrected.images[labels.ids[0]].weight_map()
-    best = image_probabilities(trained, features, labels.ids[0]).max(0)
+    given = corrected.images[labels.ids[0]].map()
+    probability = np.take_along_axis(image_probabilities(trained, features, labels.ids[0]), given[None].astype(int), 0)[
+        0
+    ]
     assert (first[:, :32] == 0.5).all()
-    assert first[:, 32:] == pytest.approx(best[:, 32:] ** 2, abs=1e-3)
+    assert first[:, 32:] == pytest.approx(probability[:, 32:] ** 2, abs=1e-3)
 
 
 @pytest.mark.parametrize("weighted", [False, True])
