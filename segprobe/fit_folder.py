@@ -5,11 +5,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from labelgen.errors import RunFolderError
+from labelgen.errors import LabelgenError, RunFolderError
 from labelgen.masks import write_atomic
 from labelgen.nets.training import CHECKPOINT
 from labelgen.store.header import differences
-from segprobe.probe_file import DESCRIPTION, TENSORS
+from segprobe.probe_file import DESCRIPTION, TENSORS, open_probe
 from segprobe.rounds import remove_rounds
 from segprobe.training import METRICS
 from segprobe.tuning.weights_file import TUNED
@@ -27,7 +27,7 @@ def begin_fit(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False
     Raises
     ------
     RunFolderError
-        When it holds something else, or a fit of other settings, or cannot be written.
+        When it holds something else, a fit of other settings, or a complete one that is damaged, or cannot be written.
     """
     path = out / SETTINGS
     if overwrite and path.is_file():
@@ -55,7 +55,19 @@ def begin_fit(out: Path, settings: Mapping[str, Any], *, overwrite: bool = False
             f"{out} holds a fit with other settings: {'; '.join(found[:6])}" + (" ..." if len(found) > 6 else ""),
             hint="--overwrite replaces it, another --out keeps both",
         )
+    if state == "complete":
+        _check_whole(out)
     return state == "complete"
+
+
+def _check_whole(out: Path) -> None:
+    try:
+        open_probe(out)
+    except LabelgenError as error:
+        raise RunFolderError(
+            f"the fit in {out} is complete, but its probe cannot be used: {error.message}",
+            hint="--overwrite fits it again",
+        ) from error
 
 
 def finish_fit(out: Path, settings: Mapping[str, Any]) -> None:

@@ -98,6 +98,9 @@ def fit_head(
             rule,
         )
         labels = add_background(labels, features, rule=rule, share=config.background_share)
+    if len(labels.class_ids) == 1:
+        only = labels.vocabulary.classes[labels.class_ids[0]]
+        log.warning("the labels of %s show one class only, %s: the head can say nothing else", labels.name, only)
 
     def new_head() -> Head:
         means = torch.as_tensor(features.mean), torch.as_tensor(features.std)

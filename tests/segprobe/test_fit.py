@@ -324,6 +324,13 @@ def test_standing_in_for_background_beats_leaving_it_out(train, val, caplog):
     assert scores["border"] > scores["none"] + 0.2
 
 
+def test_a_single_class_is_said(train, caplog):
+    dataset, features = train
+    labels = label_set({i: np.where(dataset.truth(i) == 1, 1, 255).astype(np.uint8) for i in dataset.ids})
+    fit_head(labels, features, replace(FAST, epochs=1, background="none"))
+    assert "show one class only" in caplog.text
+
+
 def test_far_takes_no_labelled_pixel(train):
     from segprobe.background import add_background
 
@@ -444,3 +451,13 @@ def test_a_damaged_or_foreign_fit_is_refused(tmp_path, content):
     (tmp_path / "fit.json").write_bytes(content)
     with pytest.raises(RunFolderError, match=r"fit\.json"):
         begin_fit(tmp_path, {}, overwrite=False)
+
+
+def test_a_complete_fit_without_its_probe_is_refused(tmp_path):
+    from segprobe.fit_folder import begin_fit, finish_fit
+
+    finish_fit(tmp_path, {})
+    with pytest.raises(RunFolderError, match="is complete, but its probe cannot be used") as refused:
+        begin_fit(tmp_path, {})
+    assert refused.value.hint == "--overwrite fits it again"
+    assert not begin_fit(tmp_path, {}, overwrite=True)
