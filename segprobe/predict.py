@@ -58,7 +58,11 @@ class PredictConfig:
 
     def __post_init__(self) -> None:
         parse_upsample(self.upsample)
-        parse_refiners(*self.refine)
+        if any(step.name == "attention" for step in parse_refiners(*self.refine)):
+            raise ConfigError(
+                "refiner attention scales each class to a maximum of 1, which is wrong for classes that are not there",
+                hint="it is for class maps of tagged images: labelgen refine; here crf, pamr or affinity",
+            )
         if self.window < 0 or self.stride < 0:
             raise ConfigError(f"window and stride must be >= 0 pixels, got {self.window} and {self.stride}")
         if self.stride > self.window:

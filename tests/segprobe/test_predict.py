@@ -108,6 +108,7 @@ def test_another_backbone_is_refused(head):
         ({"scales": ()}, "scales must be factors > 0"),
         ({"scales": (0.0,)}, "scales must be factors > 0"),
         ({"upsample": "cubic"}, "upsample must be bilinear or guided"),
+        ({"refine": ("attention",)}, "refiner attention scales each class"),
         ({"refine": ("sharpen",)}, "unknown refiner 'sharpen'"),
     ],
 )
