@@ -201,9 +201,12 @@ def print_table(
     """Print a table on stdout: columns of text, such as the first, to the left, the rest to the right."""
     from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     console = Console(width=None if sys.stdout.isatty() else TABLE_WIDTH, highlight=False)
-    table = Table(title=title or None, title_justify="left", show_header=any(columns), pad_edge=False, box=_box())
+    if title:  # by itself: a title of the table would be cut to its width, and paths in it could not be copied
+        console.print(Text(title, style="table.title"), soft_wrap=True)
+    table = Table(show_header=any(columns), pad_edge=False, box=_box())
     for number, column in enumerate(columns):
         table.add_column(column, justify="left" if number in texts else "right", overflow="fold")
     for row in rows:

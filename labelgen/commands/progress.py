@@ -48,16 +48,18 @@ def progress_bar(label: str) -> Iterator[Progress]:
 
 
 class _Speed:
-    """Items per second since the first report."""
+    """Items per second since the first report, or since the count began anew, as it does when features are done."""
 
     def __init__(self) -> None:
-        self.begin = time.monotonic()
+        self.begin = self.start = self.seen = time.monotonic()
         self.first: int | None = None
+        self.last = 0
 
     def text(self, done: int) -> str:
-        if self.first is None:
-            self.first = done - 1
-        return f"{(done - self.first) / max(time.monotonic() - self.begin, 1e-6):.1f}/s"
+        if self.first is None or done < self.last:
+            self.first, self.start = done - 1, self.seen
+        self.last, self.seen = done, time.monotonic()
+        return f"{(done - self.first) / max(self.seen - self.start, 1e-6):.1f}/s"
 
 
 class _PlainLines:

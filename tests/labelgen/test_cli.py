@@ -12,7 +12,7 @@ from labelgen.cli import METHODS as METHOD_COMMANDS
 from labelgen.cli import app, main
 from labelgen.commands import frame
 from labelgen.commands.common import parse_shard, print_table, progress_bar
-from labelgen.commands.progress import _PlainLines
+from labelgen.commands.progress import _PlainLines, _Speed
 from labelgen.errors import ConfigError
 from labelgen.masks import write_mask
 from labelgen.methods import METHODS
@@ -264,6 +264,14 @@ def test_plain_progress_speaks_at_most_every_five_percent(capsys, monkeypatch):
     assert err[-1].startswith("scribble: 100 % (200/200) ") and err[-1].endswith("2 failed")
 
 
+def test_speed_is_never_negative(monkeypatch):
+    clock = iter(np.arange(0, 100, 1.0))
+    monkeypatch.setattr(time, "monotonic", lambda: float(next(clock)))
+    speed = _Speed()
+    assert [speed.text(done) for done in (1, 2, 3)] == ["1.0/s", "1.0/s", "1.0/s"]
+    assert [speed.text(done) for done in (1, 2, 3)] == ["1.0/s", "1.0/s", "1.0/s"]  # something else is counted now
+
+
 def test_progress_of_a_short_task_is_silent(capsys):
     with progress_bar("verify") as progress:
         progress(1, 1, "")
@@ -275,6 +283,8 @@ def test_tables_show_brackets_and_long_paths(capsys):
     print_table(["run", "miou"], [[path, 0.5], ["[bold]", 1]], title="quality")
     out = capsys.readouterr().out
     assert path in out and "[bold]" in out and "quality" in out
+    print_table(["", ""], [["images", 1]], title=f"exported: {path}")
+    assert f"exported: {path}\n" in capsys.readouterr().out
 
 
 def test_tokens_for_all_commands_may_stand_anywhere():
