@@ -1,6 +1,7 @@
 """Export a probe: load it, write the file, run that and compare; a file that disagrees is not kept."""
 
 import hashlib
+import logging
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,8 @@ from segprobe.predict import Predictor, load_probe_backbone
 from segprobe.probe_file import Probe, open_probe
 
 __all__ = ["FORMATS", "ExportReport", "export_probe"]
+
+log = logging.getLogger(__name__)
 
 SCHEMA = 1
 FOLDED = "safetensors"
@@ -96,7 +99,14 @@ def export_probe(
     if target.exists() and not overwrite:
         raise RunFolderError(f"{target} is there already", hint="--overwrite replaces it, another --out keeps both")
     facts = facts_of(probe)
+    if format == FOLDED and (size or dynamic_batch or (outputs, kind) != ("argmax", "uint8")):
+        raise ConfigError(
+            "size, classes, input and dynamic-batch are of a graph; safetensors holds the head alone",
+            hint="--format onnx or torch",
+        )
     if format == FOLDED:
+        if probe.tuned:
+            log.warning("the head of %s needs the network that was trained with it, in %s", path, probe.tuned["file"])
         difference = write_folded(probe.head, target, name=probe.kind, facts=facts)
         return ExportReport(target, None, difference, None)
     need_packages(GRAPHS[format].packages)

@@ -172,6 +172,8 @@ def write_nothing(network, path, *, facts, dynamic_batch):
         ({"format": "torch", "kind": "float16"}, "input must be one of uint8, unit"),
         ({"format": "torch", "out": "probe.onnx"}, r"must end in \.pt2, got probe\.onnx"),
         ({"format": "torch"}, "a graph has one"),
+        ({"size": (56, 56)}, "are of a graph; safetensors holds the head alone"),
+        ({"outputs": "logits"}, "are of a graph; safetensors holds the head alone"),
     ],
 )
 def test_what_makes_no_sense_is_refused(saved, settings, sentence):
