@@ -15,7 +15,7 @@ from labelgen.commands.common import (
     progress_bar,
     say,
 )
-from labelgen.errors import ConfigError
+from labelgen.errors import ConfigError, RunFolderError
 from segprobe.commands.flags import JsonFlag
 from segprobe.config import FitConfig
 
@@ -104,8 +104,13 @@ def compare(
     from segprobe.compare.plan import TRUTH, Plan, parse_backbone, parse_variant, split_list, split_settings
     from segprobe.kept import KeptDataset
 
+    own, of = parse_shard(shard)
+    if not 1 <= own <= of:
+        raise ConfigError(f"shard i/n must have 1 <= i <= n, got {shard}", hint="--shard 1/2, then 2/2")
     if train_images < 0:
         raise ConfigError(f"--train-images must be >= 0, got {train_images}")
+    if resamples < 1:
+        raise ConfigError(f"--resamples must be >= 1, got {resamples}")
     runs = runs or (str(_newest()),)
     flags, config = images or DataFlags(), settings or FitConfig()
     first = next((run for run in runs if run != TRUTH), TRUTH).replace("{seed}", str(config.seed))
@@ -127,8 +132,10 @@ def compare(
     workshop = Workshop(
         Path(out), KeptDataset(train), KeptDataset(val), device=device, cache=place, train_images=train_images
     )
-    own, of = parse_shard(shard)
     cells = plan.cells()
+    for source in dict.fromkeys(cell.source for cell in cells if cell.source != TRUTH):
+        if not Path(source).is_dir():  # before hours of work on the others
+            raise RunFolderError(f"no such run or folder: {source}", hint="labelgen scribble --out RUN makes one")
     with progress_bar("compare") as progress:
         for number, cell in enumerate(cells):
             if number % of == own - 1 and workshop.result(cell, anew=overwrite) is None:
@@ -157,6 +164,8 @@ def _report(
     from segprobe.compare.table import crossings, differences, table_rows
 
     if not found:
+        if as_json:
+            print_json({"rows": [], "differences": [], "crossings": [], "missing": missing})
         return
     labels = {result.cell.source: workshop.labels(result.cell) for result in found}
     rows = table_rows(found, labels, columns=columns, resamples=resamples)
@@ -230,8 +239,10 @@ def _print(rows: "list[Row]", document: dict[str, Any]) -> None:
             lines.append((d["run"], d["backbone"], what, f"{d['difference']:+.3f}", f"{low:+.3f} to {high:+.3f}"))
         print_table(("labels", "backbone", "head", "frozen - tuned", "95 %"), lines)
     for crossing in document["crossings"]:
-        where = ", ".join(f"{at:.3f}" for at in crossing["quality"]) or "nowhere in the range of these labels"
-        say(f"frozen and tuned cross at a label mIoU of {where} ({crossing['backbone']}, {crossing['head']})")
+        where = ", ".join(f"{at:.3f}" for at in crossing["quality"])
+        cross = f"cross at a label mIoU of {where}" if where else "do not cross in the range of these labels"
+        what = ", ".join(filter(None, (crossing["backbone"], crossing["head"], crossing["variant"])))
+        say(f"frozen and tuned {cross} ({what})")
     for path in document.get("plots", []):
         say(f"plot: {path}")
 

@@ -194,7 +194,8 @@ def crossings(found: Sequence[Difference]) -> list[Crossing]:
             continue
         points = sorted((d.label_miou, d.difference) for d in members)
         zeros = [x0 + (x1 - x0) * y0 / (y0 - y1) for (x0, y0), (x1, y1) in itertools.pairwise(points) if y0 * y1 < 0]
-        quality = tuple(round(float(zero), 4) for zero in zeros)
+        zeros += [x for x, y in points if y == 0]
+        quality = tuple(sorted(round(float(zero), 4) for zero in zeros))
         lines.append(Crossing(*kind, quality, points[0][1], points[-1][1]))
     return lines
 

@@ -89,6 +89,11 @@ def test_what_the_table_says(monkeypatch, capsys):
     assert "variant" not in head
     assert "published" not in head
     assert " ".join(line.split()) == "corrupt demo-ssvt linear frozen 0.250 75 % 0.500 0.375 to 0.625 - +0.125 4"
+    level = {"backbone": "a", "head": "b", "variant": "c", "quality": []}
+    _print([row()], {"differences": [], "crossings": [level, {**level, "quality": [0.5]}]})
+    said = capsys.readouterr().err.splitlines()
+    assert said[0] == "frozen and tuned do not cross in the range of these labels (a, b, c)"
+    assert said[1] == "frozen and tuned cross at a label mIoU of 0.500 (a, b, c)"
     _print([row(variant="tree", published=0.712)], nothing)
     head, _, line = capsys.readouterr().out.strip().splitlines()
     assert head.split()[3:5] == ["strategy", "variant"]
@@ -104,5 +109,13 @@ def test_what_is_typed_wrong(tmp_path, monkeypatch, capsys):
     error = capsys.readouterr().err
     assert "got unicorn" in error
     assert "its classes: background" in error
+    assert segprobe(["compare", "truth", "nothing", "--data", "demo:2"]) == 1  # before any fit
+    assert "no such run or folder: nothing" in capsys.readouterr().err
+    for flags, message in (
+        (["--shard", "3/2"], "1 <= i <= n, got 3/2"),
+        (["--resamples", "0"], "resamples must be >= 1"),
+    ):
+        assert segprobe(["compare", "truth", "--data", "demo:2", *flags]) == 2
+        assert message in capsys.readouterr().err
     assert segprobe(["compare", "truth", "--data", "demo:2", "--variant", "x: lrr=1"]) == 2
     assert "did you mean lr?" in capsys.readouterr().err

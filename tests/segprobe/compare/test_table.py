@@ -76,6 +76,7 @@ def test_sparse_labels_have_no_place_on_the_axis_of_quality():
     (both,) = crossings([at(0.8, -0.1), at(0.4, 0.1), at(1.0, 0.1)])
     assert both.quality == pytest.approx((0.6, 0.9))
     assert (both.worst, both.best) == (0.1, 0.1)
+    assert crossings([at(0.4, 0.1), at(0.6, 0.0), at(0.8, -0.1)])[0].quality == (0.6,)
 
 
 def test_published_figures_are_those_of_the_same_labels_and_training():
