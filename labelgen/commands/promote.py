@@ -51,8 +51,9 @@ class PromoteFlags:
     unscribbled
         What to make of an image without any scribble, of which no tag is known: nothing (skip), or all background.
     save_distances
-        Keep two weights a pixel, for the distance entropy of segprobe: 1 on foreground scribbles and falling to 0 at
-        --scribble-radius; 0 on contours of the pseudo-labels and rising to 1 at --contour-radius.
+        Keep two weights a pixel, for other programs: 1 on foreground scribbles and falling to 0 at --scribble-radius; 0
+        on contours of the pseudo-labels and rising to 1 at --contour-radius. segprobe does not read them: its term
+        distance-entropy computes its own, by the radii that are typed there.
     scribble_radius
         Pixels from a scribble at which its weight is 0. Default: 154.7.
     contour_radius
