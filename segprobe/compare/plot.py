@@ -11,7 +11,10 @@ __all__ = ["draw_crossing", "draw_robustness", "robustness_of"]
 
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00")  # Okabe and Ito: told apart by everybody
 LINES = {"frozen": "-", "tuned": "--"}
-MARKERS = {"frozen": "o", "tuned": "s"}
+MARKERS = {"frozen": "o^D", "tuned": "svP"}  # the next ones when the colours begin anew
+LEGEND_INSIDE = 8  # curves; of more, the legend stands beside the axes
+LEGEND_WIDTH = 3.0  # inches
+BETWEEN_NAMES = 0.03  # of the width of the axes, so that the names of labels stay legible
 AXES = ("shrink", "drop")
 
 Point = tuple[float, Row]
@@ -99,7 +102,7 @@ def _draw_curves(axes: Any, rows: Sequence[Row], place: Callable[[Row], float]) 
                 yerr=below,
                 color=COLOURS[number % len(COLOURS)],
                 linestyle=LINES[strategy],
-                marker=MARKERS[strategy],
+                marker=MARKERS[strategy][number // len(COLOURS) % len(MARKERS[strategy])],
                 markersize=5,
                 markerfacecolor="white" if strategy == "tuned" else None,
                 capsize=2,
@@ -110,11 +113,14 @@ def _draw_curves(axes: Any, rows: Sequence[Row], place: Callable[[Row], float]) 
 
 
 def _name_points(axes: Any, names: Mapping[str, float]) -> None:
-    """Names of the labels along the upper edge, each over its quality."""
-    for name, at in names.items():
+    """Names of the labels along the upper edge, each over its quality, or a little to the right of its neighbour."""
+    left, right = axes.get_xlim()
+    place = left
+    for name, at in sorted(names.items(), key=lambda item: item[1]):
+        place = max(at, place + BETWEEN_NAMES * (right - left))
         axes.annotate(
             name,
-            (at, 1.0),
+            (place, 1.0),
             xycoords=("data", "axes fraction"),
             xytext=(0, 3),
             textcoords="offset points",
@@ -141,7 +147,11 @@ def _finish(figure: Any, axes: Any, path: Path) -> bool:
 def _legend(axes: Any) -> None:
     axes.grid(alpha=0.25)
     axes.spines[["top", "right"]].set_visible(False)
-    axes.legend(frameon=False, fontsize=8)
+    beside = len(axes.get_legend_handles_labels()[0]) > LEGEND_INSIDE
+    if beside:
+        width, height = axes.figure.get_size_inches()
+        axes.figure.set_size_inches(width + LEGEND_WIDTH, height)
+    axes.legend(frameon=False, fontsize=8, **({"loc": "upper left", "bbox_to_anchor": (1.0, 1.0)} if beside else {}))
 
 
 def _save(figure: Any, path: Path) -> bool:
