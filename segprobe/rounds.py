@@ -169,7 +169,9 @@ def _corrected(
 ) -> tuple[LabelSet, Changes]:
     correct = functools.partial(correct_confident, settings=settings, vocabulary=labels.vocabulary)
     corrected, changes = relabelled(labels, head.to(device), features, correct, gamma=gamma, device=device)
-    if not changes.changed + changes.added:
+    if not changes.changed + changes.added and settings.pixels == "unlabelled" and changes.coverage == 1:
+        log.warning("no label was changed: every pixel has one; --correct confident,pixels=all lets them be replaced")
+    elif not changes.changed + changes.added:
         log.warning(
             "no label was changed: the head is nowhere surer than %g of another one; give a lower confidence",
             settings.confidence,

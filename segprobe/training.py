@@ -93,7 +93,7 @@ def train_head(
     scaler
         Scales the loss, for parts that compute in float16.
     watch
-        Is called after each update; it sees the averaged head where there is one.
+        Is called after each update; on frozen features it sees the averaged head where there is one.
     folder
         Where checkpoints and metrics go; None keeps nothing. The caller makes sure that it is of the same fit.
     runtime
@@ -113,6 +113,7 @@ def train_head(
         state["scaler"] = ScalerState(scaler)
     if config.ema:
         state["average"] = copy.deepcopy(trained).requires_grad_(False)
+    averaged = _averaged_head(state, trained, head) if config.ema and not config.trains_network else None
     first = 0 if folder is None else load_checkpoint(folder, state, optimiser)
     if folder is not None and runtime.is_main:
         cut_metrics(folder / METRICS, first)
@@ -132,7 +133,7 @@ def train_head(
             if config.ema:
                 follow(state["average"], trained, decay=min(config.ema, (step + 1) / (step + 10)))
             losses.append(values["loss"])
-            seen = state["average"] if config.ema and trained is head else head
+            seen = averaged if averaged is not None else head
             due = watch is not None and watch.after(step + 1, seen)  # type: ignore[arg-type]
             if folder is not None and runtime.is_main:
                 _note(folder, state, optimiser, maker, step + 1, {**values, "lr": rate}, due=due)
@@ -141,6 +142,12 @@ def train_head(
     if config.ema:
         trained.load_state_dict(state["average"].state_dict())
     return losses
+
+
+def _averaged_head(state: torch.nn.ModuleDict, trained: torch.nn.Module, head: Head) -> torch.nn.Module:
+    """The head in the running average of all that is trained, wherever it stands there."""
+    place = next(name for name, module in trained.named_modules() if module is head)
+    return state["average"].get_submodule(place)
 
 
 def _update(optimiser: torch.optim.Optimizer, scaler: torch.amp.GradScaler | None) -> None:

@@ -127,6 +127,12 @@ def test_classes_of_the_head_stay_when_a_correction_removes_one(toy):
     assert fitted.head.classify.out_features == 6
 
 
+def test_dense_labels_are_only_corrected_where_they_may_be_replaced(toy, caplog):
+    dataset, features = toy
+    fit_head(truth_labels(dataset), features, replace(FAST, rounds=1, correct="confident,confidence=0.0", steps=1))
+    assert "every pixel has one; --correct confident,pixels=all" in caplog.text
+
+
 def test_corrected_labels_get_the_weight_of_their_probability(toy, trained):
     dataset, features = toy
     labels = truth_labels(dataset)
