@@ -31,7 +31,7 @@ class BackboneFlags:
         Checkpoint file (.safetensors, .pth). Default: the published weights.
     layers
         Blocks or stages to concatenate, as 2,5,-1; negative ones count from the end. Default: the last; with --head
-        multi the last four.
+        multi the last four. The decoder of a --baseline chooses its own.
     norm
         Apply the final norm of the model.
     policy
