@@ -1,11 +1,13 @@
 """What the paper reports for such labels and such training, in its own setting: a column to read beside one's own."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
-from segprobe.paper import PUBLISHED, Published
+from labelgen.nets.backbone_config import BackboneConfig
+from segprobe.paper import NETWORKS, PUBLISHED, Published
 
-__all__ = ["published_figure", "supervision_of"]
+__all__ = ["network_of", "published_figure", "supervision_of"]
 
 
 def supervision_of(facts: Mapping[str, Any], run: str) -> str:
@@ -35,14 +37,31 @@ def supervision_of(facts: Mapping[str, Any], run: str) -> str:
     return "vision-language" if method == "clip" else ""
 
 
-def published_figure(facts: Mapping[str, Any], *, run: str, head: str, strategy: str) -> float | None:
+def network_of(backbone: BackboneConfig) -> str:
+    """Which network of the paper a backbone is, as `segprobe paper` names it; empty for all others.
+
+    Examples
+    --------
+    >>> network_of(BackboneConfig("vit_large_patch16_224", "models/ibot_vitl_16.pth")), network_of(BackboneConfig())
+    ('ibot-l', '')
+    """
+    typed = backbone.name + (f"@{Path(backbone.weights).name}" if backbone.weights else "")
+    return next((network for network, name in NETWORKS.items() if name == typed), "")
+
+
+def published_figure(
+    facts: Mapping[str, Any], *, run: str, head: str, strategy: str, network: str = ""
+) -> float | None:
     """Look up the mIoU in [0, 1] as published for these labels; None where the paper has no such figure.
 
-    The frozen and the tuned probe stand for DINOv2 with a linear head, a baseline for the network of its name.
+    The networks of the paper have their own figures. Of all others, the frozen and the tuned probe stand beside those
+    of DINOv2 with a linear head, a baseline beside those of the network of its name.
     """
     wanted = supervision_of(facts, run)
     method = head.partition(",")[0]
     matches = [row for row in PUBLISHED if _matches(row, wanted, method, strategy)]
+    if network:
+        matches = [row for row in matches if row.network == network]
     return matches[0].miou / 100 if wanted and matches else None
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from segprobe.compare.cell import CellResult, LabelResult
 from segprobe.compare.intervals import Counts, difference_interval, miou_of, seed_miou_interval
 from segprobe.compare.plan import TRUTH
-from segprobe.compare.published import published_figure
+from segprobe.compare.published import network_of, published_figure
 
 __all__ = ["Crossing", "Difference", "Row", "crossings", "differences", "table_rows"]
 
@@ -231,7 +231,13 @@ def _row(
         gain_interval=difference_interval(train, whole, resamples=resamples),
         retention=None if full is None else score / full,
         seconds=float(np.mean([r.seconds for r in members])),
-        published=published_figure(about[0].facts, run=group[0], head=group[2], strategy=group[3]),
+        published=published_figure(
+            about[0].facts,
+            run=group[0],
+            head=group[2],
+            strategy=group[3],
+            network=network_of(members[0].cell.backbone.config),
+        ),
     )
 
 

@@ -6,7 +6,7 @@ from segprobe.compare.cell import CellResult, LabelResult
 from segprobe.compare.intervals import miou_of
 from segprobe.compare.plan import Cell, NamedBackbone
 from segprobe.compare.plot import draw_crossing, draw_robustness, robustness_of
-from segprobe.compare.published import published_figure, supervision_of
+from segprobe.compare.published import network_of, published_figure, supervision_of
 from segprobe.compare.table import Difference, crossings, differences, table_rows
 from segprobe.config import FitConfig
 
@@ -86,6 +86,9 @@ def test_published_figures_are_those_of_the_same_labels_and_training():
     seam = {"method": "cam", "config": {"method": "seam"}}
     assert published_figure(seam, run="seam", head="linear", strategy="tuned") == pytest.approx(0.645)
     assert published_figure(seam, run="seam", head="deeplabv3plus", strategy="frozen") == pytest.approx(0.617)
+    dinov1 = network_of(BackboneConfig("vit_base_patch16_224.dino"))
+    assert published_figure(seam, run="seam", head="linear", strategy="frozen", network=dinov1) == pytest.approx(0.589)
+    assert published_figure(scribble, run="s", head="linear", strategy="frozen", network=dinov1) is None
     for facts in ({"method": "scribble", "config": {"shrink": 0.5}}, {"method": "corrupt", "config": {}}):
         assert supervision_of(facts, "a") == ""
         assert published_figure(facts, run="a", head="linear", strategy="frozen") is None
