@@ -255,5 +255,7 @@ def _next(report: Any, scribbles: Path, pseudo: str, dataset: Any, job: "Job") -
     if not report.complete:
         return rows
     runs = [data_path(path) for path in (scribbles, *([Path(pseudo)] if pseudo else []), report.out)]
-    scored = can_be_scored(dataset, job.vocabulary)
-    return [*rows, ("next", f"labelgen quality {' '.join(runs)}" if scored else f"segprobe fit {runs[-1]}")]
+    both = f"segprobe fit {runs[-1]} --layer scribble --term pseudo --term distance-entropy"
+    if not can_be_scored(dataset, job.vocabulary):
+        return [*rows, ("next", both)]
+    return [*rows, ("next", f"labelgen quality {' '.join(runs)}"), ("train on both", both)]
