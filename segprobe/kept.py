@@ -1,6 +1,7 @@
 """A data set whose images and truth are drawn or decoded once and then kept in memory."""
 
 from collections.abc import Set
+from dataclasses import replace
 
 import numpy as np
 
@@ -32,25 +33,24 @@ class KeptDataset:
         self.tags_source = dataset.tags_source
         self._dataset = dataset
         self._free = limit
-        self._kept: dict[tuple[str, str], np.ndarray] = {}
+        self._kept: dict[tuple[str, str], Sample] = {}
 
     def load(self, sample_id: str, fields: Set[str]) -> Sample:
         """One sample with only `fields`; what else than images and truth is asked for comes from the data set."""
         if not fields or not fields <= {"image", "truth"}:
             return self._dataset.load(sample_id, fields)
-        found = {field: self._kept[sample_id, field] for field in fields if (sample_id, field) in self._kept}
-        if missing := fields - found.keys():
-            sample = self._dataset.load(sample_id, missing)
-            found |= {field: array for field in missing if (array := getattr(sample, field)) is not None}
-            self._keep(sample_id, found)
-        size = next((array.shape[:2] for array in found.values()), (1, 1))
-        return Sample(sample_id, size, image=found.get("image"), truth=found.get("truth"))
+        parts = [self._part(sample_id, field) for field in sorted(fields)]
+        return parts[0] if len(parts) == 1 else replace(parts[1], image=parts[0].image)
 
-    def _keep(self, sample_id: str, found: dict[str, np.ndarray]) -> None:
-        for field, array in found.items():
-            if (sample_id, field) not in self._kept and array.nbytes <= self._free:
-                self._kept[sample_id, field] = array
-                self._free -= array.nbytes
+    def _part(self, sample_id: str, field: str) -> Sample:
+        if (sample_id, field) in self._kept:
+            return self._kept[sample_id, field]
+        sample = self._dataset.load(sample_id, {field})
+        size = sum(array.nbytes for array in (sample.image, sample.truth, sample.instances) if array is not None)
+        if size <= self._free:
+            self._kept[sample_id, field] = sample
+            self._free -= size
+        return sample
 
     def image(self, sample_id: str) -> np.ndarray:
         """The image."""
