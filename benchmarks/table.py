@@ -9,6 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 from statistics import mean, stdev
 
+import compare_tables
+
 ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results"
 
@@ -354,6 +356,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cam_demo": cam_demo,
     "cam_voc_animals": cam_voc_animals,
     "probe_voc_animals": probe_voc_animals,
+    "terms": compared("terms", compare_tables.terms),
     "speed": speed,
     "presets": presets,
 }
