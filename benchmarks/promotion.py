@@ -4,7 +4,7 @@ After class-driven scribble promotion (arXiv 2402.17555): tags are read off the 
 them gives pseudo-labels, and a head on frozen features learns from the scribbles alone, from the pseudo-labels alone,
 from both merged, and from both with the terms of the paper. Drawn scenes with demo-ssvt and SEAM classifiers;
 photographs (voc2012-animals) with MobileNetV2 and the refined class maps of `cam_voc_animals.py`. Three seeds of
-labels, classifiers and training.
+labels, classifiers and training. Regions of pseudo-labels that scribbles contradict are left unlabelled.
 
     python benchmarks/promotion.py --work WORK                                             # drawn scenes
     python benchmarks/promotion.py --work WORK --data SHARED/data --weights MOBILENETV2    # photographs as well
@@ -42,7 +42,7 @@ def promoted(data: list[str], name: str, work: Path, *, pseudo: str = "") -> lis
                 source = ["--method", "seam", "--seed", str(seed)]
             elif not pseudo:
                 source = ["--classifier", str(folder / f"shrink-{SHRINKS[0]}-{seed}-seam-classifier")]
-            make_run(["promote", scribbles, *source], folder / f"shrink-{shrink}-{seed}")
+            make_run(["promote", scribbles, "--contradicted", "unlabel", *source], folder / f"shrink-{shrink}-{seed}")
         names.append(str(folder / f"shrink-{shrink}-{{seed}}"))
     return names
 
