@@ -2,6 +2,7 @@
 
 import dataclasses
 import difflib
+import math
 import types
 import typing
 from collections.abc import Mapping
@@ -9,7 +10,7 @@ from typing import Any, TypeVar
 
 from labelgen.errors import ConfigError
 
-__all__ = ["settings_from_text", "split_setting", "values_from_text"]
+__all__ = ["check_finite", "settings_from_text", "split_setting", "values_from_text"]
 
 Config = TypeVar("Config")
 
@@ -80,6 +81,20 @@ def values_from_text(config: type, values: Mapping[str, str], *, of: str) -> dic
         known = f"its settings: {', '.join(names)}" if names else "there is nothing to set"
         raise ConfigError(f"{of} has no setting {unknown[0]!r}", hint=f"{advice}{known}")
     return {name: _value(text, hints[name], f"{name} of {of}") for name, text in values.items()}
+
+
+def check_finite(config: Any) -> None:
+    """Refuse settings that are no finite numbers.
+
+    Raises
+    ------
+    ConfigError
+        Naming the setting.
+    """
+    for field in dataclasses.fields(config):
+        value = getattr(config, field.name)
+        if isinstance(value, float) and not math.isfinite(value):
+            raise ConfigError(f"{field.name} must be a finite number, got {value}")
 
 
 def _value(text: str, hint: Any, what: str) -> Any:

@@ -1,7 +1,6 @@
 """What a refiner is, how it is typed (`affinity:demo-ssvt,steps=2`), and how refiners follow a labelling method."""
 
 import dataclasses
-import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +11,7 @@ from labelgen.data.dataset import DataSpec
 from labelgen.data.sample import Generate, Refine, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
-from labelgen.settings import settings_from_text, split_setting
+from labelgen.settings import check_finite, settings_from_text, split_setting
 from labelgen.vocab import Vocabulary
 
 __all__ = [
@@ -155,10 +154,7 @@ def check_settings(config: Any, *, of_choice: Mapping[str, Sequence[str]], choic
     ConfigError
         Naming the setting.
     """
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{field.name} must be a finite number, got {value}")
+    check_finite(config)
     for owner, names in of_choice.items():
         given = [f.name for f in dataclasses.fields(config) if f.name in names and getattr(config, f.name) != f.default]
         if owner != choice and given:

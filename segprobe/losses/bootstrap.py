@@ -5,7 +5,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, Literal
 
 from labelgen.errors import ConfigError
-from segprobe.losses.loss import Loss, check_finite
+from labelgen.settings import check_finite
+from segprobe.losses.loss import Loss
 
 __all__ = ["BETA", "BOOTSTRAP", "BootstrapConfig", "make_bootstrap"]
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import difflib
-import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 from labelgen.errors import ConfigError
 from labelgen.settings import settings_from_text, split_setting
 
-__all__ = ["Loss", "LossChoice", "check_finite", "make_loss", "parse_loss"]
+__all__ = ["Loss", "LossChoice", "make_loss", "parse_loss"]
 
 
 @dataclass(frozen=True)
@@ -90,20 +89,6 @@ def make_loss(text: str) -> Callable[..., Any]:
     """
     choice = parse_loss(text)
     return _row(choice.name).make(choice.config)
-
-
-def check_finite(config: Any) -> None:
-    """Refuse settings that are no finite numbers.
-
-    Raises
-    ------
-    ConfigError
-        Naming the setting.
-    """
-    for field in dataclasses.fields(config):
-        value = getattr(config, field.name)
-        if isinstance(value, float) and not math.isfinite(value):
-            raise ConfigError(f"{field.name} must be a finite number, got {value}")
 
 
 def _row(name: str) -> Loss:
