@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
@@ -10,7 +10,6 @@ from labelgen.commands.common import (
     EXIT_DONE,
     EXIT_SOME_FAILED,
     RunFlags,
-    Switch,
     data_path,
     print_json,
     progress_bar,
@@ -21,53 +20,17 @@ from labelgen.commands.next_step import can_be_scored
 from labelgen.commands.promote_classifier import ClassifierFlags, ClassifierMaker
 from labelgen.commands.refine import SourceFlags, open_source
 from labelgen.errors import ConfigError
+from labelgen.promote.config import PromoteConfig
 
 if TYPE_CHECKING:
     from labelgen.job import Job
     from labelgen.promote.tags import TaggedByScribbles
     from labelgen.store import MaskFolder, RunFolder
 
-__all__ = ["PromoteFlags", "PromoteRunFlags", "promote"]
+__all__ = ["PromoteRunFlags", "promote"]
 
 SPARSE_METHODS = ("scribble", "point")
-
-
-@dataclass(frozen=True, kw_only=True)
-class PromoteFlags:
-    """What is kept of pseudo-labels, and where tags come from.
-
-    Parameters
-    ----------
-    tags
-        visible: the classes that were drawn, which is what an annotator would have given. all: those of strokes that
-        --drop left out too, for curves that ask what fewer strokes cost while the classes stay known.
-    min_score
-        A pseudo-label is kept where its score exceeds it. Default: that of the pseudo run, else 0.
-    pseudo_background
-        Keep pseudo-labels of the background.
-    contradicted
-        What to make of a region of pseudo-labels in which most scribbled pixels are of other classes: keep it, as the
-        paper does, or unlabel it.
-    unscribbled
-        What to make of an image without any scribble, of which no tag is known: nothing (skip), or all background.
-    save_distances
-        Keep two weights a pixel, for other programs: 1 on foreground scribbles and falling to 0 at --scribble-radius; 0
-        on contours of the pseudo-labels and rising to 1 at --contour-radius. segprobe does not read them: its term
-        distance-entropy computes its own, by the radii that are typed there.
-    scribble_radius
-        Pixels from a scribble at which its weight is 0. Default: 154.7.
-    contour_radius
-        Pixels from a contour at which the weight of a pseudo-label is 1. Default: 12.7.
-    """
-
-    tags: Literal["visible", "all"] = "visible"
-    min_score: float | None = None
-    pseudo_background: bool = True
-    contradicted: Literal["keep", "unlabel"] = "keep"
-    unscribbled: Literal["skip", "background"] = "skip"
-    save_distances: Switch = False
-    scribble_radius: float | None = None
-    contour_radius: float | None = None
+DENSE = 0.5  # coverage from which on labels are hardly scribbles
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -92,7 +55,7 @@ def promote(
     pseudo: str = "",
     certainty: float | None = None,
     refine: tuple[str, ...] = (),
-    keep: Annotated[PromoteFlags | None, Parameter(name="*", group="Promotion")] = None,
+    keep: Annotated[PromoteConfig | None, Parameter(name="*", group="Promotion")] = None,
     classifier: Annotated[ClassifierFlags | None, Parameter(name="*", group="Classifier")] = None,
     recipe: Annotated[CamRecipeFlags | None, Parameter(name="*", group="Recipe of the classifier")] = None,
     source: Annotated[SourceFlags | None, Parameter(name="*", group="Images")] = None,
@@ -116,17 +79,16 @@ def promote(
     refine
         Repair the pseudo-labels first, as crf:psa or pamr; several are applied in their order. Scribbles stay.
     """
-    source, flags, keep = source or SourceFlags(), flags or PromoteRunFlags(), keep or PromoteFlags()
+    source, flags, keep = source or SourceFlags(), flags or PromoteRunFlags(), keep or PromoteConfig()
     classifier, recipe = classifier or ClassifierFlags(), recipe or CamRecipeFlags()
     _refuse_contradictions(pseudo, certainty, classifier, recipe, flags, source)
 
-    from labelgen.promote.job import PromoteConfig, promote_job, refuse_unfinished
+    from labelgen.promote.job import promote_job, refuse_unfinished
     from labelgen.promote.tags import TaggedByScribbles
     from labelgen.refine import parse_refiners
     from labelgen.run import RunOptions, run_job
     from labelgen.store import newest_run
 
-    config = PromoteConfig(**{key: value for key, value in vars(keep).items() if value is not None})
     steps = parse_refiners(*refine)
     path = Path(run) if run else newest_run(among=SPARSE_METHODS)
     labels, dataset = open_source(path, source)
@@ -134,7 +96,7 @@ def promote(
     out = Path(flags.out or Path("runs", f"{labels.name}-promote"))
     if out.resolve() in {path.resolve(), Path(pseudo or ".").resolve()}:
         raise ConfigError(f"--out must be another folder than what is merged, got {out} for both")
-    tagged = TaggedByScribbles.of(dataset, labels, which=config.tags)
+    tagged = TaggedByScribbles.of(dataset, labels, which=keep.tags)
     maker = ClassifierMaker(
         classifier, recipe, out, seed=flags.seed, overwrite=flags.overwrite, is_shard=flags.shard != "1/1"
     )
@@ -146,7 +108,7 @@ def promote(
     if classifier.fit_only:
         return _print_fitted(maker, as_json=flags.as_json)
     made = _pseudo_of(pseudo, labels, certainty) if pseudo else maker.job(tagged)
-    job = promote_job(labels, made, config, dataset=tagged, refine=steps, seed=flags.seed)
+    job = promote_job(labels, made, keep, dataset=tagged, refine=steps, seed=flags.seed)
     shared = flags.run_options()
     options = RunOptions(**{**vars(shared), "seed": flags.seed})
     if flags.dry_run:
@@ -244,6 +206,7 @@ def _facts(out: Path, scribbles: Path, pseudo: str) -> dict[str, Any]:
         "pseudo": pseudo,
         "agreement": sum(agreed) / len(agreed) if agreed else None,
         "images_without_scribble": sum(found["tags"] is None for found in details),
+        "scribble_coverage": sum(found["scribble_coverage"] for found in details) / max(len(details), 1),
         "removed_pixels": sum(sum(found.get("removed_pixels", {}).values()) for found in details),
     }
 
@@ -252,6 +215,9 @@ def _next(report: Any, scribbles: Path, pseudo: str, dataset: Any, job: "Job") -
     facts = _facts(report.out, scribbles, pseudo)
     shown = "-" if facts["agreement"] is None else f"{100 * facts['agreement']:.1f} % of the scribbled pixels"
     rows = [("pseudo-labels agree on", shown)]
+    if facts["scribble_coverage"] > DENSE:
+        share = f"{100 * facts['scribble_coverage']:.0f} % of the pixels"
+        rows.append(("warning", f"{scribbles} labels {share}: it hides the pseudo-labels; is it a run of scribbles?"))
     if not report.complete:
         return rows
     runs = [data_path(path) for path in (scribbles, *([Path(pseudo)] if pseudo else []), report.out)]

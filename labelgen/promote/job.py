@@ -2,8 +2,8 @@
 
 import functools
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
-from typing import Any, Literal
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from labelgen.geometry.distance_weights import CONTOUR_RADIUS, SCRIBBLE_RADIUS, 
 from labelgen.job import Job, config_to_json, method_job, refined_job
 from labelgen.masks import LabelMap, SoftMask, harden
 from labelgen.methods.cam import CamConfig
+from labelgen.promote.config import PromoteConfig
 from labelgen.promote.merge import (
     agreement,
     contradicted,
@@ -23,72 +24,16 @@ from labelgen.promote.merge import (
     merge_labels,
     silence,
 )
-from labelgen.promote.tags import TagChoice, TaggedByScribbles, has_strokes, tags_of
+from labelgen.promote.tags import TaggedByScribbles, has_strokes, tags_of
 from labelgen.refine import RefineStep
 from labelgen.refine.source import Start, has_scores, make_start
 from labelgen.store import MaskFolder, RunFolder
 from labelgen.vocab import Vocabulary
 
-__all__ = ["LAYER_NAMES", "PromoteConfig", "promote_job", "pseudo_of_classifier", "pseudo_of_labels"]
+__all__ = ["LAYER_NAMES", "promote_job", "pseudo_of_classifier", "pseudo_of_labels"]
 
 LAYER_NAMES = ("scribble", "pseudo")
 """Layers of a promoted run: the scribbles as they were, and the pseudo-labels before the scribbles were put over."""
-
-
-@dataclass(frozen=True)
-class PromoteConfig:
-    """What is kept of pseudo-labels, and where tags come from.
-
-    Parameters
-    ----------
-    tags
-        visible: the classes that were drawn, which is what an annotator would have given. all: those of strokes that
-        --drop left out too, for curves that ask what fewer strokes cost while the classes stay known.
-    min_score
-        A pseudo-label is kept where its score exceeds it. Default: that of the pseudo run, else 0.
-    pseudo_background
-        Keep pseudo-labels of the background.
-    contradicted
-        What to make of a region of pseudo-labels in which most scribbled pixels are of other classes: keep it, as the
-        paper does, or unlabel it.
-    unscribbled
-        What to make of an image without any scribble, of which no tag is known: nothing (skip), or all background.
-    save_distances
-        Keep two weights a pixel: near foreground scribbles, far from contours of the pseudo-labels.
-    scribble_radius
-        Pixels from a scribble at which its weight is 0.
-    contour_radius
-        Pixels from a contour at which the weight of a pseudo-label is 1.
-
-    Raises
-    ------
-    ConfigError
-        When a value is out of range, or a radius is given that has no say.
-
-    References
-    ----------
-    .. [1] "Scribble Hides Class: Promoting Scribble-Based Weakly-Supervised Semantic Segmentation with Its Class
-       Label", AAAI 2024, arXiv 2402.17555.
-    """
-
-    tags: TagChoice = "visible"
-    min_score: float | None = None
-    pseudo_background: bool = True
-    contradicted: Literal["keep", "unlabel"] = "keep"
-    unscribbled: Literal["skip", "background"] = "skip"
-    save_distances: bool = False
-    scribble_radius: float = SCRIBBLE_RADIUS
-    contour_radius: float = CONTOUR_RADIUS
-
-    def __post_init__(self) -> None:
-        if self.min_score is not None and not 0 <= self.min_score < float("inf"):
-            raise ConfigError(f"min_score must be finite and >= 0, got {self.min_score}")
-        for name, usual in (("scribble_radius", SCRIBBLE_RADIUS), ("contour_radius", CONTOUR_RADIUS)):
-            radius = getattr(self, name)
-            if not 0 < radius < float("inf"):
-                raise ConfigError(f"{name} must be > 0 pixels, got {radius}")
-            if radius != usual and not self.save_distances:
-                raise ConfigError(f"{name} has no say without save_distances, got {radius}")
 
 
 def pseudo_of_labels(source: RunFolder | MaskFolder, *, certainty: float | None = None) -> Job:
@@ -144,7 +89,7 @@ def pseudo_of_classifier(config: CamConfig, dataset: TaggedByScribbles) -> Job:
 def promote_job(
     scribbles: RunFolder | MaskFolder,
     pseudo: Job,
-    config: PromoteConfig = PromoteConfig(),
+    config: PromoteConfig,
     *,
     dataset: TaggedByScribbles,
     refine: Sequence[RefineStep] = (),
@@ -178,8 +123,7 @@ def promote_job(
             f"{pseudo.vocabulary.name!r}",
             hint="make one of them again with the --vocab of the other",
         )
-    if config.min_score is None:
-        config = replace(config, min_score=float(pseudo.config["min_score"]))
+    config = _settled(config, pseudo)
     start = Start(scribbles, 1.0)
     job = refined_job(pseudo, refine, dataset=dataset, seed=seed) if refine else pseudo
     drawn = {"strokes"} if has_strokes(scribbles) else start.supervision
@@ -197,6 +141,19 @@ def promote_job(
         models=job.models,
         facts=job.facts,
         inherited=frozenset(drawn) | pseudo.inherited,
+    )
+
+
+def _settled(config: PromoteConfig, pseudo: Job) -> PromoteConfig:
+    """The defaults that depend on other things, filled in, so that a run records what was done."""
+    if config.min_score is None:
+        config = replace(config, min_score=float(pseudo.config["min_score"]))
+    if not config.save_distances:
+        return config
+    return replace(
+        config,
+        scribble_radius=config.scribble_radius or SCRIBBLE_RADIUS,
+        contour_radius=config.contour_radius or CONTOUR_RADIUS,
     )
 
 
@@ -231,6 +188,7 @@ def make_promoted(
             details={
                 "tags": None if unknown else sorted(tags or ()),
                 "agreement": None if agreed is None else round(agreed, 6),
+                "scribble_coverage": round(float((scribbles != ignore).mean()), 6),
                 "pseudo_coverage": round(float((layer != ignore).mean()), 6),
                 **{key: value for key, value in mask.details.items() if key != INPUTS},
                 INPUTS: {**inputs_of(drawn.details), **inputs_of(mask.details)},
@@ -249,8 +207,8 @@ def _distances(
     foreground = scribbles != ignore
     if background is not None:
         foreground &= scribbles != background
-    near = scribble_weights(foreground, radius=config.scribble_radius)
-    far = contour_weights(pseudo, radius=config.contour_radius, background=background, ignore=ignore)
+    near = scribble_weights(foreground, radius=config.scribble_radius or SCRIBBLE_RADIUS)
+    far = contour_weights(pseudo, radius=config.contour_radius or CONTOUR_RADIUS, background=background, ignore=ignore)
     return dict(zip(LAYER_NAMES, (near, far), strict=True))
 
 

@@ -229,7 +229,9 @@ def _print(rows: "list[Row]", document: dict[str, Any]) -> None:
             f"{row.gain:+.3f}",
             f"{row.seconds:.0f}",
         ]
-        table.append((*cells, "-" if row.published is None else f"{row.published:.3f}") if published else tuple(cells))
+        if published:
+            cells.append("-" if row.published is None else f"{row.published:.3f} {row.published_network}")
+        table.append(tuple(cells))
     print_table((*head, "published (paper's own setting)") if published else tuple(head), table)
     if document["differences"]:
         lines = []

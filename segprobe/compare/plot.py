@@ -14,6 +14,7 @@ LINES = {"frozen": "-", "tuned": "--"}
 MARKERS = {"frozen": "o^D", "tuned": "svP"}  # the next ones when the colours begin anew
 LEGEND_INSIDE = 8  # curves; of more, the legend stands beside the axes
 LEGEND_WIDTH = 3.0  # inches
+BESIDE = 0.005  # of the width: one curve is drawn this far from the next, or their error bars hide each other
 BETWEEN_NAMES = 0.03  # of the width of the axes, so that the names of labels stay legible
 AXES = ("shrink", "drop")
 
@@ -88,28 +89,30 @@ def robustness_of(rows: Sequence[Row], labels: Mapping[str, LabelResult]) -> dic
 
 def _draw_curves(axes: Any, rows: Sequence[Row], place: Callable[[Row], float]) -> None:
     networks = list(dict.fromkeys((row.backbone, row.head, row.variant) for row in rows))
-    for number, network in enumerate(networks):
-        for strategy in LINES:
-            kind = (*network, strategy)
-            mine = sorted((r for r in rows if (r.backbone, r.head, r.variant, r.strategy) == kind), key=place)
-            if not mine:
-                continue
-            x, y = [place(row) for row in mine], [row.miou for row in mine]
-            below = [row.miou - row.interval[0] for row in mine], [row.interval[1] - row.miou for row in mine]
-            axes.errorbar(
-                x,
-                y,
-                yerr=below,
-                color=COLOURS[number % len(COLOURS)],
-                linestyle=LINES[strategy],
-                marker=MARKERS[strategy][number // len(COLOURS) % len(MARKERS[strategy])],
-                markersize=5,
-                markerfacecolor="white" if strategy == "tuned" else None,
-                capsize=2,
-                linewidth=1.5,
-                elinewidth=0.7,
-                label=", ".join(filter(None, kind)),
-            )
+    drawn = {(*network, strategy): number for number, network in enumerate(networks) for strategy in LINES}
+    curves = {kind: [r for r in rows if (r.backbone, r.head, r.variant, r.strategy) == kind] for kind in drawn}
+    curves = {kind: sorted(mine, key=place) for kind, mine in curves.items() if mine}
+    places = [place(row) for row in rows]
+    step = BESIDE * (max(places) - min(places))
+    for order, (kind, mine) in enumerate(curves.items()):
+        number, strategy = drawn[kind], kind[-1]
+        shift = step * (order - (len(curves) - 1) / 2)
+        y = [row.miou for row in mine]
+        below = [row.miou - row.interval[0] for row in mine], [row.interval[1] - row.miou for row in mine]
+        axes.errorbar(
+            [place(row) + shift for row in mine],
+            y,
+            yerr=below,
+            color=COLOURS[number % len(COLOURS)],
+            linestyle=LINES[strategy],
+            marker=MARKERS[strategy][number // len(COLOURS) % len(MARKERS[strategy])],
+            markersize=5,
+            markerfacecolor="white" if strategy == "tuned" else None,
+            capsize=2,
+            linewidth=1.5,
+            elinewidth=0.7,
+            label=", ".join(filter(None, kind)),
+        )
 
 
 def _name_points(axes: Any, names: Mapping[str, float]) -> None:

@@ -7,7 +7,7 @@ from typing import Any
 from labelgen.nets.backbone_config import BackboneConfig
 from segprobe.paper import NETWORKS, PUBLISHED, Published
 
-__all__ = ["network_of", "published_figure", "supervision_of"]
+__all__ = ["network_of", "published_row", "supervision_of"]
 
 
 def supervision_of(facts: Mapping[str, Any], run: str) -> str:
@@ -49,10 +49,10 @@ def network_of(backbone: BackboneConfig) -> str:
     return next((network for network, name in NETWORKS.items() if name == typed), "")
 
 
-def published_figure(
+def published_row(
     facts: Mapping[str, Any], *, run: str, head: str, strategy: str, network: str = ""
-) -> float | None:
-    """Look up the mIoU in [0, 1] as published for these labels; None where the paper has no such figure.
+) -> Published | None:
+    """Look up what is published for these labels; None where the paper has no such figure.
 
     The networks of the paper have their own figures. Of all others, the frozen and the tuned probe stand beside those
     of DINOv2 with a linear head, a baseline beside those of the network of its name.
@@ -62,7 +62,7 @@ def published_figure(
     matches = [row for row in PUBLISHED if _matches(row, wanted, method, strategy)]
     if network:
         matches = [row for row in matches if row.network == network]
-    return matches[0].miou / 100 if wanted and matches else None
+    return matches[0] if wanted and matches else None
 
 
 def _matches(row: Published, supervision: str, method: str, strategy: str) -> bool:

@@ -10,7 +10,7 @@ import numpy as np
 from segprobe.compare.cell import CellResult, LabelResult
 from segprobe.compare.intervals import Counts, difference_interval, miou_of, seed_miou_interval
 from segprobe.compare.plan import TRUTH
-from segprobe.compare.published import network_of, published_figure
+from segprobe.compare.published import network_of, published_row
 
 __all__ = ["Crossing", "Difference", "Row", "crossings", "differences", "table_rows"]
 
@@ -48,6 +48,8 @@ class Row:
         Of fit and scores.
     published
         What the paper reports for such labels and this strategy, in its own setting; None where it reports nothing.
+    published_network
+        Row of `segprobe paper` that it is from, such as dinov2; empty without one.
     """
 
     run: str
@@ -66,6 +68,7 @@ class Row:
     retention: float | None
     seconds: float
     published: float | None = None
+    published_network: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
@@ -219,6 +222,13 @@ def _row(
     whole = _stack([label.counts for label in about], columns)
     score = float(np.mean(miou_of(val.sum(1))))
     train_score = float(np.mean(miou_of(train.sum(1))))
+    published = published_row(
+        about[0].facts,
+        run=group[0],
+        head=group[2],
+        strategy=group[3],
+        network=network_of(members[0].cell.backbone.config),
+    )
     return Row(
         *group,
         seed=seed,
@@ -231,13 +241,8 @@ def _row(
         gain_interval=difference_interval(train, whole, resamples=resamples),
         retention=None if full is None else score / full,
         seconds=float(np.mean([r.seconds for r in members])),
-        published=published_figure(
-            about[0].facts,
-            run=group[0],
-            head=group[2],
-            strategy=group[3],
-            network=network_of(members[0].cell.backbone.config),
-        ),
+        published=None if published is None else published.miou / 100,
+        published_network="" if published is None else published.network,
     )
 
 

@@ -11,6 +11,7 @@ from labelgen.cli import main
 from labelgen.data.open import open_data
 from labelgen.errors import VocabularyError
 from labelgen.geometry.distance_weights import contour_weights, scribble_weights
+from labelgen.promote.config import PromoteConfig
 from labelgen.promote.job import promote_job, pseudo_of_labels
 from labelgen.promote.tags import TaggedByScribbles, tags_of
 from labelgen.store import RunFolder, verify_run
@@ -236,4 +237,4 @@ def test_runs_that_do_not_fit(runs, tmp_path, capsys):
     other = replace(pseudo_of_labels(RunFolder.open(runs / "pseudo")), vocabulary=Vocabulary("b", ("sky", "sea")))
     tagged = TaggedByScribbles.of(open_data("demo", limit=4), scribbles)
     with pytest.raises(VocabularyError, match="must have the same classes in the same order, got 'voc' and 'b'"):
-        promote_job(scribbles, other, dataset=tagged)
+        promote_job(scribbles, other, PromoteConfig(), dataset=tagged)

@@ -94,11 +94,11 @@ def test_what_the_table_says(monkeypatch, capsys):
     said = capsys.readouterr().err.splitlines()
     assert said[0] == "frozen and tuned do not cross in the range of these labels (a, b, c)"
     assert said[1] == "frozen and tuned cross at a label mIoU of 0.500 (a, b, c)"
-    _print([row(variant="tree", published=0.712)], nothing)
+    _print([row(variant="tree", published=0.712, published_network="dinov2")], nothing)
     head, _, line = capsys.readouterr().out.strip().splitlines()
     assert head.split()[3:5] == ["strategy", "variant"]
     assert line.split()[3:5] == ["frozen", "tree"]
-    assert line.split()[-1] == "0.712"
+    assert line.split()[-2:] == ["0.712", "dinov2"]
 
 
 def test_what_is_typed_wrong(tmp_path, monkeypatch, capsys):

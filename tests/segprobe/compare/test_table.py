@@ -6,7 +6,7 @@ from segprobe.compare.cell import CellResult, LabelResult
 from segprobe.compare.intervals import miou_of
 from segprobe.compare.plan import Cell, NamedBackbone
 from segprobe.compare.plot import draw_crossing, draw_robustness, robustness_of
-from segprobe.compare.published import network_of, published_figure, supervision_of
+from segprobe.compare.published import network_of, published_row, supervision_of
 from segprobe.compare.table import Difference, crossings, differences, table_rows
 from segprobe.config import FitConfig
 
@@ -80,18 +80,22 @@ def test_sparse_labels_have_no_place_on_the_axis_of_quality():
 
 
 def test_published_figures_are_those_of_the_same_labels_and_training():
+    def found(facts, run="s", head="linear", strategy="frozen", network=""):
+        row = published_row(facts, run=run, head=head, strategy=strategy, network=network)
+        return row and (row.miou, row.network)
+
     scribble = {"method": "scribble", "config": {"shrink": 0.0}}
-    assert published_figure(scribble, run="s", head="linear", strategy="frozen") == pytest.approx(0.801)
-    assert published_figure({}, run="truth", head="linear", strategy="frozen") == pytest.approx(0.806)
     seam = {"method": "cam", "config": {"method": "seam"}}
-    assert published_figure(seam, run="seam", head="linear", strategy="tuned") == pytest.approx(0.645)
-    assert published_figure(seam, run="seam", head="deeplabv3plus", strategy="frozen") == pytest.approx(0.617)
+    assert found(scribble) == (80.1, "dinov2")
+    assert found({}, run="truth") == (80.6, "dinov2")
+    assert found(seam, strategy="tuned") == (64.5, "dinov2")
+    assert found(seam, head="deeplabv3plus") == (61.7, "resnet")
     dinov1 = network_of(BackboneConfig("vit_base_patch16_224.dino"))
-    assert published_figure(seam, run="seam", head="linear", strategy="frozen", network=dinov1) == pytest.approx(0.589)
-    assert published_figure(scribble, run="s", head="linear", strategy="frozen", network=dinov1) is None
+    assert found(seam, network=dinov1) == (58.9, "dinov1")
+    assert found(scribble, network=dinov1) is None
     for facts in ({"method": "scribble", "config": {"shrink": 0.5}}, {"method": "corrupt", "config": {}}):
         assert supervision_of(facts, "a") == ""
-        assert published_figure(facts, run="a", head="linear", strategy="frozen") is None
+        assert found(facts) is None
 
 
 def test_pictures_are_drawn_only_where_there_is_a_curve(tmp_path):
