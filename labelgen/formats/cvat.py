@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from dataclasses import replace
 from pathlib import Path
 from typing import IO
 
@@ -59,7 +60,8 @@ def _rows(vocabulary: Vocabulary) -> dict[str, tuple[int, Colour]]:
     """Id and colour of each name, background first and `unlabelled` last, where the two differ."""
     background = vocabulary.background
     others = [i for i in range(vocabulary.num_classes) if i != background]
-    colours = distinct_colours(vocabulary, taken=(BLACK, UNLABELLED_COLOUR))
+    wanted = tuple(BLACK if i == background else colour for i, colour in enumerate(vocabulary.colours))
+    colours = distinct_colours(replace(vocabulary, palette=wanted), taken=(BLACK, UNLABELLED_COLOUR))
     rows = {BACKGROUND: (vocabulary.ignore if background is None else background, BLACK)}
     for class_id in others:
         name = vocabulary.classes[class_id]
