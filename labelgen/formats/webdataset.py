@@ -40,8 +40,8 @@ def write_webdataset(exported: Exported, out: Path, options: ExportOptions, prog
                     progress(number, len(ids), "")
     last = f"{max(shards - 1, 0):06d}"
     recipe = [
-        f"webdataset.WebDataset('{out.as_posix()}/shard-{{000000..{last}}}.tar').decode('pill')  # 'rgb' would turn "
-        "the mask into colours",
+        f"webdataset.WebDataset('{out.as_posix()}/shard-{{000000..{last}}}.tar').decode(webdataset.handle_extension("
+        "'png', lambda b: PIL.Image.open(io.BytesIO(b))), 'pil')  # 'pil' alone would turn the mask into colours",
         f"read it back: labelgen import {out.as_posix()} --from webdataset --data DATA",
     ]
     return Written(shards, (), recipe)
