@@ -19,7 +19,7 @@ def encode_brush(mask: Bool[np.ndarray, "H W"]) -> list[int]:
     Examples
     --------
     >>> encode_brush(np.array([[True]]))
-    [0, 0, 0, 4, 57, 27, 188, 31, 248]
+    [0, 0, 0, 4, 57, 27, 252, 127, 224]
     """
     pixels = mask.reshape(-1)
     starts = np.flatnonzero(np.r_[True, pixels[1:] != pixels[:-1]]) if pixels.size else np.zeros(0, int)

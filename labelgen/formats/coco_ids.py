@@ -15,21 +15,24 @@ OFFICIAL = {"coco-object": 0, "coco-stuff": 1}  # category id = id in the files 
 def category_ids(vocabulary: Vocabulary) -> tuple[int, ...]:
     """COCO's own ids for COCO's classes; else class ids where class 0 is background, and class ids + 1 where not.
 
-    The reason: tools take category 0 for background.
+    Nothing has the id 0, which tools take for no class; where it would be the background's, that comes last.
 
     Examples
     --------
     >>> category_ids(Vocabulary("v", ("ground", "cat"), background=0)), category_ids(Vocabulary("v", ("cat", "dog")))
-    ((0, 1), (1, 2))
-    >>> category_ids(load_vocabulary("coco-object"))[-1]
-    90
+    ((2, 1), (1, 2))
+    >>> ids = category_ids(load_vocabulary("coco-object"))
+    >>> ids[0], ids[1], ids[-1]
+    (91, 1, 90)
     """
+    ids = tuple(range(vocabulary.num_classes))
     for name, first in OFFICIAL.items():
         known = load_vocabulary(name)
         if known.classes == vocabulary.classes:
-            return tuple(i + first for i in known.raw_ids or range(known.num_classes))
-    first = 0 if vocabulary.background == 0 else 1
-    return tuple(range(first, vocabulary.num_classes + first))
+            ids = tuple(i + first for i in known.raw_ids or ids)
+    if ids[0] > 0:
+        return ids
+    return (ids[-1] + 1, *ids[1:]) if vocabulary.background == 0 else tuple(i + 1 for i in ids)
 
 
 def categories_of(vocabulary: Vocabulary, *, things: bool, with_background: bool = True) -> list[dict[str, Any]]:
