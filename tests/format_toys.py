@@ -62,9 +62,7 @@ def toy_data(root, name="background"):
 
 def export(labels, name, out, *, dataset=None, ids=IDS, **options):
     """Export without a progress bar."""
-    return export_masks(
-        labels, name, out, ExportOptions(**options), ids=ids, dataset=dataset, progress=lambda *_: None
-    )
+    return export_masks(labels, name, out, ExportOptions(**options), ids=ids, dataset=dataset, progress=lambda *_: None)
 
 
 def read_back(name, path, vocabulary, **settings):

@@ -37,7 +37,11 @@ def ask(package, script, *arguments):
         pytest.skip(f"{package} pins opencv-python-headless, so it has an environment of its own: see tests/oracles.py")
     environment = {k: v for k, v in os.environ.items() if k != "PYTHONPATH"} | {"PYTHONIOENCODING": "utf-8"}
     done = subprocess.run(
-        [python, "-c", script, *map(str, arguments)], capture_output=True, encoding="utf-8", env=environment, check=False
+        [python, "-c", script, *map(str, arguments)],
+        capture_output=True,
+        encoding="utf-8",
+        env=environment,
+        check=False,
     )
     assert done.returncode == 0, done.stderr
     return done.stdout

@@ -79,8 +79,11 @@ class Exported:
         from labelgen.formats.pictures import encode_rgb
 
         path = self.image_file(sample_id)
-        if path is not None and not _is_turned(path):
-            return path.read_bytes(), path.suffix.lower()
+        try:
+            if path is not None and not _is_turned(path):
+                return path.read_bytes(), path.suffix.lower()
+        except (OSError, SyntaxError, ValueError) as error:
+            raise DataError(f"image cannot be read: {path} ({error})", hint="is the file whole?") from error
         if self.dataset is None:
             raise DataError(f"no image {sample_id!r}: its data set is not known", hint="name it with --data")
         return encode_rgb(self.dataset.image(sample_id)), ".png"

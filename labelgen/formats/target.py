@@ -64,7 +64,8 @@ def new_file(out: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
     except OSError as error:
         raise _unwritable(out, error) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
 
 
 @contextlib.contextmanager

@@ -126,7 +126,12 @@ def test_files_of_grounded_sam_are_read(tmp_path):
     content = {
         "image_path": "photos\\one.jpg",
         "annotations": [
-            {"class_name": "cat", "bbox": [0, 0, 6, 2], "segmentation": {"size": [2, 6], "counts": [0, 12]}, "score": 0.4},
+            {
+                "class_name": "cat",
+                "bbox": [0, 0, 6, 2],
+                "segmentation": {"size": [2, 6], "counts": [0, 12]},
+                "score": 0.4,
+            },
             {"class_name": "dog", "bbox": [2, 0, 4, 2], "segmentation": UNCOMPRESSED, "score": [0.9]},
         ],
         "box_format": "xyxy",
@@ -155,7 +160,10 @@ def test_arrays_of_masks_are_read(tmp_path, kind):
         ({"masks": np.ones((1, 2, 6), bool)}, "there must be masks"),
         ({"masks": np.ones((1, 2, 6), bool), "labels": np.array([1])}, "there must be masks"),
         ({"masks": np.full((1, 2, 6), 0.5), "labels": np.array(["cat"])}, "must be True and False"),
-        ({"masks": np.ones((1, 2, 6), bool), "labels": np.array(["cat"]), "scores": np.array([np.nan])}, "a score must"),
+        (
+            {"masks": np.ones((1, 2, 6), bool), "labels": np.array(["cat"]), "scores": np.array([np.nan])},
+            "a score must",
+        ),
         ({"masks": np.ones((1, 2, 6), bool), "labels": np.array(["cat"]), "scores": np.ones(2)}, "score for each mask"),
         ({"masks": np.array([None]), "labels": np.array(["cat"])}, "arrays of objects|cannot be read"),
     ],
