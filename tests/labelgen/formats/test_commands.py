@@ -119,7 +119,9 @@ def test_images_without_a_mask_fail_and_masks_of_no_image_are_told(run, capsys):
     capsys.readouterr()
     assert main([*back, "stray", "--ids", "ids.txt"]) == 3
     assert "1 masks of exports/toy-voc belong to no image" in capsys.readouterr().err
-    assert main(["import", "exports/toy-voc", "--from", "voc", "--data", "demo", "--out", "none"]) == 1
+    shutil.copytree("data/images/a", "other")
+    shutil.copy("data/vocabulary.toml", "other")
+    assert main(["import", "exports/toy-voc", "--from", "voc", "--data", "other", "--out", "none"]) == 1
     assert "no mask of exports/toy-voc belongs to an image of the data" in capsys.readouterr().err
 
 

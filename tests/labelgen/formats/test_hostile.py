@@ -111,14 +111,14 @@ def test_ids_that_lead_out_of_the_folder_are_not_written(tmp_path):
 
 
 def test_only_exports_are_overwritten(tmp_path):
-    dataset, labels = toy_data(tmp_path / "data")
+    _, labels = toy_data(tmp_path / "data")
     before = tree(tmp_path / "data")
     for overwrite in (False, True):
         with pytest.raises(RunFolderError, match="not empty and no export"):
             export(labels, "voc", tmp_path / "data", overwrite=overwrite)
-        with pytest.raises(RunFolderError, match="is one file, but .* is a folder"):
+        with pytest.raises(RunFolderError, match=r"is one file, but .* is a folder"):
             export(labels, "cvat", tmp_path / "data", overwrite=overwrite)
-        with pytest.raises(RunFolderError, match="needs a folder, but .* is a file"):
+        with pytest.raises(RunFolderError, match=r"needs a folder, but .* is a file"):
             export(labels, "voc", tmp_path / "data/vocabulary.toml", overwrite=overwrite)
     assert tree(tmp_path / "data") == before
     (tmp_path / "empty").mkdir()

@@ -29,7 +29,7 @@ def coco_of(path):
         return COCO(str(path))
 
 
-@pytest.mark.parametrize("name", [name for name in VOCABULARIES])
+@pytest.mark.parametrize("name", list(VOCABULARIES))
 def test_pycocotools_reads_the_masks_of_coco(tmp_path, name):
     dataset, labels = toy_data(tmp_path / "data", name)
     vocabulary = dataset.vocabulary
@@ -73,7 +73,7 @@ def test_areas_and_iou_of_pycocotools_are_those_of_quality(tmp_path, toy):
 def test_pycocotools_reads_components(tmp_path, toy):
     from scipy import ndimage
 
-    dataset, labels = toy
+    _, labels = toy
     export(labels, "coco", tmp_path / "out.json", instances=True)
     coco = coco_of(tmp_path / "out.json")
     for number, sample_id in enumerate(IDS, start=1):
@@ -193,8 +193,8 @@ dataset = Dataset.import_from(path, kind)
 names = [label.name for label in dataset.categories()[next(iter(dataset.categories()))]]
 found = {}
 for item in dataset:
-    regions = [[names[a.label], np.asarray(a.image).astype(int).tolist()] for a in item.annotations if hasattr(a, 'image')]
-    found[item.id] = regions
+    masks = [a for a in item.annotations if hasattr(a, "image")]  # others are boxes
+    found[item.id] = [[names[a.label], np.asarray(a.image).astype(int).tolist()] for a in masks]
 print(json.dumps(found))
 """
 

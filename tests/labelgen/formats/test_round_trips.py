@@ -72,7 +72,7 @@ def test_bytes_depend_on_the_labels_only(tmp_path, name):
     assert before and before == tree(second)
     export(labels, name, first, dataset=dataset, overwrite=True)
     assert tree(first) == before
-    assert not [p for p in tmp_path.rglob("*.tmp")]
+    assert not list(tmp_path.rglob("*.tmp"))
 
 
 def test_ids_of_a_mask_follow_the_names_of_its_file(tmp_path):
@@ -112,7 +112,7 @@ def test_a_palette_holds_no_300_classes(tmp_path):
 
 
 def test_cvat_names_every_colour_background_first(tmp_path):
-    dataset, labels = toy_data(tmp_path / "data", "later")
+    _, labels = toy_data(tmp_path / "data", "later")
     written = export(labels, "cvat", tmp_path / "out.zip")
     assert "unlabelled pixels have a label of their own" in written.notes[0]
     with zipfile.ZipFile(tmp_path / "out.zip") as archive:
@@ -176,7 +176,7 @@ def test_images_that_exif_data_turn_are_written_as_they_were_labelled(tmp_path):
 
 
 def test_formats_refuse_what_they_cannot_say(tmp_path):
-    dataset, labels = toy_data(tmp_path / "data")
+    _, labels = toy_data(tmp_path / "data")
     with pytest.raises(ConfigError, match="Cityscapes ids are for the classes of Cityscapes, got ground"):
         export(labels, "cityscapes", tmp_path / "out")
     with pytest.raises(ConfigError, match="needs image files"):
