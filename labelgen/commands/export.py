@@ -49,13 +49,13 @@ def export(
     its bytes depend on nothing but the run.
 
     Examples:
-        labelgen export runs/clip --to coco
 
-        labelgen export runs/clip --to cvat --out for-cvat.zip --ids worst.txt
-
-        labelgen export runs/cam --to coco --instances --out objects.json
-
-        labelgen export runs/cam --to psa
+    ```
+    labelgen export runs/clip --to coco
+    labelgen export runs/clip --to cvat --out for-cvat.zip --ids worst.txt
+    labelgen export runs/cam --to coco --instances --out objects.json
+    labelgen export runs/cam --to psa
+    ```
 
     Parameters
     ----------

@@ -109,13 +109,13 @@ def import_labels(
     from --tags or the truth, classes of a seed file that are none of them are warned about.
 
     Examples:
-        labelgen import from-cvat.zip --from cvat --data voc:VOCdevkit/VOC2012 --ids worst.txt
 
-        labelgen import sam.json --from instances --data photos --vocab voc --rest background --min-score 0.3
-
-        labelgen import result.json --from coco --map 'tv monitor=tvmonitor' --map tree=unlabelled
-
-        labelgen import seeds --from psa --background power:6
+    ```
+    labelgen import from-cvat.zip --from cvat --data voc:VOCdevkit/VOC2012 --ids worst.txt
+    labelgen import sam.json --from instances --data photos --vocab voc --rest background --min-score 0.3
+    labelgen import result.json --from coco --map 'tv monitor=tvmonitor' --map tree=unlabelled
+    labelgen import seeds --from psa --background power:6
+    ```
 
     Parameters
     ----------
