@@ -79,6 +79,7 @@ def encode_region(mask: np.ndarray) -> dict[str, Any]:
     from pycocotools import mask as coco_mask
 
     runs = coco_mask.encode(np.asfortranarray(mask, np.uint8))
-    segmentation = {"size": [int(side) for side in runs["size"]], "counts": runs["counts"].decode("ascii")}
+    counts: Any = runs["counts"]  # bytes, whatever its stub says
+    segmentation = {"size": [int(side) for side in runs["size"]], "counts": counts.decode("ascii")}
     box = [float(value) for value in coco_mask.toBbox(runs)]
     return {"segmentation": segmentation, "area": int(coco_mask.area(runs)), "bbox": box}
