@@ -48,7 +48,7 @@ def export(
     `labelgen formats` says how each format expresses unlabelled pixels. What is written appears when it is whole, and
     its bytes depend on nothing but the run.
 
-    Examples:
+    For example:
 
     ```
     labelgen export runs/clip --to coco

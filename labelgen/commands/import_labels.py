@@ -36,7 +36,8 @@ class MaskFlags:
     Parameters
     ----------
     map
-        NAME=CLASS: the class of a name in the files, or NAME=unlabelled; several as --map a=b --map c=d.
+        NAME=CLASS: the class of a name in the files, or NAME=unlabelled; several as --map a=b --map c=d. The name * is
+        every name that is unknown otherwise.
     overlap
         Which of several masks a pixel belongs to (coco, instances): score, that with the highest score, of equal ones
         the smallest; small, the smallest, of equal ones that with the highest score; unlabelled, none where their
@@ -108,12 +109,12 @@ def import_labels(
     without executing anything that they name, and archives are never unpacked. Where the tags of an image are known,
     from --tags or the truth, classes of a seed file that are none of them are warned about.
 
-    Examples:
+    For example:
 
     ```
     labelgen import from-cvat.zip --from cvat --data voc:VOCdevkit/VOC2012 --ids worst.txt
     labelgen import sam.json --from instances --data photos --vocab voc --rest background --min-score 0.3
-    labelgen import result.json --from coco --map 'tv monitor=tvmonitor' --map tree=unlabelled
+    labelgen import result.json --from coco --map 'tv monitor=tvmonitor' --map '*=unlabelled'
     labelgen import seeds --from psa --background power:6
     ```
 

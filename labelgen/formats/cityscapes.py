@@ -8,7 +8,7 @@ from labelgen.data.files import list_files
 from labelgen.data.raw_ids import raw_ids_of
 from labelgen.data.readers.cityscapes import LABEL_IDS, MASKS, TRAIN_IDS
 from labelgen.errors import ConfigError, DataError
-from labelgen.formats.class_names import ClassNames
+from labelgen.formats.class_names import OTHERS, ClassNames
 from labelgen.formats.format import Exported, ExportOptions, Progress, ReadOptions, Written
 from labelgen.formats.mask_files import MaskReader
 from labelgen.formats.target import new_folder, provenance, write_below
@@ -104,7 +104,7 @@ def _class_of_train_id(names: ClassNames, official: Vocabulary, where: str) -> n
     table[official.ignore] = names.vocabulary.ignore
     known = {*names.vocabulary.classes, *names.vocabulary.aliases, *names.renamed}
     for train_id, name in enumerate(official.classes):
-        if name in known:
+        if name in known or OTHERS in names.renamed:
             table[train_id] = names.ids_of([name], where=where)[name]
     return table
 

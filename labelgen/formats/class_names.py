@@ -6,12 +6,15 @@ from dataclasses import dataclass, field, replace
 from labelgen.errors import ConfigError, VocabularyError
 from labelgen.vocab import Vocabulary
 
-__all__ = ["UNLABELLED", "ClassNames", "parse_renames"]
+__all__ = ["OTHERS", "UNLABELLED", "ClassNames", "parse_renames"]
 
 UNLABELLED = "unlabelled"
 """Name of what has no label, where a format needs a name for it."""
 
 OTHER_NAMES = frozenset({UNLABELLED, "unlabeled", "ignore", "ignored", "void"})  # of the same, in files of other tools
+OTHERS = "*"
+"""Name that stands for every name that is unknown otherwise."""
+
 SHOWN = 60  # known classes in a hint
 
 
@@ -24,7 +27,7 @@ class ClassNames:
     vocabulary
         The classes.
     renamed
-        Name in the files to class name, or to `unlabelled`.
+        Name in the files to class name, or to `unlabelled`; the name `*` is every name that is unknown otherwise.
 
     Raises
     ------
@@ -57,7 +60,7 @@ class ClassNames:
         VocabularyError
             Naming all names that are unknown, and listing the known ones.
         """
-        found = {name: self._known(self.renamed.get(name, name)) for name in names}
+        found = {name: self._of(name) for name in names}
         unknown = [name for name, class_id in found.items() if class_id is None]
         if unknown:
             raise VocabularyError(
@@ -73,17 +76,21 @@ class ClassNames:
         Raises
         ------
         ConfigError
-            When a name is mapped to `unlabelled`, which no alias can say.
+            When a name is mapped to `unlabelled`, or all others are mapped, which no alias can say.
         """
-        lost = [name for name, target in self.renamed.items() if target not in self.vocabulary.classes]
-        lost = [name for name in lost if self.renamed[name] not in self.vocabulary.aliases]
+        known = {*self.vocabulary.classes, *self.vocabulary.aliases}
+        lost = [name for name, target in self.renamed.items() if target not in known or name == OTHERS]
         if lost:
             raise ConfigError(
-                f"strokes cannot be mapped to {UNLABELLED}, got --map {lost[0]}={UNLABELLED}",
-                hint="remove such strokes from the files",
+                f"strokes can be mapped to classes, name by name, got --map {lost[0]}={self.renamed[lost[0]]}",
+                hint="remove strokes that are not wanted from the files",
             )
         official = {name: self.vocabulary.aliases.get(target, target) for name, target in self.renamed.items()}
         return replace(self.vocabulary, aliases={**self.vocabulary.aliases, **official})
+
+    def _of(self, name: str) -> int | None:
+        class_id = self._known(self.renamed.get(name, name))
+        return self._known(self.renamed[OTHERS]) if class_id is None and OTHERS in self.renamed else class_id
 
     def _known(self, name: str) -> int | None:
         official = self.vocabulary.aliases.get(name, name)

@@ -16,7 +16,7 @@ from labelgen.formats.labelmap import LABELMAP, encode_labelmap, parse_labelmap
 from labelgen.formats.mask_files import MaskReader
 from labelgen.formats.pictures import UNLABELLED_COLOUR, distinct_colours, encode_rgb
 from labelgen.formats.regions import regions_of
-from labelgen.formats.target import new_file
+from labelgen.formats.target import new_file, refuse_existing
 from labelgen.formats.voc import CLASSES, LISTS, find_masks, read_class_mask
 from labelgen.masks import LabelMap, write_atomic
 from labelgen.vocab import Colour, Vocabulary, colour_map
@@ -37,18 +37,19 @@ def write_cvat(exported: Exported, out: Path, options: ExportOptions, progress: 
     vocabulary = exported.vocabulary
     rows = _rows(vocabulary)
     table = _colour_table(vocabulary, rows)
+    labels_file = out.with_name(f"{out.stem}-labels.json")
+    refuse_existing(labels_file, folder=False, overwrite=options.overwrite)
     with new_file(out, overwrite=options.overwrite) as stream:
         has_unlabelled = _write_archive(stream, exported, options, table, rows, progress)
     labels = [
         {"name": name, "color": "#{:02x}{:02x}{:02x}".format(*colour), "type": "any", "attributes": []}
         for name, colour in _named(rows, has_unlabelled)[1:]
     ]
-    labels_file = out.with_name(f"{out.stem}-labels.json")
     write_atomic(labels_file, (json.dumps(labels, indent=1, ensure_ascii=False) + "\n").encode())
     recipe = [
         f"in CVAT make a task of the same images, with the labels of {labels_file.as_posix()} (Raw tab)",
         f"then Actions > Upload annotations > Segmentation mask 1.1 > {out.as_posix()}",
-        "after mending: Export annotations in that format, and labelgen import FILE.zip --from cvat --data DATA",
+        "after mending: Actions > Export task dataset in that format, and labelgen import FILE.zip --from cvat --data DATA",
     ]
     notes = []
     if has_unlabelled:

@@ -20,6 +20,7 @@ from labelgen.masks import LabelMap, decode_mask, encode_mask
 
 __all__ = ["open_hf", "write_hf"]
 
+SPLITS = "dataset_dict.json"
 STATE, INFO, NAMES = "state.json", "dataset_info.json", "id2label.json"
 BATCH = 16  # images written at a time, all that is in memory
 SHARD_BYTES = 500_000_000  # as `save_to_disk` cuts data sets by default
@@ -134,6 +135,8 @@ def open_hf(path: Path, names: ClassNames, options: ReadOptions) -> MaskReader:
     """
     pa = _pyarrow()
     where = str(path / STATE)
+    if (path / SPLITS).is_file():
+        raise DataError(f"{path} holds several splits", hint=f"name the folder of one: {path.as_posix()}/train")
     batches = []
     for entry in field_of(read_json(path / STATE), "_data_files", list, where=where):
         name = field_of(entry, "filename", str, where=where)

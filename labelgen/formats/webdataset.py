@@ -136,7 +136,8 @@ def _index(shard: Path) -> dict[str, dict[str, _Place]]:
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
-                if not is_plain_name(member.name) or not (member.isfile() or member.isdir()):
+                is_plain = member.isdir() or (member.isreg() and not member.issparse())
+                if not is_plain or not is_plain_name(member.name):
                     raise DataError(
                         f"a shard must hold plain files, got {member.name!r} in {shard}",
                         hint="links and names that lead out of the archive are refused",

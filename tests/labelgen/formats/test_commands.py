@@ -47,6 +47,14 @@ def test_a_run_goes_out_and_comes_back(run, capsys, name, flags):
     assert json.loads("{" + documents[2])["skipped"] == len(IDS)
 
 
+@pytest.mark.slow
+def test_several_processes_read_the_same(run):
+    assert main(["export", "runs/toy", "--to", "cvat"]) == 0
+    arguments = ["import", "exports/toy-cvat.zip", "--from", "cvat", "--data", "folder:data", "--out"]
+    assert main([*arguments, "one"]) == 0 and main([*arguments, "two", "--workers", "2"]) == 0
+    assert Path("one/manifest.jsonl").read_bytes() == Path("two/manifest.jsonl").read_bytes()
+
+
 def test_some_images_of_a_run(run, capsys):
     Path("ids.txt").write_text("void\nwhole\n")
     assert main(["export", "runs/toy", "--to", "voc", "--ids", "ids.txt", "--limit", "1"]) == 0

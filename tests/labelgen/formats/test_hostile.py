@@ -90,6 +90,9 @@ def test_arrow_files_must_lie_in_their_folder(tmp_path):
     (tmp_path / "x.arrow").write_bytes(b"no arrow")
     with pytest.raises(DataError, match="cannot be read"):
         read_back("hf", tmp_path, VOC)
+    (tmp_path / "dataset_dict.json").write_text("{}")
+    with pytest.raises(DataError, match="holds several splits"):
+        read_back("hf", tmp_path, VOC)
 
 
 def test_entities_in_scribbles_are_refused(tmp_path):
@@ -124,6 +127,10 @@ def test_only_exports_are_overwritten(tmp_path):
     (tmp_path / "empty").mkdir()
     export(labels, "voc", tmp_path / "empty", ids=IDS[:1])
     export(labels, "coco", tmp_path / "x.json")
+    (tmp_path / "y-labels.json").write_text("mine")
+    with pytest.raises(RunFolderError, match=r"y-labels\.json exists"):
+        export(labels, "cvat", tmp_path / "y.zip")
+    assert not (tmp_path / "y.zip").exists()
     for name, out in (("voc", tmp_path / "empty"), ("coco", tmp_path / "x.json")):
         with pytest.raises(RunFolderError, match="exists"):
             export(labels, name, out)

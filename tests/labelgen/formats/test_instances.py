@@ -220,6 +220,9 @@ def test_unknown_names_are_listed_with_the_known_ones(tmp_path):
     assert found.tolist() == [[1, 1, 2, 2, 255, 255]] * 2
     found = read_back("coco", path, VOC, rename=("wolf=unlabelled",), rest="background")("x/one", SIZE)
     assert found.tolist() == [[1, 1, 255, 255, 0, 0]] * 2
+    for rename in (("*=unlabelled",), ("*=dog", "wolf=unlabelled")):
+        found = read_back("coco", path, VOC, rename=rename, rest="background")("x/one", SIZE)
+        assert found.tolist() == [[1, 1, 255, 255, 0, 0]] * 2
     with pytest.raises(ConfigError, match="--map wolf=fox must name a class"):
         read_back("coco", path, VOC, rename=("wolf=fox",))
     for pair in ("wolf", "=dog", "wolf="):

@@ -1,3 +1,4 @@
+import importlib.util
 import json
 import zipfile
 
@@ -73,6 +74,27 @@ def test_bytes_depend_on_the_labels_only(tmp_path, name):
     export(labels, name, first, dataset=dataset, overwrite=True)
     assert tree(first) == before
     assert not list(tmp_path.rglob("*.tmp"))
+
+
+def test_large_exports_are_cut_into_shards(tmp_path, monkeypatch):
+    from labelgen.formats import hf, webdataset
+
+    monkeypatch.setattr(webdataset, "SHARD_SIZE", 2)
+    monkeypatch.setattr(hf, "BATCH", 2)
+    dataset, labels = toy_data(tmp_path / "data")
+    names = ["webdataset"]
+    export(labels, "webdataset", tmp_path / "webdataset", dataset=dataset)
+    assert len(list((tmp_path / "webdataset").glob("*.tar"))) == 3
+    if importlib.util.find_spec("pyarrow"):
+        for size, files in ((10**9, 1), (1, 3)):
+            monkeypatch.setattr(hf, "SHARD_BYTES", size)
+            export(labels, "hf", tmp_path / f"hf-{files}", dataset=dataset)
+            assert len(list((tmp_path / f"hf-{files}").glob("data-*.arrow"))) == files
+            names.append(f"hf-{files}")
+    for name in names:
+        read = read_back(name.partition("-")[0], tmp_path / name, dataset.vocabulary)
+        for sample_id in IDS:
+            np.testing.assert_array_equal(read(sample_id, labels.labels(sample_id).shape), labels.labels(sample_id))
 
 
 def test_ids_of_a_mask_follow_the_names_of_its_file(tmp_path):
