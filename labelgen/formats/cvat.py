@@ -49,7 +49,7 @@ def write_cvat(exported: Exported, out: Path, options: ExportOptions, progress: 
     recipe = [
         f"in CVAT make a task of the same images, with the labels of {labels_file.as_posix()} (Raw tab)",
         f"then Actions > Upload annotations > Segmentation mask 1.1 > {out.as_posix()}",
-        "after mending: Actions > Export task dataset in that format, and labelgen import FILE.zip --from cvat --data DATA",
+        "after mending: Actions > Export task dataset in that format; labelgen import FILE.zip --from cvat --data DATA",
     ]
     notes = []
     if has_unlabelled:
