@@ -23,10 +23,11 @@ METHODS = {  # name: one line of help; a command each for the rows of labelgen.m
 
 COMMANDS = {  # name: (module and function, one line of help)
     "clip-models": ("labelgen.commands.clip_models:clip_models", "List image-text models for clip."),
-    "export": ("labelgen.commands.export_seeds:export_seeds", "Write seeds as files that published code reads."),
+    "export": ("labelgen.commands.export:export", "Write labels or seeds as files of other tools."),
     "fit-cam": ("labelgen.commands.fit_cam:fit_cam", "Train a classifier from images and tags, for cam."),
     "fit-zeroseg": ("labelgen.commands.fit_zeroseg:fit_zeroseg", "Train a ZeroSeg student from images and CLIP."),
-    "import": ("labelgen.commands.import_seeds:import_seeds", "Read seed files of published code into a run."),
+    "formats": ("labelgen.commands.formats:formats", "List the file formats of export and import."),
+    "import": ("labelgen.commands.import_labels:import_labels", "Read masks or seeds of other tools into a run."),
     "preview": ("labelgen.commands.preview:preview", "Label one picture and look at what came out."),
     "promote": ("labelgen.commands.promote:promote", "Scribbles and pseudo-labels of their classes, merged."),
     "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),

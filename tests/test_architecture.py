@@ -25,7 +25,7 @@ LAYERS = (  # of labelgen: a module imports its own layer and those above it in 
     ("methods",),
     ("job",),
     ("pipeline", "pool", "run", "promote", "sweep"),
-    ("report", "export"),
+    ("report", "export", "formats"),
     ("commands",),
     ("cli",),
     ("__main__",),

@@ -24,7 +24,7 @@ from labelgen.errors import ConfigError, DataError
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
 
-__all__ = ["import_seeds"]
+__all__ = ["ImportRunFlags", "check_supervision", "import_seeds"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,9 +34,9 @@ class ImportRunFlags(RunFlags):
     Parameters
     ----------
     out
-        Run folder to write. Default: runs/FOLDER, the name of the folder of seeds.
+        Run folder to write. Default: runs/NAME, the name of the file or folder that is read.
     save_scores
-        Keep the scores beside the labels, for curves and refiners.
+        Keep the scores beside the labels, for curves and refiners, where the files have scores.
     """
 
     save_scores: bool = True
@@ -80,7 +80,7 @@ def import_seeds(
     """
     flags = flags or ImportRunFlags()
     folder = Path(path)
-    _check_supervision(supervision)
+    check_supervision(supervision)
 
     from labelgen.job import Job, config_to_json
     from labelgen.run import run_job
@@ -128,7 +128,7 @@ def import_seeds(
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE
 
 
-def _check_supervision(names: tuple[str, ...]) -> None:
+def check_supervision(names: tuple[str, ...]) -> None:
     """Refuse what is no kind of supervision."""
     from labelgen.data.sample import SUPERVISION
     from labelgen.refine.source import UNKNOWN

@@ -10,11 +10,12 @@ import numpy as np
 from jaxtyping import Int32, UInt8
 
 from labelgen.data.readers.coco_categories import classes_of_categories
+from labelgen.data.readers.coco_runs import fill_runs
 from labelgen.errors import DataError
 from labelgen.masks import LabelMap
 from labelgen.vocab import Vocabulary, load_vocabulary
 
-__all__ = ["InstanceTruth", "Shape", "instance_truth", "instance_vocabulary"]
+__all__ = ["InstanceTruth", "Shape", "decode_segmentation", "instance_truth", "instance_vocabulary"]
 
 MIN_COORDINATES = 6  # of a polygon: three points
 
@@ -68,32 +69,37 @@ class InstanceTruth:
     def _painted(self, sample_id: str) -> "Iterator[tuple[Shape, np.ndarray]]":
         order = sorted(self.shapes[sample_id], key=lambda shape: (not shape.crowd, -shape.area))
         for shape in order:
-            yield shape, _decode(shape.segmentation, self.sizes[sample_id], self.where(sample_id)).astype(bool)
+            yield (
+                shape,
+                decode_segmentation(shape.segmentation, self.sizes[sample_id], self.where(sample_id)).astype(bool),
+            )
 
 
-def _decode(segmentation: Any, size: tuple[int, int], where: str) -> UInt8[np.ndarray, "H W"]:
-    """Pixels of polygons (a list) or of run lengths (a dict, counts compressed or not)."""
+def decode_segmentation(segmentation: Any, size: tuple[int, int], where: str) -> UInt8[np.ndarray, "H W"]:
+    """Pixels of polygons (a list) or of run lengths (a dict, counts compressed or not).
+
+    Raises
+    ------
+    DataError
+        When it is malformed, or of another size than the image.
+    """
     from pycocotools import mask as coco_mask
 
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools against NumPy 2
-            if isinstance(segmentation, list):
+        if isinstance(segmentation, list):
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools against NumPy 2
                 _check_polygons(segmentation)
-                runs = coco_mask.merge(coco_mask.frPyObjects(segmentation, *size))
-            elif isinstance(segmentation["counts"], list):
-                runs = coco_mask.frPyObjects(segmentation, *size)
-            else:
-                runs = segmentation
-            mask = coco_mask.decode(runs)
-    except (TypeError, ValueError, KeyError, IndexError) as error:
+                return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size)))
+        counts, found = segmentation["counts"], tuple(segmentation["size"])
+        if found == size:
+            return fill_runs(counts, size)
+    except (TypeError, ValueError, KeyError, IndexError, OverflowError) as error:
         raise DataError(
             f"a segmentation is malformed in {where}: {error!r}",
             hint='it must be a list of polygons [x, y, x, y, x, y, ...] or {"size": [H, W], "counts": ...}',
         ) from error
-    if mask.shape != size:
-        raise DataError(f"a segmentation must have the size {size} of its image, got {mask.shape} in {where}")
-    return mask
+    raise DataError(f"a segmentation must have the size {size} of its image, got {found} in {where}")
 
 
 def _check_polygons(polygons: list[Any]) -> None:

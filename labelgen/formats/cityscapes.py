@@ -1,0 +1,123 @@
+"""Cityscapes: a PNG of label ids and one of train ids for each image, below gtFine."""
+
+from pathlib import Path
+
+import numpy as np
+
+from labelgen.data.files import list_files
+from labelgen.data.raw_ids import raw_ids_of
+from labelgen.data.readers.cityscapes import LABEL_IDS, MASKS, TRAIN_IDS
+from labelgen.errors import ConfigError, DataError
+from labelgen.formats.class_names import OTHERS, ClassNames
+from labelgen.formats.format import Exported, ExportOptions, Progress, ReadOptions, Written
+from labelgen.formats.mask_files import MaskReader
+from labelgen.formats.target import new_folder, provenance, write_below
+from labelgen.masks import LabelMap, encode_mask, read_mask
+from labelgen.vocab import Vocabulary, load_vocabulary
+
+__all__ = ["open_cityscapes_masks", "write_cityscapes"]
+
+UNLABELLED_ID = 0  # `unlabeled` among the label ids of Cityscapes; no class that is evaluated
+ENDINGS = ("_gtFine_labelIds.png", "_gtFine_labelTrainIds.png")
+
+
+def write_cityscapes(exported: Exported, out: Path, options: ExportOptions, progress: Progress) -> Written:
+    """Write `gtFine/SPLIT/ID_gtFine_labelIds.png` and `..._labelTrainIds.png`.
+
+    Unlabelled is label id 0 and train id 255. The ids are those of the vocabulary `cityscapes`, found by class name.
+
+    Raises
+    ------
+    ConfigError
+        When a class is none of Cityscapes.
+    """
+    official = load_vocabulary("cityscapes")
+    train = _train_ids(exported.vocabulary, official)
+    label_ids = np.full(train.shape, UNLABELLED_ID, np.uint8)
+    is_class = train != official.ignore
+    label_ids[is_class] = np.array(official.raw_ids, np.uint8)[train[is_class]]
+    split = "train" if exported.split == "default" else exported.split
+    with new_folder(out, provenance(exported, "cityscapes"), overwrite=options.overwrite) as folder:
+        for number, sample_id in enumerate(exported.ids, start=1):
+            labels = exported.labels(sample_id)
+            for ending, table in zip(ENDINGS, (label_ids, train), strict=True):
+                write_below(folder, f"{MASKS}/{split}/{sample_id}{ending}", encode_mask(table[labels]))
+            progress(number, len(exported.ids), "")
+    strays = [i for i in exported.ids if i.count("/") != 1]
+    notes = [f"ids are not CITY/NAME, such as {strays[0]}; scripts of Cityscapes look for a city"] if strays else []
+    recipe = [f"open it as data: labelgen quality RUN --truth cityscapes:{out.as_posix()}"]
+    return Written(2 * len(exported.ids), notes, recipe)
+
+
+def _train_ids(vocabulary: Vocabulary, official: Vocabulary) -> np.ndarray:
+    """Train id of each class id of a vocabulary, whose classes may be some of Cityscapes in any order."""
+    names = [official.aliases.get(name, name) for name in vocabulary.classes]
+    foreign = [name for name in names if name not in official.classes]
+    if foreign:
+        raise ConfigError(
+            f"Cityscapes ids are for the classes of Cityscapes, got {', '.join(foreign[:5])} "
+            f"in vocabulary {vocabulary.name!r}",
+            hint=f"its classes: {', '.join(official.classes)}; --to voc takes any",
+        )
+    table = np.full(vocabulary.ignore + 1, official.ignore, np.uint8)
+    table[: len(names)] = [official.classes.index(name) for name in names]
+    return table
+
+
+def open_cityscapes_masks(path: Path, names: ClassNames, options: ReadOptions) -> MaskReader:
+    """Open a folder with gtFine/ or a folder below it; label ids are read where there are some, else train ids.
+
+    An id is the path below the folder of the split. Label ids of classes that are not evaluated are unlabelled.
+
+    Raises
+    ------
+    DataError
+        When there is no such mask, or a split must be chosen.
+    VocabularyError
+        When a class of Cityscapes is none of the vocabulary.
+    """
+    folder = _split_folder(path)
+    files = list_files(folder, (LABEL_IDS,), deep=True)
+    own_ids = bool(files)
+    files = files or list_files(folder, (TRAIN_IDS,), deep=True)
+    if not files:
+        raise DataError(f"no *{ENDINGS[0]} or *{ENDINGS[1]} in {folder}", hint="is it the right --from?")
+    official = load_vocabulary("cityscapes")
+    raw = raw_ids_of(official, own_ids=own_ids)
+    class_of = _class_of_train_id(names, official, str(folder))
+
+    def read(sample_id: str, size: tuple[int, int]) -> tuple[LabelMap, Path]:
+        file = folder / files[sample_id]
+        official_ids = raw.apply(read_mask(file), where=str(file))
+        labels = class_of[official_ids]
+        if labels.size and labels.min() < 0:
+            name = official.classes[int(official_ids[labels < 0][0])]
+            names.ids_of([name], where=str(file))
+        return labels.astype(np.uint8 if names.vocabulary.ignore <= 255 else np.uint16), file
+
+    return MaskReader(path, frozenset(files), names.vocabulary, read)
+
+
+def _class_of_train_id(names: ClassNames, official: Vocabulary, where: str) -> np.ndarray:
+    """Class id of each train id; -1 for classes that the vocabulary lacks, which is an error where they occur."""
+    table = np.full(official.ignore + 1, -1, np.int64)
+    table[official.ignore] = names.vocabulary.ignore
+    known = {*names.vocabulary.classes, *names.vocabulary.aliases, *names.renamed}
+    for train_id, name in enumerate(official.classes):
+        if name in known or OTHERS in names.renamed:
+            table[train_id] = names.ids_of([name], where=where)[name]
+    return table
+
+
+def _split_folder(path: Path) -> Path:
+    if not path.is_dir():
+        raise DataError(f"no such folder: {path}", hint="it holds gtFine/")
+    if not (path / MASKS).is_dir():
+        return path
+    splits = sorted(p for p in (path / MASKS).glob("[!.]*") if p.is_dir())
+    if len(splits) != 1:
+        raise DataError(
+            f"a split must be chosen in {path}, got {', '.join(p.name for p in splits) or 'none'}",
+            hint=f"name its folder: {(path / MASKS).as_posix()}/SPLIT",
+        )
+    return splits[0]
