@@ -51,6 +51,8 @@ class SweepFlags(DataFlags):
         Stop at the first image that cannot be labelled.
     save_scores
         Keep the scores beside the labels.
+    sheet
+        Draw contact_sheet.jpg, some of the images with their labels, into each run.
     dry_run
         List the runs and write nothing.
     """
@@ -63,6 +65,7 @@ class SweepFlags(DataFlags):
     overwrite: Switch = False
     strict: Switch = False
     save_scores: Switch = False
+    sheet: bool = True
     dry_run: Switch = False
 
 
@@ -188,6 +191,7 @@ def _make(
     """One run, and its quality where there is truth for it."""
     from labelgen.commands.generate import open_for, refuse_unused, say_failures
     from labelgen.commands.next_step import can_be_scored
+    from labelgen.commands.sheet import leave_sheet
     from labelgen.methods import METHODS
     from labelgen.quality.document import quality_document
     from labelgen.quality.evaluate import evaluate
@@ -200,6 +204,7 @@ def _make(
     job = method_job(method, point.config, vocabulary, dataset=dataset, refine=flags.refine, seed=options.seed)
     with progress_bar(out.name) as progress:
         report = run_job(dataset, job, out, options, progress=progress)
+    leave_sheet(report, dataset, wanted=flags.sheet)
     if report.first_failure is not None:
         say_failures(report, report.first_failure)
     if not can_be_scored(dataset, job.vocabulary):
