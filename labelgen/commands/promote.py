@@ -17,9 +17,9 @@ from labelgen.commands.common import (
 from labelgen.commands.fit_cam import CamRecipeFlags
 from labelgen.commands.generate import print_plan, print_report, say_failures
 from labelgen.commands.next_step import can_be_scored
-from labelgen.commands.sheet import leave_sheet
 from labelgen.commands.promote_classifier import ClassifierFlags, ClassifierMaker
 from labelgen.commands.refine import SourceFlags, open_source
+from labelgen.commands.sheet import leave_sheet
 from labelgen.errors import ConfigError
 from labelgen.promote.config import PromoteConfig
 

@@ -295,10 +295,8 @@ def _axes(
 
 def _svg(parts: Sequence[str], about: str, *, size: tuple[int, int] = (WIDTH, HEIGHT), kind: str = "plot") -> Markup:
     head = f'<svg class="{kind}" viewBox="0 0 {size[0]} {size[1]}" role="img" aria-label="{escape(about)}"'
-    wide = (
-        f' style="min-width:{round(0.85 * size[0])}px;max-width:{round(1.3 * size[0])}px"' if kind == "matrix" else ""
-    )
-    return Markup(f"{head}{wide}>{''.join(parts)}</svg>")  # noqa: S704 - every text above went through escape
+    wide = f' style="min-width:{round(0.85 * size[0])}px;max-width:{round(1.3 * size[0])}px"'
+    return Markup(f"{head}{wide if kind == 'matrix' else ''}>{''.join(parts)}</svg>")  # all texts are escaped above
 
 
 def _text(x: float, y: float, text: str, *, anchor: str) -> str:

@@ -7,19 +7,10 @@ from jaxtyping import Integer, UInt8
 from PIL import Image
 
 from labelgen.masks import LabelMap
-from labelgen.report.pictures import CLEAR_COLOURS, hatched, with_names
+from labelgen.report.pictures import hatched, with_names
 from labelgen.vocab import Colour, Vocabulary
 
-__all__ = [
-    "ERRORS",
-    "class_colours",
-    "error_picture",
-    "errors_of",
-    "is_sparse",
-    "label_picture",
-    "labelled_at",
-    "swatch_of",
-]
+__all__ = ["ERRORS", "error_picture", "errors_of", "is_sparse", "label_picture", "labelled_at", "swatch_of"]
 
 RIGHT, EXTRA, MISSED, OTHER, VOID, UNLABELLED = 0, 1, 2, 3, 4, 255
 ERRORS: Mapping[int, tuple[str, str]] = {
@@ -27,7 +18,7 @@ ERRORS: Mapping[int, tuple[str, str]] = {
     EXTRA: ("extra", "labelled, but background in the truth"),
     MISSED: ("missed", "background in the labels, a class in the truth"),
     OTHER: ("other", "another class"),
-    UNLABELLED: ("unlabelled", "unlabelled"),
+    UNLABELLED: ("unlabelled", "unlabelled (void where it is in the truth)"),
     VOID: ("void", "void in the truth, not counted"),
 }
 """Code of each kind of pixel to its short name (a class of the style sheet) and what it means."""
@@ -46,18 +37,10 @@ TINT = 0.6
 EDGE = (255, 255, 255)
 
 
-def class_colours(labels: LabelMap, *others: LabelMap, vocabulary: Vocabulary) -> dict[int, Colour]:
-    """Colours of the classes in some maps of one image, background left out; the largest get those easiest to tell."""
-    counts = sum(np.bincount(m.reshape(-1), minlength=vocabulary.ignore + 1) for m in (labels, *others))
-    present = [int(i) for i in np.argsort(-counts[: vocabulary.num_classes], kind="stable") if counts[i]]
-    named = [class_id for class_id in present if class_id != vocabulary.background]
-    return {class_id: CLEAR_COLOURS[k % len(CLEAR_COLOURS)] for k, class_id in enumerate(named)}
-
-
 def labelled_at(
     labels: Integer[np.ndarray, "H W"], size: tuple[int, int], *, ignore: int
 ) -> Integer[np.ndarray, "h w"]:
-    """The labels at another size; where it is smaller, a cell with any labelled pixel is labelled, so no stroke is lost.
+    """The labels at another size; in a smaller one no stroke is lost: a cell with a labelled pixel is labelled.
 
     Examples
     --------
@@ -70,10 +53,7 @@ def labelled_at(
     factor = max(-(-labels.shape[axis] // size[axis]) for axis in (0, 1))
     starts = [np.arange(size[axis]) * labels.shape[axis] // size[axis] for axis in (0, 1)]
     middle = factor // 2
-    offsets = sorted(
-        ((i, j) for i in range(factor) for j in range(factor)),
-        key=lambda p: (p[0] - middle) ** 2 + (p[1] - middle) ** 2,
-    )
+    offsets = sorted(np.ndindex(factor, factor), key=lambda o: (o[0] - middle) ** 2 + (o[1] - middle) ** 2)
     result = np.full(size, ignore, labels.dtype)
     for down, right in offsets:
         rows = np.minimum(starts[0] + down, labels.shape[0] - 1)
@@ -169,10 +149,10 @@ def error_picture(
     image: UInt8[np.ndarray, "h w 3"], errors: UInt8[np.ndarray, "h w"], *, strokes: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Kinds of pixels over the grey image, told apart by colour and by stripes: missed level, another class upright."""
-    return _painted(image, _wider(errors, ignore=UNLABELLED) if strokes else errors)
+    return _painted(image, _wider(errors, ignore=UNLABELLED), faint=STRONG) if strokes else _painted(image, errors)
 
 
-def _painted(image: np.ndarray, kinds: np.ndarray) -> np.ndarray:
+def _painted(image: np.ndarray, kinds: np.ndarray, *, faint: float = FAINT) -> np.ndarray:
     grey = np.asarray(Image.fromarray(image).convert("L"), np.float32)
     pale = np.repeat((0.45 * grey + 0.55 * 235)[..., None], 3, axis=2)
     picture = pale.copy()
@@ -180,7 +160,7 @@ def _painted(image: np.ndarray, kinds: np.ndarray) -> np.ndarray:
     lines = {MISSED: rows % STRIPES < 2, OTHER: cols % STRIPES < 2}
     for kind, colour in ERROR_COLOURS.items():
         inside = kinds == kind
-        strength = FAINT if kind == RIGHT else STRONG
+        strength = faint if kind == RIGHT else STRONG
         picture[inside] += strength * (np.asarray(colour, np.float32) - picture[inside])
         if kind in lines:
             picture[inside & lines[kind]] = 255

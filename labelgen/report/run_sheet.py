@@ -128,7 +128,7 @@ def _legend(width: int, vocabulary: Vocabulary, colours: dict[int, Colour], *, e
     places, left, line = [], 0, 0
     for swatch, text in entries:
         wide = int(font(TEXT).getlength(text)) + (24 if swatch else 0) + 14
-        if left and left + wide > width:
+        if left and (left + wide > width or text == "Errors:"):
             left, line = 0, line + 1
         places.append((left, line))
         left += wide
