@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from labelgen.quality.evaluate import Evaluation, QualityOptions
     from labelgen.store import LabelSource
 
-__all__ = ["quality"]
+__all__ = ["ScoredData", "distinct_names", "open_scored", "quality"]
 
 
 @dataclass(frozen=True)
-class _Data:
+class ScoredData:
     """What the command line says about the truth; empty where the run knows it."""
 
     truth: str
@@ -96,7 +96,7 @@ def quality(
             raise ConfigError(f"--{name} must be >= 0, got {value}")
     if any(gate.name == "boundary_miou" for gate in gates) and not boundary:
         raise ConfigError("--fail-under boundary_miou needs --boundary")
-    data, sweep = _Data(truth, split, vocab, ids, limit), sweep or CurveFlags()
+    data, sweep = ScoredData(truth, split, vocab, ids, limit), sweep or CurveFlags()
     sweep.check()
     if as_csv and sweep.curve and (sweep.select_on or not (sweep.curve_csv or sweep.plot)):
         what = "the threshold of --select-on" if sweep.select_on else "the threshold curve of --curve"
@@ -137,7 +137,7 @@ def quality(
 
 
 def _measure(
-    runs: Sequence[str], data: _Data, options: "QualityOptions", sweep: CurveFlags, *, workers: int
+    runs: Sequence[str], data: ScoredData, options: "QualityOptions", sweep: CurveFlags, *, workers: int
 ) -> "tuple[list[Evaluation], list[dict[str, Any]]]":
     """Score each run and say on stderr what is odd about it."""
     from labelgen.quality.document import quality_document
@@ -145,8 +145,8 @@ def _measure(
     from labelgen.store import RunFolder, newest_run
 
     paths = [Path(run) for run in runs] or [newest_run()]
-    pairs = [_open(path, data) for path in paths]
-    names = _distinct_names(paths, [source for source, _ in pairs])
+    pairs = [open_scored(path, data) for path in paths]
+    names = distinct_names(paths, [source for source, _ in pairs])
     evaluations, documents = [], []
     for name, path, (source, truth) in zip(names, paths, pairs, strict=True):
         with progress_bar(f"quality {name}") as progress:
@@ -168,7 +168,7 @@ def _measure(
     return evaluations, documents
 
 
-def _open(path: Path, data: _Data) -> "tuple[LabelSource, Dataset]":
+def open_scored(path: Path, data: ScoredData) -> "tuple[LabelSource, Dataset]":
     """The labels of one argument and the truth to score them against."""
     from labelgen.data.open import open_data, parse_source, reopen
     from labelgen.store import RunFolder, open_labels
@@ -195,7 +195,7 @@ def _open(path: Path, data: _Data) -> "tuple[LabelSource, Dataset]":
     return open_labels(path, vocabulary=vocabulary), truth
 
 
-def _refined(spec: "DataSpec | None", data: _Data) -> "DataSpec":
+def _refined(spec: "DataSpec | None", data: ScoredData) -> "DataSpec":
     """What a run says about its data, with what the command line says instead."""
     from labelgen.data.dataset import DataSpec
 
@@ -217,7 +217,7 @@ def _parse_bands(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _distinct_names(paths: Sequence[Path], sources: "Sequence[LabelSource]") -> list[str]:
+def distinct_names(paths: Sequence[Path], sources: "Sequence[LabelSource]") -> list[str]:
     """Names of runs; their paths where two have one name."""
     names = [source.name for source in sources]
     return [path.as_posix() if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]
