@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from labelgen.report.figures import Curve, curves
-from labelgen.report.gallery import Album, Panels, card_of
+from labelgen.report.gallery import TEXT, Album, Panels, card_of
 from labelgen.report.html import Cell, Column, Figure, Gallery, Section, Table, change, count, fraction, text_cell
 from labelgen.report.measured import MeasuredRun
 from labelgen.report.overlays import label_picture
@@ -206,18 +206,19 @@ def _differing(runs: Sequence[MeasuredRun], album: Album, *, images: int, budget
 
 
 def _beside(runs: Sequence[MeasuredRun], sample_id: str) -> Panels:
-    """Image, truth, and the labels of each run."""
+    """Image, truth, and the labels of each run, in the colours of all of them together."""
 
     def panels(view: View, vocabulary: Vocabulary, colours: dict[int, Colour]) -> list[tuple[str, np.ndarray]]:
         views = [(runs[0], view), *((run, run.shown.view(sample_id, side=SIDE)) for run in runs[1:])]
         found = [("image", view.image)]
         if view.truth is not None:
-            found.append(("truth", label_picture(view.image, view.truth, vocabulary, colours)))
+            found.append(("truth", label_picture(view.image, view.truth, vocabulary, colours, text_size=TEXT)))
         for run, other in views:
             if other.labels is not None and run.shown.vocabulary.classes == vocabulary.classes:
-                found.append(
-                    (run.name, label_picture(view.image, other.labels, vocabulary, colours, strokes=other.strokes))
+                drawn = label_picture(
+                    view.image, other.labels, vocabulary, colours, strokes=other.strokes, text_size=TEXT
                 )
+                found.append((run.name, drawn))
         return found
 
     return panels

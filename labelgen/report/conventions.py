@@ -102,6 +102,7 @@ def _rules(rules: tuple[tuple[str, str], ...]) -> Table:
         "Rules",
         (Column("figure", kind="words"), Column("how", kind="words long")),
         [(text_cell(name), Cell(how, how.lower(), "words long")) for name, how in rules],
+        sortable=False,
     )
 
 
@@ -113,4 +114,5 @@ def _others() -> Table:
         [(text_cell(row[0]), *(Cell(text, text.lower(), "words long") for text in row[1:])) for row in OTHERS],
         caption="On dense labels without 255 all that pool over the data set agree with mIoU here, "
         "apart from absent classes.",
+        sortable=False,
     )

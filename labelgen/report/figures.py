@@ -14,10 +14,11 @@ __all__ = ["Curve", "Point", "curves", "histogram", "matrix", "points", "ticks"]
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 46
-LETTER = 6.6  # pixels of a letter of the text of a plot, about
+LETTER = 7.2  # pixels of a letter of the text of a plot, about
 LINE = 13  # pixels of a line of it
 SERIES = 6  # colours of the style sheet; the next series begin anew with other markers
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
+AWAY = (26, 60, 100, 140)  # pixels from a point to a name that has no room beside it
 CELL = 27  # pixels of a cell of a matrix
 NAMED = 110  # pixels for the names of its rows
 
@@ -115,6 +116,9 @@ def points(shown: Sequence[Point], *, x_title: str, y_title: str, about: str) ->
         box = _room_for(point.name, col, row, taken)
         if box is not None:
             taken.append(box)
+            if _far(box, col, row):
+                end = box[2] if box[2] < col else box[0]
+                parts.append(_line(col, row, end, (box[1] + box[3]) / 2, "leader"))
             parts.append(_text(box[0], box[3] - 3, point.name, anchor="start"))
     return _svg(parts, about)
 
@@ -124,20 +128,28 @@ def _room_for(
 ) -> tuple[float, float, float, float] | None:
     """A box beside a point that touches no other and stays in the plot."""
     width, half = LETTER * len(name), LINE / 2
-    corners = (
+    corners = [
         (col + 7, row - half),
         (col - 7 - width, row - half),
         (col - width / 2, row - 7 - LINE),
         (col - width / 2, row + 7),
         (col + 5, row - 5 - LINE),
         (col - 5 - width, row + 5),
-    )
+    ]
+    for away in AWAY:  # farther off, with a line to the point
+        for down in (0, -LINE, LINE, -2 * LINE, 2 * LINE):
+            corners += [(col - away - width, row - half + down), (col + away, row - half + down)]
     for left, top in corners:
         box = (left, top, left + width, top + LINE)
         inside = left >= LEFT and box[2] <= WIDTH and top >= 0 and box[3] <= HEIGHT - BOTTOM
         if inside and not any(_overlap(box, other) for other in taken):
             return box
     return None
+
+
+def _far(box: tuple[float, float, float, float], col: float, row: float) -> bool:
+    """Whether a name stands so far from its point that a line must join them."""
+    return max(box[0] - col, col - box[2], 0) >= AWAY[0]
 
 
 def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
@@ -241,7 +253,8 @@ def matrix(
         Tooltip of each cell.
     """
     head = round(12 + LETTER * max(map(len, columns)) * 0.75)
-    width, height = NAMED + CELL * len(columns) + 30, head + CELL * len(rows) + 4
+    lean = round(LETTER * max(map(len, columns[-3:])) * 0.67)  # how far the last names reach to the right
+    width, height = NAMED + CELL * len(columns) + lean, head + CELL * len(rows) + 4
     parts = []
     for number, name in enumerate(columns):
         at = NAMED + CELL * (number + 0.5)

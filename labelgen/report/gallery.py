@@ -23,6 +23,7 @@ from labelgen.vocab import Colour, Vocabulary
 __all__ = ["Album", "GalleryOptions", "Pick", "card_of", "gallery_of", "picks_of", "share_out"]
 
 SIDE = 320  # pixels of the long side of a picture
+TEXT = 20  # pixels of the names on it, which is shown at about half its size
 QUALITY = 80  # of the JPEG
 FOLDER = "pictures"
 PREFIX = "labelgen-"  # of the files in it, so that those of an earlier report can be told from others'
@@ -172,12 +173,13 @@ Panels = Callable[[View, Vocabulary, dict[int, Colour]], list[tuple[str, np.ndar
 
 
 def card_of(
-    view: View, vocabulary: Vocabulary, note: str, album: Album, *, anchor: str, panels: Panels = panels_of
+    view: View, vocabulary: Vocabulary, note: str, album: Album, *, anchor: str, panels: Panels | None = None
 ) -> tuple[Card, int]:
     """One image of a gallery, and how many bytes its pictures take."""
     colours = colours_over([view], vocabulary)
     pictures, total = [], 0
-    for caption, array in panels(view, vocabulary, colours):
+    drawn = panels(view, vocabulary, colours) if panels else panels_of(view, vocabulary, colours, text_size=TEXT)
+    for caption, array in drawn:
         picture, cost = album.add(array, alt=f"{caption} of {view.id}", caption=caption)
         pictures.append(picture)
         total += cost

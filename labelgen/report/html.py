@@ -76,6 +76,7 @@ class Table:
     columns: Sequence[Column]
     rows: Sequence[Sequence[Cell]]
     caption: str = ""
+    sortable: bool = True
 
 
 @dataclass(frozen=True)

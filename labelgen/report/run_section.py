@@ -28,6 +28,7 @@ from labelgen.report.plots import coverage_figure, quality_figures
 __all__ = ["facts_of", "headlines_of", "percent", "run_section", "settings_of"]
 
 SHOWN_IDS = 3
+HASH = 16  # digits of a hash
 
 
 def run_section(run: MeasuredRun, *, anchor: str, galleries: Sequence[Gallery] = ()) -> Section:
@@ -40,7 +41,7 @@ def run_section(run: MeasuredRun, *, anchor: str, galleries: Sequence[Gallery] =
         warnings=_warnings(run),
         headlines=headlines_of(run),
         facts=facts_of(run),
-        settings=settings_of(run.header),
+        settings=settings_of(run),
         tables=[_classes(evaluation) if evaluation else _label_classes(run)],
         figures=quality_figures(evaluation) if evaluation else [coverage_figure(run)],
         galleries=galleries,
@@ -145,8 +146,8 @@ def facts_of(run: MeasuredRun) -> list[Fact]:
         ("supervision", _supervision(header)),
         ("seed", header.get("seed")),
         ("data", place),
-        ("ids sha256", data.get("ids_sha256")),
-        ("labels sha256", run.labels_sha256),
+        ("ids sha256", _short(data.get("ids_sha256", ""))),
+        ("labels sha256", _short(run.labels_sha256)),
         ("vocabulary", f"{source.vocabulary.name}, {source.vocabulary.num_classes} classes"),
         ("images", counts.get("labelled", len(source.ids))),
         ("failed", counts.get("failed")),
@@ -156,17 +157,25 @@ def facts_of(run: MeasuredRun) -> list[Fact]:
     return [Fact(name, str(value)) for name, value in pairs if value not in (None, "")]
 
 
+def _short(digest: str) -> str:
+    """The first digits of a hash; the whole one stands below the settings."""
+    return f"{digest[:HASH]}…" if digest else ""
+
+
 def _supervision(header: Mapping[str, Any]) -> str:
     return ", ".join(header["supervision"]) or "none" if header else "unknown"
 
 
-def settings_of(header: Mapping[str, Any]) -> list[Fact]:
-    """Settings of the method, its models, and versions of packages, as they stand in run.json."""
+def settings_of(run: MeasuredRun) -> list[Fact]:
+    """Settings of the method, its models, versions of packages and hashes, as they stand in the run."""
+    header = run.header
     pairs = [(name, _shown(value)) for name, value in header.get("config", {}).items()]
     pairs += [("min_score", _shown(header["min_score"]))] if header.get("min_score") else []
     pairs += [(f"model {name}", _shown(value)) for name, value in header.get("models", {}).items()]
     pairs += [(name, _shown(value)) for name, value in header.get("facts", {}).items()]
     pairs += [(name, _shown(value)) for name, value in header.get("versions", {}).items()]
+    hashes = {"ids sha256": header.get("data", {}).get("ids_sha256"), "labels sha256": run.labels_sha256}
+    pairs += [(name, value) for name, value in hashes.items() if value]
     return [Fact(name, value) for name, value in pairs]
 
 
@@ -228,7 +237,7 @@ def _top_confusion(row: np.ndarray, class_id: int, names: Sequence[str]) -> Cell
     wrong = row[:-1].copy()
     wrong[class_id] = 0
     if not wrong.any():
-        return missing()
+        return Cell("-", None, "missing words")
     share = float(wrong.max() / row.sum())
     return Cell(f"{names[int(wrong.argmax())]} {percent(share)}", share, "words")
 

@@ -32,7 +32,7 @@
       head.appendChild(button);
       button.addEventListener("click", () => sort(table, column, head));
     });
-    if (table.tBodies[0].rows.length < 8) return;
+    if (table.tBodies[0].rows.length < 12) return;
     const tools = document.createElement("label");
     tools.className = "tools";
     tools.textContent = "Show rows with ";
