@@ -42,6 +42,7 @@ def quality(
     boundary: Switch = False,
     bands: str = "",
     per_image: str = "",
+    html: str = "",
     worst: int = 5,
     fail_under: Annotated[list[str] | None, Parameter(negative="")] = None,
     workers: int = 0,
@@ -77,6 +78,9 @@ def quality(
         Also measure within so many pixels of a contour, such as 1,2,3,5,10,20.
     per_image
         CSV file to write, one line per run and image.
+    html
+        Page to write, such as quality.html: tables, plots and how all is counted, in one file. It measures boundaries
+        and, where --bands names none, usual distances from contours. labelgen report adds pictures.
     worst
         How many of the worst images to show.
     fail_under
@@ -108,8 +112,17 @@ def quality(
     from labelgen.quality.evaluate import QualityOptions
     from labelgen.quality.gates import failed_gates
 
-    options = QualityOptions(unlabelled=unlabelled, boundary=boundary, bands=_parse_bands(bands))
-    evaluations, documents = _measure(runs, data, options, sweep, workers=workers)
+    widths = _parse_bands(bands)
+    if html:
+        from labelgen.report.html import refuse_foreign_page
+        from labelgen.report.measured import DISTANCES
+
+        refuse_foreign_page(Path(html))
+        widths = widths or DISTANCES
+    options = QualityOptions(unlabelled=unlabelled, boundary=boundary or bool(html), bands=widths, intervals=bool(html))
+    evaluations, documents, sources = _measure(runs, data, options, sweep, workers=workers)
+    if html:
+        _write_html(Path(html), evaluations, documents, sources, is_subset=bool(limit or ids))
     if sweep.curve_csv:
         write_curves(Path(sweep.curve_csv), documents)
     if sweep.plot:
@@ -138,7 +151,7 @@ def quality(
 
 def _measure(
     runs: Sequence[str], data: ScoredData, options: "QualityOptions", sweep: CurveFlags, *, workers: int
-) -> "tuple[list[Evaluation], list[dict[str, Any]]]":
+) -> "tuple[list[Evaluation], list[dict[str, Any]], list[tuple[LabelSource, Dataset]]]":
     """Score each run and say on stderr what is odd about it."""
     from labelgen.quality.document import quality_document
     from labelgen.quality.evaluate import evaluate
@@ -165,7 +178,30 @@ def _measure(
         _warn(evaluation, document, subset=bool(data.limit or data.ids))
         evaluations.append(evaluation)
         documents.append(document)
-    return evaluations, documents
+    return evaluations, documents, pairs
+
+
+def _write_html(
+    path: Path,
+    evaluations: "Sequence[Evaluation]",
+    documents: Sequence[dict[str, Any]],
+    sources: "Sequence[tuple[LabelSource, Dataset]]",
+    *,
+    is_subset: bool,
+) -> None:
+    from labelgen.report.html import write_page
+    from labelgen.report.measured import MeasuredRun
+    from labelgen.report.site import quality_page
+    from labelgen.report.views import Shown
+
+    runs = [
+        MeasuredRun(
+            evaluation.name, document["path"], Shown(*pair, has_truth=True), evaluation, document, is_subset=is_subset
+        )
+        for evaluation, document, pair in zip(evaluations, documents, sources, strict=True)
+    ]
+    write_page(path, quality_page(runs))
+    say(f"page: {path.as_posix()}")
 
 
 def open_scored(path: Path, data: ScoredData) -> "tuple[LabelSource, Dataset]":

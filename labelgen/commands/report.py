@@ -87,9 +87,9 @@ def report(
     data = ScoredData(truth, split, vocab, ids, limit)
     opened = [_open(path, data) for path in paths]
     names = distinct_names(paths, [source for source, _, _ in opened])
-    found = [
-        _measure(name, path, *parts, workers=workers) for name, path, parts in zip(names, paths, opened, strict=True)
-    ]
+    found = []
+    for name, path, parts in zip(names, paths, opened, strict=True):
+        found.append(_measure(name, path, *parts, is_subset=bool(limit or ids), workers=workers))
     options = ReportOptions(GalleryOptions(worst, median, best), standalone, int(max_mb * MEGABYTE))
     written = write_report(folder, found, options)
     size = written.page_bytes + written.picture_bytes
@@ -118,13 +118,27 @@ def _open(path: Path, data: ScoredData) -> "tuple[LabelSource, Dataset | None, s
 
 
 def _measure(
-    name: str, path: Path, source: "LabelSource", dataset: "Dataset | None", why_not: str, *, workers: int
+    name: str,
+    path: Path,
+    source: "LabelSource",
+    dataset: "Dataset | None",
+    why_not: str,
+    *,
+    is_subset: bool,
+    workers: int,
 ) -> "MeasuredRun":
     from labelgen.report.measured import measured
 
     with progress_bar(f"report {name}") as progress:
         run = measured(
-            source, dataset, name=name, path=path.as_posix(), why_not=why_not, workers=workers, progress=progress
+            source,
+            dataset,
+            name=name,
+            path=path.as_posix(),
+            why_not=why_not,
+            is_subset=is_subset,
+            workers=workers,
+            progress=progress,
         )
     if run.why_not and not why_not:
         say(f"{name}: no truth to compare with ({run.why_not}); the page says how much is labelled")

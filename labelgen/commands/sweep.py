@@ -76,6 +76,7 @@ def sweep(
     *,
     grid: Switch = False,
     plot: str = "",
+    html: str = "",
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     flags: Annotated[SweepFlags | None, Parameter(name="*", group="Runs")] = None,
@@ -96,6 +97,8 @@ def sweep(
         Sweep all combinations of the values. Else one setting after the other, the others at their defaults.
     plot
         Picture of the curves to write, such as sweep.png.
+    html
+        Page to write, such as sweep.html: the curves with intervals, the table, and how all is counted, in one file.
     as_csv
         Print one CSV line per run on stdout, nothing else.
     as_json
@@ -118,12 +121,22 @@ def sweep(
     folders = list(dict.fromkeys(Path(flags.out, point.folder(seed)) for point in points for seed in seeds))
     if flags.dry_run:
         return _print_plan(folders, as_json=as_json)
+    if html:
+        from labelgen.report.html import refuse_foreign_page
+
+        refuse_foreign_page(Path(html))
     rows = _run_all(method, data, points, seeds, flags)
     means = means_of(rows)
     if plot:
         from labelgen.sweep.plot import write_plot
 
         write_plot(Path(plot), means, title=f"labelgen {method}, {data}")
+    if html:
+        from labelgen.report.html import write_page
+        from labelgen.report.sweep_page import sweep_page
+
+        write_page(Path(html), sweep_page(method, data, rows, means))
+        say(f"page: {Path(html).as_posix()}")
     compare = _compare_command(points, flags)
     if as_json:
         print_json({"method": method, "data": data, "rows": rows, "means": means, "compare": compare})
@@ -194,7 +207,7 @@ def _make(
     from labelgen.commands.sheet import leave_sheet
     from labelgen.methods import METHODS
     from labelgen.quality.document import quality_document
-    from labelgen.quality.evaluate import evaluate
+    from labelgen.quality.evaluate import QualityOptions, evaluate
     from labelgen.run import method_job, run_job
     from labelgen.store import RunFolder
 
@@ -210,7 +223,7 @@ def _make(
     if not can_be_scored(dataset, job.vocabulary):
         say(f"{out}: no truth in its classes, so that only coverage is known")
         return None
-    return quality_document(evaluate(RunFolder.open(out), dataset))
+    return quality_document(evaluate(RunFolder.open(out), dataset, QualityOptions(intervals=True)))
 
 
 def _print_plan(folders: Sequence[Path], *, as_json: bool) -> int:
@@ -231,7 +244,7 @@ def _print_csv(rows: Sequence[Row]) -> None:
     from labelgen.commands.quality_csv import csv_text
 
     names = list(dict.fromkeys(name for row in rows for name in row["settings"]))
-    figures = [key for key in rows[0] if key not in ("sweeps", "settings")]
+    figures = [key for key in rows[0] if key not in ("sweeps", "settings", "intervals")]
     lines = [[*(row["settings"].get(name) for name in names), *(row[key] for key in figures)] for row in rows]
     sys.stdout.write(csv_text([*names, *figures], lines))
 

@@ -183,42 +183,44 @@ def _differing(runs: Sequence[MeasuredRun], album: Album, *, images: int, budget
     shared = [i for i in scores[0] if all(i in found and not math.isnan(found[i]) for found in scores)]
     spread = {i: max(found[i] for found in scores) - min(found[i] for found in scores) for i in shared}
     ranked = sorted((i for i in shared if spread[i] > 0), key=lambda i: (-spread[i], i))[:images]
-    beside = runs[:MOST_BESIDE]
+    classes = runs[0].shown.vocabulary.classes
+    beside = [run for run in runs if run.shown.vocabulary.classes == classes][:MOST_BESIDE]
     cards, used = [], 0
     for sample_id in ranked:
         note = "; ".join(f"{run.name} {found[sample_id]:.3f}" for run, found in zip(runs, scores, strict=True))
-        view = beside[0].shown.view(sample_id, side=SIDE)
+        views = {run.name: run.shown.view(sample_id, side=SIDE) for run in beside}
+        first, *others = views.values()
         card, cost = card_of(
-            view,
+            first,
             beside[0].shown.vocabulary,
             f"mIoU: {note}",
             album,
             anchor=f"differ-{len(cards) + 1}",
-            panels=_beside(beside, sample_id),
+            panels=_beside(views),
+            others=others,
         )
         if used + cost > budget:
             break
         used += cost
         cards.append(card)
-    more = f" Labels of the first {MOST_BESIDE} runs." if len(runs) > MOST_BESIDE else ""
+    more = f" Labels of {', '.join(run.name for run in beside)}." if len(runs) > len(beside) else ""
     caption = f"Largest spread of image mIoU, up to {percent(max(spread.values(), default=0.0))} apart.{more}"
     return [Gallery("Where the runs differ most", cards, caption)] if cards else []
 
 
-def _beside(runs: Sequence[MeasuredRun], sample_id: str) -> Panels:
-    """Image, truth, and the labels of each run, in the colours of all of them together."""
+def _beside(views: Mapping[str, View]) -> Panels:
+    """Image, truth, and the labels of each run by its name."""
 
     def panels(view: View, vocabulary: Vocabulary, colours: dict[int, Colour]) -> list[tuple[str, np.ndarray]]:
-        views = [(runs[0], view), *((run, run.shown.view(sample_id, side=SIDE)) for run in runs[1:])]
         found = [("image", view.image)]
         if view.truth is not None:
             found.append(("truth", label_picture(view.image, view.truth, vocabulary, colours, text_size=TEXT)))
-        for run, other in views:
-            if other.labels is not None and run.shown.vocabulary.classes == vocabulary.classes:
+        for name, other in views.items():
+            if other.labels is not None:
                 drawn = label_picture(
                     view.image, other.labels, vocabulary, colours, strokes=other.strokes, text_size=TEXT
                 )
-                found.append((run.name, drawn))
+                found.append((name, drawn))
         return found
 
     return panels

@@ -173,17 +173,33 @@ Panels = Callable[[View, Vocabulary, dict[int, Colour]], list[tuple[str, np.ndar
 
 
 def card_of(
-    view: View, vocabulary: Vocabulary, note: str, album: Album, *, anchor: str, panels: Panels | None = None
+    view: View,
+    vocabulary: Vocabulary,
+    note: str,
+    album: Album,
+    *,
+    anchor: str,
+    panels: Panels | None = None,
+    others: Sequence[View] = (),
 ) -> tuple[Card, int]:
-    """One image of a gallery, and how many bytes its pictures take."""
-    colours = colours_over([view], vocabulary)
+    """One image of a gallery, and how many bytes its pictures take.
+
+    Parameters
+    ----------
+    panels
+        What is drawn; image, truth, labels and errors when left out.
+    others
+        Further views of the image of which something is drawn.
+    """
+    colours = colours_over([view, *others], vocabulary)
     pictures, total = [], 0
     drawn = panels(view, vocabulary, colours) if panels else panels_of(view, vocabulary, colours, text_size=TEXT)
     for caption, array in drawn:
         picture, cost = album.add(array, alt=f"{caption} of {view.id}", caption=caption)
         pictures.append(picture)
         total += cost
-    names = [vocabulary.classes[class_id] for class_id in view.classes]
+    there = dict.fromkeys(class_id for one in (view, *others) for class_id in one.classes)
+    names = [vocabulary.classes[class_id] for class_id in there]
     key = [(f"#{r:02x}{g:02x}{b:02x}", vocabulary.classes[class_id]) for class_id, (r, g, b) in colours.items()]
     text = f"{note}; {view.note}" if view.note else note
     return Card(anchor, view.id, text, pictures, key, names), total

@@ -71,6 +71,8 @@ class MeasuredRun:
         None without truth.
     why_not
         Why there is no truth; empty where there is.
+    is_subset
+        Whether only some images were asked for, so that labels of others are no surprise.
     """
 
     name: str
@@ -79,6 +81,7 @@ class MeasuredRun:
     evaluation: Evaluation | None
     document: dict[str, Any] | None
     why_not: str = ""
+    is_subset: bool = False
 
     @property
     def header(self) -> dict[str, Any]:
@@ -117,6 +120,7 @@ def measured(
     name: str = "",
     path: str = "",
     why_not: str = "",
+    is_subset: bool = False,
     workers: int = 0,
     progress: Progress | None = None,
 ) -> MeasuredRun:
@@ -128,6 +132,8 @@ def measured(
         None when it cannot be opened.
     why_not
         Why it cannot.
+    is_subset
+        See `MeasuredRun`.
     """
     name, path = name or source.name, path or Path(source.path).as_posix()
     why_not = why_not or (truth_vocabulary(source, dataset) if dataset is not None else "the images are not there")
@@ -138,7 +144,8 @@ def measured(
     evaluation.name = name
     supervision: Sequence[str] | None = source.header["supervision"] if isinstance(source, RunFolder) else None
     document = quality_document(evaluation, supervision=supervision)
-    return MeasuredRun(name, path, Shown(source, dataset, has_truth=True), evaluation, document)
+    shown = Shown(source, dataset, has_truth=True)
+    return MeasuredRun(name, path, shown, evaluation, document, is_subset=is_subset)
 
 
 def rings(evaluation: Evaluation) -> list[Ring]:

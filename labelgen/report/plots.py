@@ -1,7 +1,8 @@
 """The plots of one run: confusion matrix, coverage against precision, errors by distance, image IoU, coverage."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from jaxtyping import Int64
@@ -16,11 +17,15 @@ __all__ = ["coverage_figure", "quality_figures"]
 
 BINS = 20
 MOST_CLASSES = 24  # rows of a confusion matrix; the rest is one row
+CURVE_POINTS = 50  # of a threshold curve
 OTHERS = "(others)"
 
 
-def quality_figures(evaluation: Evaluation) -> list[Figure]:
+def quality_figures(run: MeasuredRun) -> list[Figure]:
     """All plots that need truth."""
+    evaluation = run.evaluation
+    if evaluation is None:
+        return []
     return [
         _confusion(evaluation),
         _coverage_precision(evaluation),
@@ -32,7 +37,28 @@ def quality_figures(evaluation: Evaluation) -> list[Figure]:
             else f"Image mIoU, unlabelled pixels: {evaluation.options.unlabelled}",
         ),
         _image_histogram([row.miou_labelled for row in evaluation.images], "Image mIoU, labelled pixels only"),
+        *([_thresholds(run.document)] if run.document and "curve" in run.document else []),
     ]
+
+
+def _thresholds(document: Mapping[str, Any]) -> Figure:
+    """The threshold curve of `labelgen quality --curve`."""
+    found = document["curve"][:: max(1, len(document["curve"]) // CURVE_POINTS)]
+    places = [point["threshold"] for point in found]
+    chart = curves(
+        [
+            Curve("mIoU", places, [math.nan if p["miou"] is None else p["miou"] for p in found]),
+            Curve("share of foreground", places, [p["foreground"] for p in found]),
+        ],
+        x_title="threshold of background",
+        y_title="fraction",
+        about="mIoU over the threshold of background",
+    )
+    best, own = document["oracle"], document["fixed"]
+    mious = " and ".join(
+        f"{name} {point['miou']:.3f}" for name, point in (("the run itself", own), ("the best", best)) if point["miou"]
+    )
+    return Figure("Threshold of background", chart, f"mIoU: {mious}, at {best['threshold']:g}. {best['sentence']}")
 
 
 def _image_histogram(values: Sequence[float], title: str, *, x_title: str = "image mIoU") -> Figure:

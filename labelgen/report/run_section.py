@@ -28,6 +28,7 @@ from labelgen.report.plots import coverage_figure, quality_figures
 __all__ = ["facts_of", "headlines_of", "percent", "run_section", "settings_of"]
 
 SHOWN_IDS = 3
+RULES = {"exclude": "left out", "background": "background", "error": "an error (there are none)"}
 HASH = 16  # digits of a hash
 
 
@@ -43,7 +44,7 @@ def run_section(run: MeasuredRun, *, anchor: str, galleries: Sequence[Gallery] =
         facts=facts_of(run),
         settings=settings_of(run),
         tables=[_classes(evaluation) if evaluation else _label_classes(run)],
-        figures=quality_figures(evaluation) if evaluation else [coverage_figure(run)],
+        figures=quality_figures(run) if evaluation else [coverage_figure(run)],
         galleries=galleries,
         errors_key=[ERRORS[kind] for kind in ERRORS] if with_errors else [ERRORS[255]] if galleries else [],
     )
@@ -121,9 +122,14 @@ def _warnings(run: MeasuredRun) -> list[str]:
         )
     else:
         if absent := run.evaluation.missing:
-            found.append(f"{len(absent)} images have no label and count as unlabelled: {_some(absent)}.")
-        if extra := run.evaluation.extra:
-            found.append(f"{len(extra)} labels have no truth here and are left out: {_some(extra)}.")
+            found.append(f"{len(absent)} images have no label and count as unlabelled: {_some(absent)}")
+        if (extra := run.evaluation.extra) and not run.is_subset:
+            found.append(f"{len(extra)} labels have no truth here and are left out: {_some(extra)}")
+        if (rule := run.evaluation.options.unlabelled) != "miss":
+            found.append(
+                f"Boundary IoU and the mIoU of images take unlabelled pixels as {RULES[rule]}; the rest of this part "
+                "says by its name what they are."
+            )
     if run.header.get("state") == "running":
         found.append("The run is unfinished.")
     return found
