@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from labelgen.report.figures import Curve, curves
-from labelgen.report.gallery import TEXT, Album, Panels, card_of
+from labelgen.report.gallery import Album, Panels, card_of, text_size_of
 from labelgen.report.html import Cell, Column, Figure, Gallery, Section, Table, change, count, fraction, text_cell
 from labelgen.report.measured import MeasuredRun
 from labelgen.report.overlays import label_picture
@@ -214,11 +214,13 @@ def _beside(views: Mapping[str, View]) -> Panels:
     def panels(view: View, vocabulary: Vocabulary, colours: dict[int, Colour]) -> list[tuple[str, np.ndarray]]:
         found = [("image", view.image)]
         if view.truth is not None:
-            found.append(("truth", label_picture(view.image, view.truth, vocabulary, colours, text_size=TEXT)))
+            found.append(
+                ("truth", label_picture(view.image, view.truth, vocabulary, colours, text_size=text_size_of(view)))
+            )
         for name, other in views.items():
             if other.labels is not None:
                 drawn = label_picture(
-                    view.image, other.labels, vocabulary, colours, strokes=other.strokes, text_size=TEXT
+                    view.image, other.labels, vocabulary, colours, strokes=other.strokes, text_size=text_size_of(view)
                 )
                 found.append((name, drawn))
         return found

@@ -20,10 +20,10 @@ from labelgen.report.run_sheet import panels_of
 from labelgen.report.views import View, colours_over
 from labelgen.vocab import Colour, Vocabulary
 
-__all__ = ["Album", "GalleryOptions", "Pick", "card_of", "gallery_of", "picks_of", "share_out"]
+__all__ = ["Album", "GalleryOptions", "Pick", "card_of", "gallery_of", "picks_of", "share_out", "text_size_of"]
 
 SIDE = 320  # pixels of the long side of a picture
-TEXT = 20  # pixels of the names on it, which is shown at about half its size
+TEXT = 1 / 16  # height of the names on it, as a share of its long side: it is shown at about half its size
 QUALITY = 80  # of the JPEG
 FOLDER = "pictures"
 PREFIX = "labelgen-"  # of the files in it, so that those of an earlier report can be told from others'
@@ -101,7 +101,7 @@ class Album:
 
 
 def share_out(available: int, wanted: Sequence[int]) -> list[int]:
-    """How many each gets when there are fewer than wanted: in proportion, the rest to the first.
+    """How many each gets when there are fewer than wanted: in proportion, the rest to the first that want more.
 
     Examples
     --------
@@ -112,7 +112,8 @@ def share_out(available: int, wanted: Sequence[int]) -> list[int]:
     if total <= available:
         return list(wanted)
     found = [available * number // total for number in wanted]
-    found[0] += available - sum(found)
+    for place, number in enumerate(wanted):
+        found[place] += min(number - found[place], available - sum(found))
     return found
 
 
@@ -169,6 +170,11 @@ def gallery_of(
     ]
 
 
+def text_size_of(view: View) -> int:
+    """Pixels of the names of classes on the pictures of a view."""
+    return max(9, round(TEXT * max(view.image.shape)))
+
+
 Panels = Callable[[View, Vocabulary, dict[int, Colour]], list[tuple[str, np.ndarray]]]
 
 
@@ -193,7 +199,11 @@ def card_of(
     """
     colours = colours_over([view, *others], vocabulary)
     pictures, total = [], 0
-    drawn = panels(view, vocabulary, colours) if panels else panels_of(view, vocabulary, colours, text_size=TEXT)
+    drawn = (
+        panels(view, vocabulary, colours)
+        if panels
+        else panels_of(view, vocabulary, colours, text_size=text_size_of(view))
+    )
     for caption, array in drawn:
         picture, cost = album.add(array, alt=f"{caption} of {view.id}", caption=caption)
         pictures.append(picture)

@@ -31,7 +31,7 @@ def sweep_page(method: str, data: str, rows: Sequence[Row], means: Sequence[Row]
     if seeds == 1:
         spread = "whiskers are 95 % intervals over images (none for coverage)"
         means = [_with_intervals(mean, rows) for mean in means]
-    section = Section(
+    shown = Section(
         anchor="sweep",
         title=f"{method} on {data}",
         warnings=_warnings(rows),
@@ -43,10 +43,11 @@ def sweep_page(method: str, data: str, rows: Sequence[Row], means: Sequence[Row]
             Fact("images", ", ".join(sorted({str(row["images"]) for row in rows}))),
         ],
         figures=[_figure(panel, found, means, spread) for panel, found in curves_of(means).items()],
-        tables=[_means(means), _runs(rows)],
     )
-    lead = f"One method over values of its settings, {len(means)} settings and {seeds} {_plural('seed', seeds)} each."
-    return Page(f"Sweep: {method}", lead, [section], (sweep_conventions(seeds=seeds),))
+    tables = Section(anchor="tables", title="In numbers", tables=[_means(means), _runs(rows)])
+    lead = f"One method over values of its settings: {len(means)} {_plural('setting', len(means))}"
+    lead += f", {seeds} {_plural('seed', seeds)} each."
+    return Page(f"Sweep: {method}", lead, [shown, tables], (sweep_conventions(seeds=seeds),))
 
 
 def _plural(word: str, number: int) -> str:
