@@ -266,7 +266,8 @@ def matrix(
         middle = head + CELL * (row + 0.5)
         parts.append(_text(NAMED - 6, middle + 4, _shortened(name), anchor="end"))
         for column, (share, title) in enumerate(zip(shares[row], titles[row], strict=True)):
-            parts.append(_cell(NAMED + CELL * column, head + CELL * row, share, title, on=row == column))
+            if share != 0 or row == column:  # an empty cell is not drawn, for a small page
+                parts.append(_cell(NAMED + CELL * column, head + CELL * row, share, title, on=row == column))
     return _svg(parts, about, size=(width, height), kind="matrix")
 
 

@@ -28,7 +28,7 @@ QUALITY = 80  # of the JPEG
 FOLDER = "pictures"
 PREFIX = "labelgen-"  # of the files in it, so that those of an earlier report can be told from others'
 HASH = 16  # hex digits of the content in a file name
-BASE64 = 4 / 3  # how much larger a picture is inside the page
+CARD = 2000  # bytes of the text of a card, about
 
 
 @dataclass(frozen=True)
@@ -212,4 +212,5 @@ def card_of(
     names = [vocabulary.classes[class_id] for class_id in there]
     key = [(f"#{r:02x}{g:02x}{b:02x}", vocabulary.classes[class_id]) for class_id, (r, g, b) in colours.items()]
     text = f"{note}; {view.note}" if view.note else note
+    total += CARD
     return Card(anchor, view.id, text, pictures, key, names), total

@@ -7,7 +7,7 @@ from pathlib import Path
 from labelgen.report.comparison import comparison_section
 from labelgen.report.conventions import quality_conventions
 from labelgen.report.gallery import Album, GalleryOptions, gallery_of, picks_of, share_out
-from labelgen.report.html import Card, Page, Section, refuse_foreign_page, write_page
+from labelgen.report.html import Card, Page, Section, refuse_foreign_page, render, write_page
 from labelgen.report.measured import MeasuredRun
 from labelgen.report.run_section import run_section
 
@@ -16,7 +16,6 @@ __all__ = ["INDEX", "MOST_BYTES", "ReportOptions", "Written", "quality_page", "w
 INDEX = "index.html"
 MOST_BYTES = 5_000_000
 """Size of a report with its pictures that is not exceeded by default."""
-FOR_PICTURES = 0.8  # of it; the rest is for tables and plots
 DIFFERING = 12  # images on which several runs differ most
 FEWEST = (3, 1, 1)  # images of a run in its galleries however many runs there are
 
@@ -60,17 +59,18 @@ def write_report(folder: Path, runs: Sequence[MeasuredRun], options: ReportOptio
     """
     refuse_foreign_page(folder / INDEX)
     album = Album(options.standalone)
-    room = FOR_PICTURES * options.most_bytes
-    shares = len(runs) + (1 if len(runs) > 1 else 0)
+    bare = quality_page(runs)
+    room = max(0, options.most_bytes - len(render(bare).encode()))
+    budget = room / (len(runs) + (1 if len(runs) > 1 else 0))
     wanted = _wanted(options.galleries, len(runs))
     sections: list[Section] = []
     if len(runs) > 1:
-        sections.append(comparison_section(runs, album, images=DIFFERING, budget=room / shares))
+        sections.append(comparison_section(runs, album, images=DIFFERING, budget=budget))
     for number, run in enumerate(runs, start=1):
         anchor = f"run-{number}"
-        galleries = gallery_of(run, picks_of(run, wanted), album, anchor=anchor, budget=room / shares)
+        galleries = gallery_of(run, picks_of(run, wanted), album, anchor=anchor, budget=budget)
         sections.append(run_section(run, anchor=anchor, galleries=galleries))
-    page = Page(_title(runs), _lead(runs), sections, (quality_conventions(),))
+    page = Page(bare.title, bare.lead, sections, bare.conventions)
     used = [picture for card in _cards(sections) for picture in card.pictures]
     picture_bytes = 0 if options.standalone else album.write(folder, used)
     size = write_page(folder / INDEX, page)
