@@ -38,10 +38,9 @@ def report(
     """Write a page about one or more runs: where they come from, how good they are, what they look like.
 
     The page is DIR/index.html with its pictures beside it. It needs no server and no network, and works without
-    JavaScript. Runs without truth get a page that says how much is labelled. Examples:
+    JavaScript. Runs without truth get a page that says how much is labelled.
 
-    labelgen report runs/scribble;
-    labelgen report runs/cam runs/cam-crf --out report/crf --standalone
+    Example, two runs beside each other in one file: labelgen report runs/cam runs/cam-crf --out report/crf --standalone
 
     Parameters
     ----------
@@ -61,8 +60,12 @@ def report(
         File with one image id a line; only these are scored.
     limit
         Score only the first N images; 0 for all.
-    worst, median, best
-        How many images with the lowest, a middling and the highest mIoU to show, at most; several runs share them.
+    worst
+        How many images with the lowest mIoU to show, at most; several runs share them.
+    median
+        How many in the middle.
+    best
+        How many with the highest mIoU.
     max_mb
         Megabytes of page and pictures together, about; images are left out beyond.
     workers

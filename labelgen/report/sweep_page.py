@@ -8,6 +8,7 @@ from labelgen.report.conventions import sweep_conventions
 from labelgen.report.figures import Curve, curves
 from labelgen.report.html import Cell, Column, Fact, Figure, Page, Section, Table, count, fraction, missing, text_cell
 from labelgen.sweep.plot import CURVES, curves_of
+from labelgen.sweep.plot import Curve as Swept
 from labelgen.sweep.table import MEASURES
 
 __all__ = ["sweep_page"]
@@ -74,9 +75,7 @@ def _warnings(rows: Sequence[Row]) -> list[str]:
     return found
 
 
-def _figure(
-    panel: str, found: Sequence[tuple[str, list[str], list[Mapping[str, float]]]], means: Sequence[Row], spread: str
-) -> Figure:
+def _figure(panel: str, found: Sequence[Swept], means: Sequence[Row], spread: str) -> Figure:
     texts = list(dict.fromkeys(value for _, values, _ in found for value in values))
     numbers = [_number(text) for text in texts]
     names = [] if all(number is not None for number in numbers) else texts
