@@ -30,6 +30,7 @@ ERROR_COLOURS: Mapping[int, Colour] = {
     OTHER: (204, 121, 167),
 }
 FAINT, STRONG = 0.3, 0.82  # of the colour over the grey image: what is right, what is wrong
+FINEST = 8  # parts of the side of a cell that are looked at when a map shrinks
 STRIPES = 6  # pixels from stripe to stripe
 SPARSE = 0.25  # coverage below which labels are strokes: drawn solid and a little wider
 STROKE_BACKGROUND: Colour = (40, 40, 40)
@@ -50,6 +51,10 @@ def labelled_at(
     array([[255,   7],
            [255, 255]], dtype=uint8)
     """
+    for axis in (0, 1):
+        if labels.shape[axis] > FINEST * size[axis]:  # ids are smaller than ignore, so what is labelled stays
+            parts = np.arange(FINEST * size[axis]) * labels.shape[axis] // (FINEST * size[axis])
+            labels = np.minimum.reduceat(labels, parts, axis=axis)
     factor = max(-(-labels.shape[axis] // size[axis]) for axis in (0, 1))
     starts = [np.arange(size[axis]) * labels.shape[axis] // size[axis] for axis in (0, 1)]
     middle = factor // 2

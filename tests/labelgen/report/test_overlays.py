@@ -32,11 +32,12 @@ def test_kinds_of_errors_are_those_of_the_definition(vocabulary, rng):
     assert names == expected
 
 
-def test_no_stroke_is_lost_when_labels_shrink(rng):
-    labels = np.full((100, 130), 255, np.uint8)
-    labels[rng.integers(100, size=30), rng.integers(130, size=30)] = 1
+@pytest.mark.parametrize("factor", [5, 8, 20])
+def test_no_stroke_is_lost_when_labels_shrink(factor, rng):
+    labels = np.full((20 * factor, 26 * factor), 255, np.uint8)
+    labels[rng.integers(20 * factor, size=30), rng.integers(26 * factor, size=30)] = 1
     small = labelled_at(labels, (20, 26), ignore=255)
-    cells = {(row // 5, col // 5) for row, col in np.argwhere(labels == 1)}
+    cells = {(row // factor, col // factor) for row, col in np.argwhere(labels == 1)}
     assert {tuple(place) for place in np.argwhere(small == 1)} == cells
 
 
