@@ -12,6 +12,7 @@ from tests.labelgen.report.small_data import write_data, write_labels
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is not installed")
 pytestmark = pytest.mark.slow
 
+PATIENCE = 180_000  # milliseconds: a browser on a machine that has other things to do
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable", "chrome", "msedge")
 
 
@@ -21,7 +22,7 @@ def browser():
     path = next(filter(None, map(shutil.which, NAMES)), None)
     with playwright.sync_playwright() as started:
         try:
-            found = started.chromium.launch(executable_path=path, args=["--no-sandbox"])
+            found = started.chromium.launch(executable_path=path, args=["--no-sandbox"], timeout=PATIENCE)
         except playwright.Error as error:
             pytest.skip(f"no Chromium starts here: {str(error).splitlines()[0]}")
         yield found
@@ -36,6 +37,7 @@ class Visit:
         self.context = browser.new_context(
             viewport={"width": width, "height": 900}, color_scheme=scheme, java_script_enabled=scripts
         )
+        self.context.set_default_timeout(PATIENCE)
         self.page = self.context.new_page()
         self.asked, self.complaints = [], []
         self.page.route("**/*", self._let_through)
