@@ -33,6 +33,7 @@ COMMANDS = {  # name: (module and function, one line of help)
     "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),
     "refine": ("labelgen.commands.refine:refine", "Repair the labels of a run."),
     "refiners": ("labelgen.commands.refiners:refiners", "List the refiners and their settings."),
+    "report": ("labelgen.commands.report:report", "Runs as a page to look at and to hand on."),
     "saliency": ("labelgen.commands.saliency:saliency", "Write maps of what is some object, without training."),
     "sweep": ("labelgen.commands.sweep:sweep", "One method over values of its settings, measured."),
     "verify": ("labelgen.commands.verify:verify", "Check that a run folder is still what was written."),

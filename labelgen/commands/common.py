@@ -106,6 +106,8 @@ class RunFlags:
         Stop at the first image that cannot be labelled.
     save_scores
         Keep the scores beside the labels.
+    sheet
+        Draw contact_sheet.jpg, some of the images with their labels, when the run is complete.
     dry_run
         Say what would be done and write nothing.
     as_json
@@ -118,6 +120,7 @@ class RunFlags:
     overwrite: Switch = False
     strict: Switch = False
     save_scores: Switch = False
+    sheet: bool = True
     dry_run: Switch = False
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
 

@@ -21,6 +21,7 @@ from labelgen.commands.common import (
     say_error,
 )
 from labelgen.commands.next_step import next_steps
+from labelgen.commands.sheet import leave_sheet
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, VocabularyError
 from labelgen.methods.method import Method
@@ -124,11 +125,12 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
         return EXIT_DONE
     with progress_bar(name) as progress:
         report = run_job(dataset, job, out, options, progress=progress)
+    pictures = leave_sheet(report, dataset, wanted=flags.sheet)
     facts = then.look(dataset, report.out) if then and report.complete else {}
     steps = []
     if report.complete and not flags.as_json:
         steps = next_steps(dataset, job.vocabulary, report.out, name=name, method=method, config=config, flags=flags)
-    print_report(report, job, as_json=flags.as_json, more=facts, steps=steps)
+    print_report(report, job, as_json=flags.as_json, more=facts, steps=[*pictures, *steps])
     if then and facts and not flags.as_json:
         then.show(facts)
     if report.first_failure is not None:

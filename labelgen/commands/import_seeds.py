@@ -19,6 +19,7 @@ from labelgen.commands.common import (
 )
 from labelgen.commands.generate import print_plan, print_report, say_failures
 from labelgen.commands.next_step import can_be_scored
+from labelgen.commands.sheet import leave_sheet
 from labelgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -114,6 +115,7 @@ def import_seeds(
         if scored
         else []
     )
+    steps = leave_sheet(report, dataset, wanted=flags.sheet) + steps
     foreign, tagged = disagreement(RunFolder.open(report.out).records().values())
     more = {"format": from_, "images_with_tags": tagged, "images_with_classes_without_tag": foreign}
     print_report(report, job, as_json=flags.as_json, more=more, steps=steps)

@@ -19,6 +19,7 @@ from labelgen.commands.generate import print_plan, print_report, say_failures
 from labelgen.commands.next_step import can_be_scored
 from labelgen.commands.promote_classifier import ClassifierFlags, ClassifierMaker
 from labelgen.commands.refine import SourceFlags, open_source
+from labelgen.commands.sheet import leave_sheet
 from labelgen.errors import ConfigError
 from labelgen.promote.config import PromoteConfig
 
@@ -116,12 +117,13 @@ def promote(
         return EXIT_DONE
     with progress_bar("promote") as progress:
         report = run_job(dataset, job, out, options, progress=progress)
+    pictures = leave_sheet(report, dataset, wanted=flags.sheet)
     print_report(
         report,
         job,
         as_json=flags.as_json,
         more=_facts(report.out, path, pseudo or maker.folder.as_posix()),
-        steps=_next(report, path, pseudo, dataset, job),
+        steps=pictures + _next(report, path, pseudo, dataset, job),
     )
     if report.first_failure is not None:
         say_failures(report, report.first_failure)

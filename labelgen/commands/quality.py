@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from labelgen.quality.evaluate import Evaluation, QualityOptions
     from labelgen.store import LabelSource
 
-__all__ = ["quality"]
+__all__ = ["ScoredData", "distinct_names", "open_scored", "quality"]
 
 
 @dataclass(frozen=True)
-class _Data:
+class ScoredData:
     """What the command line says about the truth; empty where the run knows it."""
 
     truth: str
@@ -42,6 +42,7 @@ def quality(
     boundary: Switch = False,
     bands: str = "",
     per_image: str = "",
+    html: str = "",
     worst: int = 5,
     fail_under: Annotated[list[str] | None, Parameter(negative="")] = None,
     workers: int = 0,
@@ -77,6 +78,9 @@ def quality(
         Also measure within so many pixels of a contour, such as 1,2,3,5,10,20.
     per_image
         CSV file to write, one line per run and image.
+    html
+        Page to write, such as quality.html: tables, plots and how all is counted, in one file. It measures boundaries
+        and, where --bands names none, usual distances from contours. labelgen report adds pictures.
     worst
         How many of the worst images to show.
     fail_under
@@ -96,7 +100,7 @@ def quality(
             raise ConfigError(f"--{name} must be >= 0, got {value}")
     if any(gate.name == "boundary_miou" for gate in gates) and not boundary:
         raise ConfigError("--fail-under boundary_miou needs --boundary")
-    data, sweep = _Data(truth, split, vocab, ids, limit), sweep or CurveFlags()
+    data, sweep = ScoredData(truth, split, vocab, ids, limit), sweep or CurveFlags()
     sweep.check()
     if as_csv and sweep.curve and (sweep.select_on or not (sweep.curve_csv or sweep.plot)):
         what = "the threshold of --select-on" if sweep.select_on else "the threshold curve of --curve"
@@ -108,8 +112,17 @@ def quality(
     from labelgen.quality.evaluate import QualityOptions
     from labelgen.quality.gates import failed_gates
 
-    options = QualityOptions(unlabelled=unlabelled, boundary=boundary, bands=_parse_bands(bands))
-    evaluations, documents = _measure(runs, data, options, sweep, workers=workers)
+    widths = _parse_bands(bands)
+    if html:
+        from labelgen.report.html import refuse_foreign_page
+        from labelgen.report.measured import DISTANCES
+
+        refuse_foreign_page(Path(html))
+        widths = widths or DISTANCES
+    options = QualityOptions(unlabelled=unlabelled, boundary=boundary or bool(html), bands=widths, intervals=bool(html))
+    evaluations, documents, sources = _measure(runs, data, options, sweep, workers=workers)
+    if html:
+        _write_html(Path(html), evaluations, documents, sources, is_subset=bool(limit or ids))
     if sweep.curve_csv:
         write_curves(Path(sweep.curve_csv), documents)
     if sweep.plot:
@@ -137,16 +150,16 @@ def quality(
 
 
 def _measure(
-    runs: Sequence[str], data: _Data, options: "QualityOptions", sweep: CurveFlags, *, workers: int
-) -> "tuple[list[Evaluation], list[dict[str, Any]]]":
+    runs: Sequence[str], data: ScoredData, options: "QualityOptions", sweep: CurveFlags, *, workers: int
+) -> "tuple[list[Evaluation], list[dict[str, Any]], list[tuple[LabelSource, Dataset]]]":
     """Score each run and say on stderr what is odd about it."""
     from labelgen.quality.document import quality_document
     from labelgen.quality.evaluate import evaluate
     from labelgen.store import RunFolder, newest_run
 
     paths = [Path(run) for run in runs] or [newest_run()]
-    pairs = [_open(path, data) for path in paths]
-    names = _distinct_names(paths, [source for source, _ in pairs])
+    pairs = [open_scored(path, data) for path in paths]
+    names = distinct_names(paths, [source for source, _ in pairs])
     evaluations, documents = [], []
     for name, path, (source, truth) in zip(names, paths, pairs, strict=True):
         with progress_bar(f"quality {name}") as progress:
@@ -165,10 +178,33 @@ def _measure(
         _warn(evaluation, document, subset=bool(data.limit or data.ids))
         evaluations.append(evaluation)
         documents.append(document)
-    return evaluations, documents
+    return evaluations, documents, pairs
 
 
-def _open(path: Path, data: _Data) -> "tuple[LabelSource, Dataset]":
+def _write_html(
+    path: Path,
+    evaluations: "Sequence[Evaluation]",
+    documents: Sequence[dict[str, Any]],
+    sources: "Sequence[tuple[LabelSource, Dataset]]",
+    *,
+    is_subset: bool,
+) -> None:
+    from labelgen.report.html import write_page
+    from labelgen.report.measured import MeasuredRun
+    from labelgen.report.site import quality_page
+    from labelgen.report.views import Shown
+
+    runs = [
+        MeasuredRun(
+            evaluation.name, document["path"], Shown(*pair, has_truth=True), evaluation, document, is_subset=is_subset
+        )
+        for evaluation, document, pair in zip(evaluations, documents, sources, strict=True)
+    ]
+    write_page(path, quality_page(runs))
+    say(f"page: {path.as_posix()}")
+
+
+def open_scored(path: Path, data: ScoredData) -> "tuple[LabelSource, Dataset]":
     """The labels of one argument and the truth to score them against."""
     from labelgen.data.open import open_data, parse_source, reopen
     from labelgen.store import RunFolder, open_labels
@@ -195,7 +231,7 @@ def _open(path: Path, data: _Data) -> "tuple[LabelSource, Dataset]":
     return open_labels(path, vocabulary=vocabulary), truth
 
 
-def _refined(spec: "DataSpec | None", data: _Data) -> "DataSpec":
+def _refined(spec: "DataSpec | None", data: ScoredData) -> "DataSpec":
     """What a run says about its data, with what the command line says instead."""
     from labelgen.data.dataset import DataSpec
 
@@ -217,7 +253,7 @@ def _parse_bands(text: str) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-def _distinct_names(paths: Sequence[Path], sources: "Sequence[LabelSource]") -> list[str]:
+def distinct_names(paths: Sequence[Path], sources: "Sequence[LabelSource]") -> list[str]:
     """Names of runs; their paths where two have one name."""
     names = [source.name for source in sources]
     return [path.as_posix() if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]

@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from labelgen.commands.common import EXIT_DONE, EXIT_SOME_FAILED, RunFlags, data_path, progress_bar, say
 from labelgen.commands.generate import print_plan, print_report, say_failures
 from labelgen.commands.next_step import can_be_scored
+from labelgen.commands.sheet import leave_sheet
 from labelgen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -109,11 +110,11 @@ def refine(
         return EXIT_DONE
     with progress_bar("refine") as progress:
         report = run_job(dataset, job, out, options, progress=progress)
-    steps_after = []
+    steps_after = leave_sheet(report, dataset, wanted=flags.sheet)
     if report.complete:
         quality = f"labelgen quality {data_path(path)} {data_path(report.out)}"
         scored = can_be_scored(dataset, job.vocabulary)
-        steps_after = [("next", quality if scored else f"segprobe fit {data_path(report.out)}")]
+        steps_after += [("next", quality if scored else f"segprobe fit {data_path(report.out)}")]
     more = {"source": path.as_posix(), "certainty": certainty}
     print_report(report, job, as_json=flags.as_json, more=more, steps=steps_after)
     if report.first_failure is not None:

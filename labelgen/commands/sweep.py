@@ -51,6 +51,8 @@ class SweepFlags(DataFlags):
         Stop at the first image that cannot be labelled.
     save_scores
         Keep the scores beside the labels.
+    sheet
+        Draw contact_sheet.jpg, some of the images with their labels, into each run.
     dry_run
         List the runs and write nothing.
     """
@@ -63,6 +65,7 @@ class SweepFlags(DataFlags):
     overwrite: Switch = False
     strict: Switch = False
     save_scores: Switch = False
+    sheet: bool = True
     dry_run: Switch = False
 
 
@@ -73,6 +76,7 @@ def sweep(
     *,
     grid: Switch = False,
     plot: str = "",
+    html: str = "",
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     flags: Annotated[SweepFlags | None, Parameter(name="*", group="Runs")] = None,
@@ -93,6 +97,8 @@ def sweep(
         Sweep all combinations of the values. Else one setting after the other, the others at their defaults.
     plot
         Picture of the curves to write, such as sweep.png.
+    html
+        Page to write, such as sweep.html: the curves with intervals, the table, and how all is counted, in one file.
     as_csv
         Print one CSV line per run on stdout, nothing else.
     as_json
@@ -115,12 +121,22 @@ def sweep(
     folders = list(dict.fromkeys(Path(flags.out, point.folder(seed)) for point in points for seed in seeds))
     if flags.dry_run:
         return _print_plan(folders, as_json=as_json)
+    if html:
+        from labelgen.report.html import refuse_foreign_page
+
+        refuse_foreign_page(Path(html))
     rows = _run_all(method, data, points, seeds, flags)
     means = means_of(rows)
     if plot:
         from labelgen.sweep.plot import write_plot
 
         write_plot(Path(plot), means, title=f"labelgen {method}, {data}")
+    if html:
+        from labelgen.report.html import write_page
+        from labelgen.report.sweep_page import sweep_page
+
+        write_page(Path(html), sweep_page(method, data, rows, means))
+        say(f"page: {Path(html).as_posix()}")
     compare = _compare_command(points, flags)
     if as_json:
         print_json({"method": method, "data": data, "rows": rows, "means": means, "compare": compare})
@@ -188,9 +204,10 @@ def _make(
     """One run, and its quality where there is truth for it."""
     from labelgen.commands.generate import open_for, refuse_unused, say_failures
     from labelgen.commands.next_step import can_be_scored
+    from labelgen.commands.sheet import leave_sheet
     from labelgen.methods import METHODS
     from labelgen.quality.document import quality_document
-    from labelgen.quality.evaluate import evaluate
+    from labelgen.quality.evaluate import QualityOptions, evaluate
     from labelgen.run import method_job, run_job
     from labelgen.store import RunFolder
 
@@ -200,12 +217,13 @@ def _make(
     job = method_job(method, point.config, vocabulary, dataset=dataset, refine=flags.refine, seed=options.seed)
     with progress_bar(out.name) as progress:
         report = run_job(dataset, job, out, options, progress=progress)
+    leave_sheet(report, dataset, wanted=flags.sheet)
     if report.first_failure is not None:
         say_failures(report, report.first_failure)
     if not can_be_scored(dataset, job.vocabulary):
         say(f"{out}: no truth in its classes, so that only coverage is known")
         return None
-    return quality_document(evaluate(RunFolder.open(out), dataset))
+    return quality_document(evaluate(RunFolder.open(out), dataset, QualityOptions(intervals=True)))
 
 
 def _print_plan(folders: Sequence[Path], *, as_json: bool) -> int:
@@ -226,7 +244,7 @@ def _print_csv(rows: Sequence[Row]) -> None:
     from labelgen.commands.quality_csv import csv_text
 
     names = list(dict.fromkeys(name for row in rows for name in row["settings"]))
-    figures = [key for key in rows[0] if key not in ("sweeps", "settings")]
+    figures = [key for key in rows[0] if key not in ("sweeps", "settings", "intervals")]
     lines = [[*(row["settings"].get(name) for name in names), *(row[key] for key in figures)] for row in rows]
     sys.stdout.write(csv_text([*names, *figures], lines))
 

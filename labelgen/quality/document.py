@@ -8,6 +8,7 @@ import numpy as np
 from labelgen.quality.boundary import BOUNDARY_FRACTION
 from labelgen.quality.confusion import Scores, mean_of_numbers, ratio, scores_from_confusion, single_ratio
 from labelgen.quality.evaluate import Evaluation
+from labelgen.quality.intervals import miou_intervals
 from labelgen.quality.sparse import foreground_scores
 
 __all__ = ["HEADLINES", "quality_document"]
@@ -64,6 +65,8 @@ def quality_document(evaluation: Evaluation, *, supervision: Sequence[str] | Non
         "supervision": None if supervision is None else list(supervision),
         "conventions": _conventions(evaluation),
     }
+    if evaluation.class_counts:
+        document["intervals"] = miou_intervals(np.concatenate(evaluation.class_counts))
     return _plain(document)
 
 

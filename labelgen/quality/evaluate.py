@@ -14,6 +14,7 @@ from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, DataError
 from labelgen.quality.boundary import band_confusions, boundary_counts, check_bands
 from labelgen.quality.confusion import RULES, Unlabelled, pair_counts, refuse_unlabelled
+from labelgen.quality.intervals import class_counts
 from labelgen.quality.match import id_lookup, translate
 from labelgen.quality.sparse import ImageRow, image_rows
 from labelgen.store import LabelSource
@@ -42,6 +43,8 @@ class QualityOptions:
         Also count boundary IoU.
     bands
         Also count within so many pixels of each contour; empty for not.
+    intervals
+        Also keep counts by image and class, which intervals over images need.
 
     Raises
     ------
@@ -52,6 +55,7 @@ class QualityOptions:
     unlabelled: Unlabelled = "miss"
     boundary: bool = False
     bands: tuple[int, ...] = ()
+    intervals: bool = False
 
     def __post_init__(self) -> None:
         if self.unlabelled not in RULES:
@@ -82,6 +86,8 @@ class Evaluation:
         One row per image of the truth, in order of ids.
     extra
         Ids of labels without truth, which nothing can be said about.
+    class_counts
+        What `class_counts` makes of each image, in parts; empty when not asked for.
     """
 
     name: str
@@ -92,6 +98,7 @@ class Evaluation:
     bands: Int64[np.ndarray, "bands C C+1"] | None
     images: list[ImageRow] = field(default_factory=list)
     extra: tuple[str, ...] = ()
+    class_counts: list[Int64[np.ndarray, "N 3 C"]] = field(default_factory=list)
 
     @property
     def matrix(self) -> Int64[np.ndarray, "C C+1"]:
@@ -269,6 +276,8 @@ def _add(result: Evaluation, batch: list[_ImageSums]) -> None:
         return
     counts = np.stack([image.counts for image in batch])
     result.counts += counts.sum(axis=0)
+    if result.options.intervals:
+        result.class_counts.append(class_counts(counts[:, :-1]))
     result.images += image_rows(
         [image.id for image in batch],
         counts[:, :-1],

@@ -19,6 +19,7 @@ __all__ = [
     "colour_bar",
     "columns_of",
     "font",
+    "hatched",
     "heat_map",
     "label_overlay",
     "labels_at",

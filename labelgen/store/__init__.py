@@ -15,6 +15,7 @@ Layout
       distances/<id>.npz with --save-distances: float16 (H, W) weights in [0, 1] by distance, by the name of the layer
       manifest.jsonl     one line per labelled image, sorted by id
       failures.jsonl     one line per image that could not be labelled, sorted by id; absent when there is none
+      contact_sheet.jpg  some of the images with their labels, for people; no part of the labels, in no manifest
       .journal/          only while the run is unfinished: one file per process, one line per finished image
 
 `run.json` holds `format` ("labelgen-run"), `schema` (1), `state` ("running" or "complete"), `method`, `config`,

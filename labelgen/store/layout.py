@@ -11,6 +11,7 @@ HEADER = "run.json"
 MANIFEST = "manifest.jsonl"
 FAILURES = "failures.jsonl"
 JOURNAL = ".journal"
+SHEET = "contact_sheet.jpg"  # pictures for people, drawn when a run is complete; no part of the labels
 LABELS = ("labels", ".png")
 SCORES = ("scores", ".npz")
 STROKES = ("strokes", ".json")

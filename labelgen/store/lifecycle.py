@@ -20,6 +20,7 @@ from labelgen.store.layout import (
     KINDS,
     LAYERS,
     MANIFEST,
+    SHEET,
     check_ids,
     kinds_in,
     path_of,
@@ -160,7 +161,7 @@ def _remove_run(folder: Path) -> None:
     if not isinstance(header, dict) or header.get("format") != FORMAT:
         raise RunFolderError(f"only a run is overwritten, but {path} is no {FORMAT}", hint="remove it yourself")
     shutil.rmtree(folder / JOURNAL, ignore_errors=True)
-    for name in (MANIFEST, FAILURES):
+    for name in (MANIFEST, FAILURES, SHEET):
         (folder / name).unlink(missing_ok=True)
     for name in (*(name for name, _ in KINDS), LAYERS):
         if (folder / name).is_dir():

@@ -32,7 +32,7 @@ def row_of(
     run
         Path of the run folder.
     header
-        Its run.json.
+        Its run.json; the intervals of `document` come along.
     document
         What `quality_document` says of it; None where there is no truth.
     """
@@ -46,6 +46,7 @@ def row_of(
         "settings": dict(point.values),
         "seed": seed,
         **quality,
+        "intervals": None if document is None else document.get("intervals"),
         "coverage": counts["coverage"] if document is None else document["coverage"],
         "missed_classes": None if document is None else document["sparse"]["missed_class_rate"],
         "strokes": counts["strokes"],

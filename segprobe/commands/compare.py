@@ -47,6 +47,7 @@ def compare(
     shard: str = "1/1",
     resamples: int = 1000,
     plot: Switch = False,
+    html: str = "",
     overwrite: Switch = False,
     as_json: JsonFlag = False,
     settings: Annotated[FitConfig | None, Parameter(name="*", group="Training")] = None,
@@ -97,6 +98,8 @@ def compare(
         Times that images and seeds are drawn anew for the 95 % intervals.
     plot
         Also write crossing.png and robustness.png into --out.
+    html
+        Page to write, such as compare.html: the table with its intervals, plots, and how all is counted, in one file.
     overwrite
         Make cells anew that were made with other settings.
     """
@@ -111,6 +114,10 @@ def compare(
         raise ConfigError(f"--train-images must be >= 0, got {train_images}")
     if resamples < 1:
         raise ConfigError(f"--resamples must be >= 1, got {resamples}")
+    if html:
+        from labelgen.report.html import refuse_foreign_page
+
+        refuse_foreign_page(Path(html))
     runs = runs or (str(_newest()),)
     flags, config = images or DataFlags(), settings or FitConfig()
     first = next((run for run in runs if run != TRUTH), TRUTH).replace("{seed}", str(config.seed))
@@ -146,7 +153,9 @@ def compare(
     missing = len(cells) - len(found)
     if missing:
         say(f"{missing} of {len(cells)} cells are not filled yet; the table below is of the others")
-    _report(found, missing, workshop, columns, out=Path(out), resamples=resamples, plot=plot, as_json=as_json)
+    _report(
+        found, missing, workshop, columns, out=Path(out), resamples=resamples, plot=plot, html=html, as_json=as_json
+    )
 
 
 def _report(
@@ -158,12 +167,15 @@ def _report(
     out: Path,
     resamples: int,
     plot: bool,
+    html: str,
     as_json: bool,
 ) -> None:
     from segprobe.compare.plot import draw_crossing, draw_robustness, robustness_of
     from segprobe.compare.table import crossings, differences, table_rows
 
     if not found:
+        if html:
+            say(f"no page: nothing is filled yet that {html} could show")
         if as_json:
             print_json({"rows": [], "differences": [], "crossings": [], "missing": missing})
         return
@@ -186,6 +198,12 @@ def _report(
         document["plots"] = [str(out / f"{name}.png") for name, drawn in wanted.items() if drawn]
         for name in (name for name, drawn in wanted.items() if not drawn):
             say(f"no {name} plot: it needs runs of at least two {NEEDS[name]}")
+    if html:
+        from labelgen.report.html import write_page
+        from segprobe.compare.page import compare_page
+
+        write_page(Path(html), compare_page(rows, apart, crossed, unfilled=missing, resamples=resamples))
+        say(f"page: {Path(html).as_posix()}")
     if as_json:
         print_json(document)
     else:

@@ -17,6 +17,7 @@ from labelgen.commands.common import (
     progress_bar,
 )
 from labelgen.commands.next_step import can_be_scored
+from labelgen.commands.sheet import leave_sheet
 from labelgen.errors import ConfigError
 from segprobe.commands.flags import JsonFlag, ProbeFlags, evaluation_data
 
@@ -84,6 +85,7 @@ def predict(
     shard: str = "1/1",
     overwrite: Switch = False,
     strict: Switch = False,
+    sheet: bool = True,
     as_json: JsonFlag = False,
     flags: Annotated[ProbeFlags | None, Parameter(name="*")] = None,
     views: Annotated[ViewFlags | None, Parameter(name="*", group="Views")] = None,
@@ -110,6 +112,8 @@ def predict(
         Replace a run that is already there.
     strict
         Stop at the first image that cannot be labelled.
+    sheet
+        Draw contact_sheet.jpg, some of the images with their labels, when the run is complete.
     """
     from labelgen.run import RunOptions
     from segprobe.predict import predict_run
@@ -137,11 +141,12 @@ def predict(
             weights=flags.weights,
             progress=progress,
         )
+    pictures = leave_sheet(report, dataset, wanted=sheet)
     if as_json:
         keys = ("done", "skipped", "failed", "complete", "coverage")
         print_json({"out": str(report.out), "probe": str(path), **{key: getattr(report, key) for key in keys}})
     else:
-        rows = [("images", report.done + report.skipped), ("failed", report.failed)]
+        rows = [("images", report.done + report.skipped), ("failed", report.failed), *pictures]
         if can_be_scored(dataset, dataset.vocabulary):
             rows += [("next", f"labelgen quality {data_path(report.out)}")]
         print_table(("", ""), rows, title=f"predictions: {report.out}")

@@ -22,6 +22,7 @@ def test_the_table_is_filled_cell_by_cell(tmp_path, monkeypatch, capsys):
         assert labelgen(["corrupt", "demo:4", "--seed", str(seed), "--out", f"runs/corrupt-{seed}"]) == 0
     capsys.readouterr()
     words = ["runs/corrupt-{seed}", "--backbones", "demo-ssvt,size=32", "--strategies", "frozen,tuned", "--plot"]
+    words += ["--html", "page.html"]
 
     part = compared(capsys, *words, "--shard", "1/2")
     assert part["missing"] == 4
@@ -36,6 +37,7 @@ def test_the_table_is_filled_cell_by_cell(tmp_path, monkeypatch, capsys):
     assert means[0]["label_miou"] == 1.0 > means[2]["label_miou"] > 0.3
     assert [d["run"] for d in document["differences"]] == ["truth", "corrupt"]
     assert (tmp_path / "compare" / "crossing.png").is_file()
+    assert "What is trained on which labels" in (tmp_path / "page.html").read_text(encoding="utf-8")
 
     assert compared(capsys, *words) == document  # nothing is done twice
     cell = tmp_path / "compare" / "cells" / "corrupt--demo-ssvt--linear--tuned--1"

@@ -1,0 +1,118 @@
+"""How the figures of a page are counted, and what other tools would say of the same labels."""
+
+from labelgen.quality.boundary import BOUNDARY_FRACTION
+from labelgen.report.html import Cell, Column, Section, Table, text_cell
+
+__all__ = ["comparison_conventions", "quality_conventions", "sweep_conventions"]
+
+RULES = (
+    (
+        "counting",
+        "One confusion matrix over all pixels of all images: rows truth, columns labels, one more for unlabelled",
+    ),
+    ("void", "Pixels that are void in the truth (255) are counted nowhere"),
+    ("IoU", "TP / (TP + FP + FN) of a class, from sums over the data set; not a mean over images"),
+    ("mIoU", "Unlabelled pixels are misses of their true class, and predict nothing"),
+    ("mIoU, labelled", "Over labelled pixels only; says nothing of what was left out, so read it beside coverage"),
+    ("coverage", "Labelled share of the pixels that are not void in the truth"),
+    ("precision", "TP / (TP + FP) of a class; over all classes together it is the right share of the labelled pixels"),
+    ("recall", "TP / (TP + FN) of a class, unlabelled pixels among the FN"),
+    (
+        "absent classes",
+        "A class in neither truth nor labels has no value (-) and is in no mean; one that is only labelled has IoU 0",
+    ),
+    ("size", "Labels must have the size of the truth; nothing is resized"),
+    (
+        "boundary IoU",
+        f"IoU within {100 * BOUNDARY_FRACTION:g} % of the image diagonal from each contour, summed over the data set",
+    ),
+    ("image mIoU", "Mean over the classes of one image; its mean over images is another figure than mIoU"),
+    ("interval", "95 %: images drawn with replacement 1000 times, percentiles of the mIoU of the draws"),
+)
+
+OTHERS = (  # tool, how it pools, absent classes, a predicted 255, which figure here is nearest
+    (
+        "mmsegmentation IoUMetric",
+        "data set",
+        "left out of the mean (or 0 with nan_to_num)",
+        "falls out of its histogram: a miss",
+        "mIoU",
+    ),
+    ("HF evaluate mean_iou", "data set", "left out of the mean", "falls out of its histogram: a miss", "mIoU"),
+    (
+        "torchmetrics MeanIoU",
+        "mean of the IoU of each image",
+        "-1 by class, left out of the mean",
+        "no ignore index: an error or wrong one-hot codes",
+        "image mIoU, of dense labels only",
+    ),
+    (
+        "torchmetrics JaccardIndex",
+        "data set",
+        "left out of the macro mean",
+        "ignore_index holds for the truth only: an error",
+        "mIoU, of dense labels only",
+    ),
+    (
+        "FiftyOne evaluate_segmentations",
+        "data set; accuracy, precision and recall, no mIoU",
+        "depends on the list of classes",
+        "pairs outside the list of classes are left out",
+        "mIoU, labelled (from its confusion matrix)",
+    ),
+    (
+        "scikit-learn confusion_matrix",
+        "what it is given",
+        "rows of zeros",
+        "pairs outside labels= are left out",
+        "mIoU, labelled",
+    ),
+)
+
+
+def quality_conventions() -> Section:
+    """The section at the end of every page that compares labels with truth."""
+    return Section(
+        anchor="conventions",
+        title="How these figures are counted",
+        intro=(
+            "Labels with holes have no single score. Three figures stand side by side here, and the tools below each "
+            "give one of them, or another, for the same files.",
+        ),
+        tables=(_rules(RULES), _others()),
+    )
+
+
+def sweep_conventions(*, seeds: int) -> Section:
+    """The same for a sweep."""
+    what = "the range over seeds" if seeds > 1 else "the 95 % interval over images (one seed)"
+    rules = (("bands", f"Bands and whiskers are {what}"), *RULES)
+    return Section(anchor="conventions", title="How these figures are counted", tables=(_rules(rules), _others()))
+
+
+def comparison_conventions(rules: tuple[tuple[str, str], ...]) -> Section:
+    """The same for a page with rules of its own before those of quality."""
+    return Section(
+        anchor="conventions", title="How these figures are counted", tables=(_rules((*rules, *RULES)), _others())
+    )
+
+
+def _rules(rules: tuple[tuple[str, str], ...]) -> Table:
+    return Table(
+        "Rules",
+        (Column("figure", kind="words"), Column("how", kind="words long")),
+        [(text_cell(name), Cell(how, how.lower(), "words long")) for name, how in rules],
+        sortable=False,
+    )
+
+
+def _others() -> Table:
+    titles = ("tool", "pooled over", "absent classes", "an unlabelled pixel (255)", "nearest figure here")
+    return Table(
+        "What other tools do",
+        tuple(Column(title, kind="words" if title == "tool" else "words long") for title in titles),
+        [(text_cell(row[0]), *(Cell(text, text.lower(), "words long") for text in row[1:])) for row in OTHERS],
+        caption="On dense labels without 255 all that pool over the data set agree with mIoU here, "
+        "apart from absent classes.",
+        sortable=False,
+    )
