@@ -48,7 +48,7 @@ def assign_folds(classes: Mapping[str, Set[int]], *, folds: int, seed: int = 0) 
     images = Counter(class_id for found in classes.values() for class_id in found)
 
     def group(sample_id: str) -> int:
-        return min(classes[sample_id], key=lambda class_id: (images[class_id], class_id), default=NO_CLASS)
+        return int(min(classes[sample_id], key=lambda class_id: (images[class_id], class_id), default=NO_CLASS))
 
     def drawn(sample_id: str) -> bytes:
         return hashlib.sha256(f"{seed}\0fold\0{sample_id}".encode()).digest()

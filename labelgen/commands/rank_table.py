@@ -14,10 +14,9 @@ def print_ranking(document: Document) -> None:
     """Print all tables on stdout."""
     by, rows = document["by"], document["images"]
     low = document["scores"][by]["suspicious"] == "low"
-    print_table(
-        *_images(document), title=f"{document['run']}: most suspicious by {by}, {_way(low)} first", texts=(1, 2)
-    )
-    print_table(*_classes(document), title="By class", texts=(0, 1))
+    title = f"{document['run']}: most suspicious by {by}, {'lowest' if low else 'highest'} first"
+    print_table(*_images(document), title=title, texts=(1, 2) if "probe" in document["scores"] else (1,))
+    print_table(*_classes(document), title="By class", texts=(0, 1) if "probe" in document["scores"] else (0,))
     ranked = _ranked(document)
     if ranked:
         print_table(*ranked, title="How well each score ranks")
