@@ -28,7 +28,7 @@ def _images(document: Document) -> tuple[list[str], list[list[str]]]:
     names = list(document["scores"])
     extra = [key for key in ("worst_class", "corrupted", "iou") if document["images"] and key in document["images"][0]]
     texts = [key for key in extra if key == "worst_class"]
-    columns = ["", "image", *texts, *names, *(key for key in extra if key not in texts)]
+    columns: list[str] = ["", "image", *texts, *names, *(key for key in extra if key not in texts)]
     titles = {"worst_class": "worst class", "iou": "IoU"}
     rows = []
     for image in document["images"]:
@@ -37,7 +37,7 @@ def _images(document: Document) -> tuple[list[str], list[list[str]]]:
         row += [number(image[key]) for key in names]
         row += [_mark(image[key]) for key in columns[len(row) :]]
         rows.append(row)
-    return [titles.get(column, column) for column in columns], rows
+    return [titles[column] if column in titles else column for column in columns], rows
 
 
 def _mark(value: Any) -> str:

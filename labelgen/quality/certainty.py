@@ -78,7 +78,7 @@ def pixel_certainty(
     """
     if num_classes < len(probabilities):
         raise ConfigError(f"num_classes must be at least the {len(probabilities)} planes, got {num_classes}")
-    scored = probabilities.any(axis=0)
+    scored = np.asarray(probabilities.any(axis=0))
     values = probabilities[:, scored].astype(np.float64)
     if not values.size:
         return scored, np.zeros((len(FIGURES), 0))
