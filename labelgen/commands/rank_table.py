@@ -37,7 +37,7 @@ def _images(document: Document) -> tuple[list[str], list[list[str]]]:
         row += [number(image[key]) for key in names]
         row += [_mark(image[key]) for key in columns[len(row) :]]
         rows.append(row)
-    return [titles[column] if column in titles else column for column in columns], rows
+    return [titles.get(column, column) for column in columns], rows
 
 
 def _mark(value: Any) -> str:
