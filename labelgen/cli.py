@@ -31,6 +31,7 @@ COMMANDS = {  # name: (module and function, one line of help)
     "preview": ("labelgen.commands.preview:preview", "Label one picture and look at what came out."),
     "promote": ("labelgen.commands.promote:promote", "Scribbles and pseudo-labels of their classes, merged."),
     "quality": ("labelgen.commands.quality:quality", "Compare labels with the truth."),
+    "rank": ("labelgen.commands.rank:rank", "List suspicious images and classes, without truth."),
     "refine": ("labelgen.commands.refine:refine", "Repair the labels of a run."),
     "refiners": ("labelgen.commands.refiners:refiners", "List the refiners and their settings."),
     "report": ("labelgen.commands.report:report", "Runs as a page to look at and to hand on."),

@@ -24,6 +24,10 @@ COMMANDS = {  # name: (module and function, one line of help)
         "segprobe.commands.compare:compare",
         "Label runs against backbones, heads and strategies, over seeds, in one table.",
     ),
+    "crossfit": (
+        "segprobe.commands.crossfit:crossfit",
+        "Predict each image by a probe that never saw its labels, for labelgen rank.",
+    ),
     "export": ("segprobe.commands.export:export", "Write a probe for use elsewhere: ONNX, torch.export, its head."),
     "cache": ("segprobe.commands.cache:cache", "Compute features ahead of time."),
     "backbones": ("segprobe.commands.backbones:backbones", "List the backbones that are known."),

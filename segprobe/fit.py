@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -82,6 +82,7 @@ def fit(
     overwrite: bool = False,
     frozen: Backbone | None = None,
     features: FeatureSource | None = None,
+    only: Collection[str] | None = None,
     runtime: Runtime = ALONE,
     progress: Progress | None = None,
 ) -> FitReport:
@@ -103,6 +104,8 @@ def fit(
         The backbone of these settings, when it is loaded already.
     features
         The features of all images in the views of these settings, when they are open already.
+    only
+        Train on the labels of these images only; None for all.
     runtime
         The processes that fit this probe together: they share out the features and every batch; the first one writes.
 
@@ -115,7 +118,7 @@ def fit(
     """
     start = time.perf_counter()
     named = LayerSource(source, config.layer) if config.layer else source
-    labels = read_labels(named, dataset, confidence=config.confidence, min_confidence=config.min_confidence)
+    labels = read_labels(named, dataset, confidence=config.confidence, min_confidence=config.min_confidence, only=only)
     if config.trains_network:
         frozen = load_trainable(backbone, config, device=device, given=frozen)
     frozen = frozen or load_backbone(backbone, device=device)

@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -217,7 +217,14 @@ class LabelSet:
         return digest.hexdigest()
 
 
-def read_labels(source: Labels, dataset: Dataset, *, confidence: float = 0.0, min_confidence: float = 0.0) -> LabelSet:
+def read_labels(
+    source: Labels,
+    dataset: Dataset,
+    *,
+    confidence: float = 0.0,
+    min_confidence: float = 0.0,
+    only: Collection[str] | None = None,
+) -> LabelSet:
     """Read the labels of every image that both the run and the data set have.
 
     Parameters
@@ -226,6 +233,8 @@ def read_labels(source: Labels, dataset: Dataset, *, confidence: float = 0.0, mi
         Weigh each label by its confidence to this power (`segprobe.confidence`); 0 for no weights.
     min_confidence
         Leave out labels of less confidence.
+    only
+        Of these images only; None for all.
 
     Raises
     ------
@@ -238,6 +247,9 @@ def read_labels(source: Labels, dataset: Dataset, *, confidence: float = 0.0, mi
     """
     check_same_classes(source.vocabulary, dataset.vocabulary, run=source.name)
     ids = _common_ids(source.name, source.ids, dataset.ids)
+    if only is not None:
+        chosen = frozenset(only)
+        ids = tuple(sample_id for sample_id in ids if sample_id in chosen)
     vocabulary = source.vocabulary
     read = confident_reader(source, gamma=confidence, least=min_confidence, ignore=vocabulary.ignore)
     images: dict[str, ImageLabels] = {}

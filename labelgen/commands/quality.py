@@ -41,6 +41,9 @@ def quality(
     unlabelled: Literal["miss", "exclude", "background", "error"] = "miss",
     boundary: Switch = False,
     bands: str = "",
+    boundary_f1: float = 0.0,
+    panoptic: Switch = False,
+    calibration: Switch = False,
     per_image: str = "",
     html: str = "",
     worst: int = 5,
@@ -76,6 +79,13 @@ def quality(
         Also measure boundary IoU (within 2 % of the diagonal of each contour).
     bands
         Also measure within so many pixels of a contour, such as 1,2,3,5,10,20.
+    boundary_f1
+        Also measure how much of the contours lies within this tolerance of each other: 3 is in pixels; below 1 it is a
+        share of the diagonal (0.0075 is usual).
+    panoptic
+        Also match objects one by one (panoptic quality): instances where the truth knows them, else components.
+    calibration
+        Also measure how far the scores of a run are from true frequencies (ECE, NLL, Brier); needs --save-scores.
     per_image
         CSV file to write, one line per run and image.
     html
@@ -100,6 +110,9 @@ def quality(
             raise ConfigError(f"--{name} must be >= 0, got {value}")
     if any(gate.name == "boundary_miou" for gate in gates) and not boundary:
         raise ConfigError("--fail-under boundary_miou needs --boundary")
+    for name, given, flag in (("boundary_f1", boundary_f1, "boundary-f1 TOLERANCE"), ("pq", panoptic, "panoptic")):
+        if any(gate.name == name for gate in gates) and not given:
+            raise ConfigError(f"--fail-under {name} needs --{flag}")
     data, sweep = ScoredData(truth, split, vocab, ids, limit), sweep or CurveFlags()
     sweep.check()
     if as_csv and sweep.curve and (sweep.select_on or not (sweep.curve_csv or sweep.plot)):
@@ -119,7 +132,15 @@ def quality(
 
         refuse_foreign_page(Path(html))
         widths = widths or DISTANCES
-    options = QualityOptions(unlabelled=unlabelled, boundary=boundary or bool(html), bands=widths, intervals=bool(html))
+    options = QualityOptions(
+        unlabelled=unlabelled,
+        boundary=boundary or bool(html),
+        bands=widths,
+        intervals=bool(html),
+        boundary_f1=boundary_f1,
+        panoptic=panoptic,
+        calibration=calibration,
+    )
     evaluations, documents, sources = _measure(runs, data, options, sweep, workers=workers)
     if html:
         _write_html(Path(html), evaluations, documents, sources, is_subset=bool(limit or ids))
@@ -178,6 +199,8 @@ def _measure(
         _warn(evaluation, document, subset=bool(data.limit or data.ids))
         evaluations.append(evaluation)
         documents.append(document)
+    if options.calibration:
+        _need_scores(documents)
     return evaluations, documents, pairs
 
 
@@ -267,6 +290,14 @@ def _warn(evaluation: "Evaluation", document: dict[str, Any], *, subset: bool) -
         say(f"warning: {name} has no label for {len(missing)} images, which count as unlabelled: {_some(missing)}")
     if (extra := evaluation.extra) and not subset:
         say(f"warning: {name} has {len(extra)} labels without truth, which are left out: {_some(extra)}")
+
+
+def _need_scores(documents: list[dict[str, Any]]) -> None:
+    without = [document["run"] for document in documents if document["calibration"] is None]
+    if len(without) == len(documents):
+        raise ConfigError(f"--calibration needs scores, got none in {', '.join(without)}", hint="use --save-scores")
+    for name in without:
+        say(f"warning: {name} has no scores, so nothing is said about its calibration")
 
 
 def _some(ids: Sequence[str]) -> str:

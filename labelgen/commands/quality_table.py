@@ -61,6 +61,9 @@ CLASS_FIGURES = {  # key of the document: header where there is room, header of 
     "fn_rate": ("FN rate", "FN\nrate"),
     "coverage": ("coverage", "cover-\nage"),
     "boundary_iou": ("boundary IoU", "edge\nIoU"),
+    "boundary_f1": ("boundary F1", "edge\nF1"),
+    "pq": ("PQ", "PQ"),
+    "ece": ("ECE", "ECE"),
     "truth_share": ("of truth", "of\ntruth"),
 }
 
@@ -124,7 +127,8 @@ def _figures(documents: Sequence[Document]) -> Table:
         table.add_row("truth", *map(escape, truths))
     table.add_row("supervision", *(escape(_supervision(document)) for document in documents))
     headline = HEADLINE_ROWS[documents[0]["headline"]["name"]]
-    for label, figure in (FIGURES | _optional_figures(documents[0])).items():
+    optional = _optional_figures(documents[0]) | _calibration_figures(documents)
+    for label, figure in (FIGURES | optional).items():
         style = "bold" if label == headline else ""
         table.add_row(label, *(number(figure(document)) for document in documents), style=style)
     return table
@@ -138,7 +142,37 @@ def _optional_figures(document: Document) -> dict[str, Callable[[Document], Any]
     for title, key in (("mIoU", "miou"), ("accuracy", "pixel_accuracy")):
         for index, band in enumerate(document["trimap"] or ()):
             rows[f"{title} within {band['band']} px of contours"] = lambda d, i=index, k=key: d["trimap"][i][k]
+    return rows | _more_figures(document)
+
+
+def _more_figures(document: Document) -> dict[str, Callable[[Document], Any]]:
+    rows: dict[str, Callable[[Document], Any]] = {}
+    if document["boundary_f1"]:
+        tolerance = document["boundary_f1"]["tolerance"]
+        within = f"{tolerance:g} px" if tolerance >= 1 else f"{100 * tolerance:g} % of the diagonal"
+        rows[f"boundary F1 ({within})"] = lambda d: d["boundary_f1"]["f1"]
+    if document["panoptic"]:
+        titles = {"pq": "panoptic quality", "sq": "segmentation quality", "rq": "recognition quality"}
+        rows |= {title: lambda d, k=key: d["panoptic"][k] for key, title in titles.items()}
+        rows["objects matched"] = lambda d: d["panoptic"]["matched"]
+        rows["objects without a match"] = lambda d: d["panoptic"]["unmatched_truth"]
+        rows["labels of no object"] = lambda d: d["panoptic"]["unmatched_labels"]
+        rows["images with instances"] = lambda d: d["panoptic"]["images_with_instances"]
     return rows
+
+
+def _calibration_figures(documents: Sequence[Document]) -> dict[str, Callable[[Document], Any]]:
+    """Of several runs only some may have scores."""
+    if not any(document["calibration"] for document in documents):
+        return {}
+    titles = {
+        "ece": "calibration error (ECE)",
+        "adaptive_ece": "ECE, bins of equal mass",
+        "class_ece": "ECE, mean of classes",
+        "nll": "negative log-likelihood",
+        "brier": "Brier score",
+    }
+    return {title: lambda d, k=key: (d["calibration"] or {}).get(k) for key, title in titles.items()}
 
 
 def _classes(document: Document, *, wide: bool) -> Table:

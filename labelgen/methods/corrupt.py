@@ -30,7 +30,8 @@ class CorruptConfig:
     """Corrupt the ground truth in one way, or in several one after the other.
 
     Objects are the 8-connected components of the classes other than background. What the manifest records of each
-    image: mIoU, boundary IoU and pixel flip rate against its truth, and what was drawn at random.
+    image: whether it was corrupted, mIoU, boundary IoU and pixel flip rate against its truth, and what was drawn at
+    random.
 
     Parameters
     ----------
@@ -64,6 +65,8 @@ class CorruptConfig:
         For add: class of the copies, same as the copied object or a random other one that the image does not have.
     block_size
         For blocks: their side in pixels.
+    images
+        Share of the images to corrupt, each chosen by its own draw; the others keep their truth.
 
     Raises
     ------
@@ -78,6 +81,7 @@ class CorruptConfig:
     confusion: str = ""
     false_class: Literal["other", "same"] = "other"
     block_size: int = 16
+    images: float = 1.0
 
     def __post_init__(self) -> None:
         _check_level(self.level, "level")
@@ -87,6 +91,8 @@ class CorruptConfig:
                 raise ConfigError(f"{name} must be {' or '.join(choices)}, got {getattr(self, name)!r}")
         if self.block_size < 1:
             raise ConfigError(f"block_size must be >= 1 pixel, got {self.block_size}")
+        if not 0 <= self.images <= 1:
+            raise ConfigError(f"images must be a share in [0, 1], got {self.images}", hint="0.5 corrupts every second")
 
     def steps(self) -> tuple[tuple[str, float], ...]:
         """The kinds in order, each with its strength.
@@ -137,15 +143,18 @@ def make_corrupt(config: CorruptConfig, vocabulary: Vocabulary) -> Generate:
         truth = sample.need_truth()
         known = truth != vocabulary.ignore
         if not known.any():
-            return one_hot(truth, ignore=vocabulary.ignore, warnings=["the truth is void everywhere"])
+            details = {"corrupted": False}
+            return one_hot(truth, ignore=vocabulary.ignore, warnings=["the truth is void everywhere"], details=details)
+        chosen = config.images >= 1 or bool(rng.random() < config.images)
         filled, _ = nearest_values(truth, known) if not known.all() else (truth, None)
         image = sample.need_image() if corrupt_reads_image(config) else None
-        scene, facts = _run(KINDS, steps, Scene(labels=filled, image=image, **settings), rng)
+        scene, facts = _run(KINDS, steps if chosen else (), Scene(labels=filled, image=image, **settings), rng)
         labels = scene.labels
         if config.void == "keep":
             labels = np.where(known, labels, truth.dtype.type(vocabulary.ignore))
         noise = achieved_noise(truth, labels, num_classes=vocabulary.num_classes, ignore=vocabulary.ignore)
-        return one_hot(labels, ignore=vocabulary.ignore, details={"steps": facts, "noise": noise})
+        details = {"corrupted": chosen, "steps": facts, "noise": noise}
+        return one_hot(labels, ignore=vocabulary.ignore, details=details)
 
     return generate
 

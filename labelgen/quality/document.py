@@ -6,9 +6,11 @@ from typing import Any
 import numpy as np
 
 from labelgen.quality.boundary import BOUNDARY_FRACTION
+from labelgen.quality.boundary_f1 import boundary_f1
 from labelgen.quality.confusion import Scores, mean_of_numbers, ratio, scores_from_confusion, single_ratio
 from labelgen.quality.evaluate import Evaluation
 from labelgen.quality.intervals import miou_intervals
+from labelgen.quality.panoptic import panoptic_quality
 from labelgen.quality.sparse import foreground_scores
 
 __all__ = ["HEADLINES", "quality_document"]
@@ -61,6 +63,9 @@ def quality_document(evaluation: Evaluation, *, supervision: Sequence[str] | Non
         "sparse": _sparse(evaluation),
         "boundary": _boundary(evaluation),
         "trimap": _trimap(evaluation, rule),
+        "boundary_f1": _boundary_f1(evaluation),
+        "panoptic": _panoptic(evaluation),
+        "calibration": _calibration(evaluation),
         "per_class": _per_class(evaluation, scores),
         "supervision": None if supervision is None else list(supervision),
         "conventions": _conventions(evaluation),
@@ -140,8 +145,50 @@ def _trimap(evaluation: Evaluation, rule: dict[str, Any]) -> list[dict[str, Any]
     return rows
 
 
+def _boundary_f1(evaluation: Evaluation) -> dict[str, Any] | None:
+    if evaluation.more.contours is None:
+        return None
+    found = boundary_f1(evaluation.more.contours)
+    return {
+        "f1": found.mean,
+        "precision": mean_of_numbers(found.precision),
+        "recall": mean_of_numbers(found.recall),
+        "num_classes": int(np.isfinite(found.f1).sum()),
+        "tolerance": evaluation.options.boundary_f1,
+        "pooling": "dataset",
+    }
+
+
+def _panoptic(evaluation: Evaluation) -> dict[str, Any] | None:
+    counts = evaluation.more.objects
+    if counts is None:
+        return None
+    found = panoptic_quality(counts)
+    _, matches, extra, missed = counts.sum(axis=1)
+    return {
+        "pq": found.mean_pq,
+        "sq": found.mean_sq,
+        "rq": found.mean_rq,
+        "num_classes": found.num_classes,
+        "matched": int(matches),
+        "unmatched_labels": int(extra),
+        "unmatched_truth": int(missed),
+        "images_with_instances": evaluation.more.instance_images,
+    }
+
+
+def _calibration(evaluation: Evaluation) -> dict[str, Any] | None:
+    found = evaluation.more.calibration
+    if found is None or not evaluation.more.scored_images:
+        return None
+    return {**found.to_json(), "images": evaluation.more.scored_images}
+
+
 def _per_class(evaluation: Evaluation, scores: Scores) -> list[dict[str, Any]]:
-    rows = []
+    rows, more = [], evaluation.more
+    contours = None if more.contours is None else boundary_f1(more.contours)
+    objects = None if more.objects is None else panoptic_quality(more.objects)
+    class_ece = None if more.calibration is None else more.calibration.class_ece
     for class_id, name in enumerate(evaluation.vocabulary.classes):
         row: dict[str, Any] = {"id": class_id, "name": name}
         for figure in ("iou", "precision", "recall", "fp_rate", "fn_rate", "coverage", "truth_pixels", "label_pixels"):
@@ -149,6 +196,12 @@ def _per_class(evaluation: Evaluation, scores: Scores) -> list[dict[str, Any]]:
         if evaluation.boundary is not None:
             both, either = evaluation.boundary[:2, class_id]
             row["boundary_iou"] = single_ratio(both, either)
+        if contours is not None:
+            row["boundary_f1"] = contours.f1[class_id]
+        if objects is not None:
+            row |= {"pq": objects.pq[class_id], "sq": objects.sq[class_id], "rq": objects.rq[class_id]}
+        if class_ece is not None:
+            row["ece"] = class_ece[class_id]
         rows.append(row)
     return rows
 

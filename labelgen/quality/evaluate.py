@@ -13,11 +13,13 @@ from jaxtyping import Int64
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, DataError
 from labelgen.quality.boundary import band_confusions, boundary_counts, check_bands
+from labelgen.quality.boundary_f1 import tolerance_in_pixels
 from labelgen.quality.confusion import RULES, Unlabelled, pair_counts, refuse_unlabelled
 from labelgen.quality.intervals import class_counts
 from labelgen.quality.match import id_lookup, translate
+from labelgen.quality.more_counts import MoreCounts
 from labelgen.quality.sparse import ImageRow, image_rows
-from labelgen.store import LabelSource
+from labelgen.store import LabelSource, RunFolder
 from labelgen.vocab import Vocabulary
 
 __all__ = ["Evaluation", "QualityOptions", "evaluate"]
@@ -45,23 +47,34 @@ class QualityOptions:
         Also count within so many pixels of each contour; empty for not.
     intervals
         Also keep counts by image and class, which intervals over images need.
+    boundary_f1
+        Also compare contours, within this tolerance: in pixels, or below 1 as a share of the diagonal; 0 for not.
+    panoptic
+        Also match objects: instances where the truth knows them, else components.
+    calibration
+        Also compare the scores of the run, where it kept them, with the truth.
 
     Raises
     ------
     ConfigError
-        When the rule is unknown or the bands do not increase.
+        When the rule is unknown, the bands do not increase, or the tolerance is negative.
     """
 
     unlabelled: Unlabelled = "miss"
     boundary: bool = False
     bands: tuple[int, ...] = ()
     intervals: bool = False
+    boundary_f1: float = 0.0
+    panoptic: bool = False
+    calibration: bool = False
 
     def __post_init__(self) -> None:
         if self.unlabelled not in RULES:
             raise ConfigError(f"unlabelled must be {', '.join(RULES[:-1])} or {RULES[-1]}, got {self.unlabelled!r}")
         if self.bands:
             check_bands(self.bands)
+        if self.boundary_f1:
+            tolerance_in_pixels(self.boundary_f1, (1, 1))
 
 
 @dataclass
@@ -82,6 +95,8 @@ class Evaluation:
         Rows of `boundary_counts`; None when not asked for.
     bands
         One confusion matrix a band; None when not asked for.
+    more
+        Counts of contours and objects, and histograms of scores, where they were asked for.
     images
         One row per image of the truth, in order of ids.
     extra
@@ -96,6 +111,7 @@ class Evaluation:
     counts: Int64[np.ndarray, "D D"]
     boundary: Int64[np.ndarray, "4 C"] | None
     bands: Int64[np.ndarray, "bands C C+1"] | None
+    more: MoreCounts = field(default_factory=MoreCounts)
     images: list[ImageRow] = field(default_factory=list)
     extra: tuple[str, ...] = ()
     class_counts: list[Int64[np.ndarray, "N 3 C"]] = field(default_factory=list)
@@ -118,6 +134,7 @@ class _ImageSums:
     counts: np.ndarray
     boundary: np.ndarray | None
     bands: np.ndarray | None
+    more: MoreCounts
 
 
 def evaluate(
@@ -171,12 +188,24 @@ def evaluate(
         )
 
     def score(sample_id: str) -> _ImageSums:
-        true_map = truth.truth(sample_id)
+        sample = truth.load(sample_id, {"truth"}) if options.panoptic else None
+        true_map = truth.truth(sample_id) if sample is None else sample.need_truth()
         if sample_id in labelled:
             labels = translate(source.labels(sample_id), lookup)
         else:
             labels = np.full_like(true_map, vocabulary.ignore)
-        return _score_image(sample_id, true_map, labels, vocabulary, options, missing=sample_id not in labelled)
+        missing = sample_id not in labelled
+        found, labels = _score_image(sample_id, true_map, labels, vocabulary, options, missing=missing)
+        if options.boundary_f1:
+            sparse = options.unlabelled == "exclude"
+            found.more.count_contours(
+                true_map, labels, vocabulary, tolerance=options.boundary_f1, exclude_unlabelled=sparse
+            )
+        if sample is not None:
+            found.more.count_objects(true_map, sample.instances, labels, vocabulary)
+        if options.calibration and isinstance(source, RunFolder) and not missing:
+            found.more.count_scores(true_map, source.scores(sample_id), vocabulary, lookup=lookup)
+        return found
 
     result = _empty(source.name, vocabulary, options)
     result.extra = tuple(sorted(labelled.difference(truth.ids)))
@@ -210,7 +239,8 @@ def _score_image(
     options: QualityOptions,
     *,
     missing: bool,
-) -> _ImageSums:
+) -> tuple[_ImageSums, np.ndarray]:
+    """The sums of one image, and its labels with what the rule makes of unlabelled pixels."""
     ids = {
         "num_classes": vocabulary.num_classes,
         "truth_ignore": vocabulary.ignore,
@@ -223,13 +253,13 @@ def _score_image(
         )
     bands = band_confusions(truth, labels, bands=options.bands, **ids) if options.bands else None
     boundary = None
+    if options.unlabelled == "background" and (options.boundary or options.boundary_f1 or options.panoptic):
+        labels = labels.copy()
+        labels[labels == vocabulary.ignore] = vocabulary.background
     if options.boundary:
-        if options.unlabelled == "background":
-            labels = labels.copy()
-            labels[labels == vocabulary.ignore] = vocabulary.background
         exclude = options.unlabelled == "exclude"
         boundary = boundary_counts(truth, labels, **ids, exclude_unlabelled=exclude)
-    return _ImageSums(sample_id, missing, counts, boundary, bands)
+    return _ImageSums(sample_id, missing, counts, boundary, bands, MoreCounts()), labels
 
 
 def in_order(score: Callable[[str], T], ids: Sequence[str], workers: int) -> Iterator[T | DataError]:
@@ -268,6 +298,9 @@ def _empty(name: str, vocabulary: Vocabulary, options: QualityOptions) -> Evalua
         counts=np.zeros((C + 1, C + 1), np.int64),
         boundary=np.zeros((4, C), np.int64) if options.boundary else None,
         bands=np.zeros((len(options.bands), C, C + 1), np.int64) if options.bands else None,
+        more=MoreCounts.empty(
+            C, contours=bool(options.boundary_f1), objects=options.panoptic, calibration=options.calibration
+        ),
     )
 
 
@@ -290,6 +323,7 @@ def _add(result: Evaluation, batch: list[_ImageSums]) -> None:
             result.boundary += image.boundary
         if result.bands is not None:
             result.bands += image.bands
+        result.more.add(image.more)
 
 
 def joined(errors: list[DataError], total: int) -> DataError:

@@ -20,6 +20,8 @@ GATES: dict[str, Callable[[Mapping[str, Any]], float | None]] = {
     "foreground_iou": lambda document: (document["foreground"] or {}).get("foreground_iou"),
     "mean_image_miou": lambda document: document["sparse"]["mean_image_miou"],
     "boundary_miou": lambda document: (document["boundary"] or {}).get("miou"),
+    "boundary_f1": lambda document: (document["boundary_f1"] or {}).get("f1"),
+    "pq": lambda document: (document["panoptic"] or {}).get("pq"),
 }
 """What can be demanded, and where it stands in the document of a run. For each, more is better."""
 

@@ -103,6 +103,72 @@ def test_tables_fit_the_terminal(width, tmp_path, capsys, monkeypatch):
     assert any("accuracy within 5 px of contours" in line for line in lines)
 
 
+def scored_run(folder, sure):
+    """Truth with probabilities of one height, as a run with scores."""
+    dataset = open_data("demo", split="train", limit=2)
+    header = make_header(
+        dataset, method="test", config={}, supervision=[], vocabulary=dataset.vocabulary, seed=0, save_scores=True
+    )
+    prepare_run(folder, header, dataset.ids)
+    with RunWriter(folder, dataset.vocabulary, save_scores=True) as writer:
+        for sample_id in dataset.ids:
+            mask = one_hot(dataset.truth(sample_id))
+            rest = (1 - sure) / (len(mask.class_ids) - 1)
+            writer.put(sample_id, SoftMask(np.where(mask.scores > 0, sure, rest).astype(np.float32), mask.class_ids))
+    complete_run(folder, header, dataset.ids)
+    return folder
+
+
+def test_contours_objects_and_calibration_on_request(tmp_path, capsys):
+    flags = ("--boundary-f1", "2", "--panoptic", "--calibration", "--workers", "1")
+    (plain,) = quality_json(capsys, scored_run(tmp_path / "run", 0.75), "--workers", "1")
+    assert plain["boundary_f1"] is plain["panoptic"] is plain["calibration"] is None
+    (document,) = quality_json(capsys, tmp_path / "run", *flags)
+    assert document["boundary_f1"]["f1"] == 1.0 and document["boundary_f1"]["tolerance"] == 2
+    # objects of one class that touch are one component: instances of the truth may have no match
+    panoptic = document["panoptic"]
+    assert panoptic["images_with_instances"] == 2 and panoptic["matched"] > 3 and 0.5 < panoptic["pq"] <= 1
+    calibration = document["calibration"]
+    assert calibration["ece"] == calibration["adaptive_ece"] == pytest.approx(0.25, abs=1e-3)
+    assert calibration["accuracy"] == 1.0 and calibration["nll"] == pytest.approx(-np.log(0.75), abs=1e-3)
+    assert sum(row["pixels"] for row in calibration["bins"]) == calibration["pixels"]
+    assert {"boundary_f1", "pq", "sq", "rq", "ece"} <= set(document["per_class"][0])
+    assert document["per_class"][0]["pq"] is None  # the background is no object
+
+
+def test_runs_without_scores_have_no_calibration(tmp_path, capsys):
+    hard, soft = make_run(tmp_path / "hard", limit=2), scored_run(tmp_path / "soft", 0.75)
+    assert main(["quality", str(hard), "--calibration", "--workers", "1"]) == 2
+    assert "--calibration needs scores, got none in hard" in capsys.readouterr().err
+    assert main(["quality", str(hard), str(soft), "--calibration", "--panoptic", "--workers", "1"]) == 0
+    captured = capsys.readouterr()
+    assert "hard has no scores" in captured.err
+    (line,) = [line for line in captured.out.splitlines() if "calibration error" in line]
+    assert line.split()[-2] == "-" and float(line.split()[-1]) == pytest.approx(0.25, abs=1e-3)
+    assert main(["quality", str(hard), str(soft), "--calibration", "--csv", "--workers", "1"]) == 0
+    rows = list(csv.DictReader(capsys.readouterr().out.splitlines()))
+    assert {row["ece"] == "" for row in rows if row["run"] == "hard"} == {True}
+
+
+def test_contours_and_objects_follow_the_rule_for_unlabelled_pixels(tmp_path, capsys):
+    run = make_run(tmp_path / "half", half_labelled, limit=2)
+    flags = ("--boundary-f1", "0.0075", "--panoptic", "--workers", "1")
+    found = {
+        rule: quality_json(capsys, run, *flags, "--unlabelled", rule)[0]["boundary_f1"]
+        for rule in ("miss", "exclude", "background")
+    }
+    assert found["miss"]["precision"] == found["exclude"]["f1"] == 1.0 and found["miss"]["recall"] < 0.9
+    assert found["background"]["precision"] < 1  # the cut through an object becomes a contour
+
+
+def test_new_gates(tmp_path, capsys):
+    run = str(make_run(tmp_path / "half", half_labelled, limit=2))
+    gate = ["quality", run, "--fail-under", "boundary_f1=0.99,pq=0.99", "--workers", "1"]
+    assert main([*gate, "--boundary-f1", "2", "--panoptic"]) == 4
+    err = capsys.readouterr().err
+    assert "boundary_f1 is 0." in err and "pq is 0." in err
+
+
 def test_more_runs_than_fit_stand_below_each_other(tmp_path, capsys, monkeypatch):
     monkeypatch.setattr(quality_table, "TABLE_WIDTH", 80)
     runs = [make_run(tmp_path / f"run-with-a-long-name-{number}", limit=1) for number in range(5)]
@@ -129,6 +195,9 @@ def test_gate_exits_with_4_after_printing(tmp_path, capsys):
         (["--fail-under", "mean=0.5"], "it knows miou, miou_labelled"),
         (["--fail-under", "miou=50"], "write 0.6, not 60"),
         (["--fail-under", "boundary_miou=0.5"], "needs --boundary"),
+        (["--fail-under", "boundary_f1=0.5"], "needs --boundary-f1 TOLERANCE"),
+        (["--fail-under", "pq=0.5"], "needs --panoptic"),
+        (["--boundary-f1", "-2"], "must be above 0"),
         (["--unlabelled", "drop"], "drop"),
         (["--bands", "3,x"], "whole pixels"),
         (["--bands", "5,3"], "increasing"),

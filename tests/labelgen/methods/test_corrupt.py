@@ -120,6 +120,26 @@ def test_labels_are_legal_and_the_recorded_noise_is_theirs(seed, kind, level, vo
     json.dumps(mask.details, allow_nan=False)
 
 
+def test_a_share_of_the_images_is_corrupted_and_the_others_keep_their_truth():
+    truth = disks()
+    masks = [corrupted(truth, "classes,erode", 1.0, seed=seed, images=0.3) for seed in range(40)]
+    chosen = [mask.details["corrupted"] for mask in masks]
+    assert 4 <= sum(chosen) <= 20
+    for mask in masks:
+        same = np.array_equal(harden(mask), truth)
+        assert same != mask.details["corrupted"] and bool(mask.details["steps"]) == mask.details["corrupted"]
+    assert [corrupted(truth, "erode", seed=s, images=0.3).details["corrupted"] for s in range(40)] == chosen
+
+
+def test_all_images_are_corrupted_unless_a_share_is_named():
+    assert all(corrupted(disks(), "erode", seed=seed).details["corrupted"] for seed in range(10))
+    assert not any(corrupted(disks(), "erode", seed=seed, images=0.0).details["corrupted"] for seed in range(10))
+    void = corrupted(np.full((3, 3), 255, np.uint8), "erode")
+    assert void.details == {"corrupted": False}
+    with pytest.raises(ConfigError, match=r"share in \[0, 1\], got 50"):
+        CorruptConfig(images=50)
+
+
 def test_kinds_run_in_order_each_at_its_own_level():
     mask = corrupted(disks(), "drop=1, blocks=0.25", 0.5)
     assert [(step["kind"], step["level"]) for step in mask.details["steps"]] == [("drop", 1.0), ("blocks", 0.25)]

@@ -302,7 +302,8 @@ def test_refuses_bad_options():
 
 def test_gates_read_and_judge():
     labels, truth = random_data(5)
-    document = quality_document(evaluate(labels, truth, QualityOptions(boundary=True)))
+    options = QualityOptions(boundary=True, boundary_f1=2.0, panoptic=True)
+    document = quality_document(evaluate(labels, truth, options))
     values = {name: figure(document) for name, figure in GATES.items()}
     assert all(isinstance(value, float) for value in values.values()), values
     passed = [Gate(name, value) for name, value in values.items()]
