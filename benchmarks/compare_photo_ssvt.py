@@ -26,7 +26,7 @@ from labelgen.nets.demo_ssvt import build_demo_ssvt, save_demo_ssvt
 SETTINGS = "size=160,policy=square"
 COMMON = ["--pixels", "512", "--seeds", "3", "--train-images", "110"]
 FROZEN = "steps=600,lr=0.003"
-TUNED = "steps=200,batch_size=8,lr=0.003,backbone_lr=0.3,amp=float32"
+TUNED = "steps=150,batch_size=8,lr=0.003,backbone_lr=0.3,amp=bfloat16"
 LABELS = ("corrupt-0.2-{seed}", "corrupt-0.5-{seed}")
 
 
