@@ -356,6 +356,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cam_demo": cam_demo,
     "cam_voc_animals": cam_voc_animals,
     "probe_voc_animals": probe_voc_animals,
+    "compare_demo": compared("compare_demo", compare_tables.frozen_and_tuned),
     "terms": compared("terms", compare_tables.terms),
     "speed": speed,
     "presets": presets,
