@@ -26,8 +26,10 @@ MAKERS = {
     "corrupt-0.8": ["corrupt", "--kind", "classes=0.8,mixed=0.8"],
 }
 SUPERVISED = ("corrupt-0.5", "seam")  # labels for the supervised backbone; claim 3 is about such
+CAPACITY = ("corrupt-0.5", "zero-shot")  # labels for larger heads on the frozen backbone: is it the head that limits?
 FIXED = {"zero-shot": ["clip", "--vocab", "voc"]}
-COMMON = ["--strategies", "frozen,tuned", "--pixels", "512", "--train-images", "40"]
+BOTH = ["--strategies", "frozen,tuned"]
+COMMON = ["--pixels", "512", "--train-images", "40"]
 FROZEN = "lr=0.01,epochs=40"
 TUNED = "lr=0.003,epochs=10,backbone_lr=0.3,batch_size=8,amp=bfloat16"
 
@@ -51,16 +53,30 @@ def main() -> None:
     common = ["--data", "demo", "--seeds", str(options.seeds), *COMMON]
     common += ["--frozen-settings", FROZEN, "--tuned-settings", TUNED]
     out = options.work / "demo-compare"
-    ours = [*names, *common, "--out", str(out), "--backbones", "demo-ssvt"]
-    some = [name for name in names if Path(name).name.startswith(SUPERVISED)]
+    ours = [*names, *common, *BOTH, "--out", str(out), "--backbones", "demo-ssvt"]
     supervised = f"supervised:demo-ssvt@{options.work / 'supervised.safetensors'}"
-    other = [*some, *common, "--out", f"{out}-supervised", "--backbones", supervised]
-    documents = [compare(words, processes=options.processes) for words in (ours, other)]
+    other = [*_among(names, SUPERVISED), *common, *BOTH, "--out", f"{out}-supervised", "--backbones", supervised]
+    larger = [
+        *_among(names, CAPACITY),
+        *common,
+        "--strategies",
+        "frozen",
+        "--heads",
+        "mlp,conv",
+        "--out",
+        f"{out}-heads",
+    ]
+    documents = [compare(words, processes=options.processes) for words in (ours, other, larger)]
     rows = [row for document in documents for row in table(document)]
-    facts = {"settings": {"common": COMMON, "frozen": FROZEN, "tuned": TUNED}}
+    facts = {"settings": {"common": COMMON + BOTH, "frozen": FROZEN, "tuned": TUNED}}
     facts |= {"differences": [line for document in documents for line in differences(document)]}
     facts |= {"crossings": [line for document in documents for line in document["crossings"]]}
     print(write_result("compare_demo", rows, seeds=list(range(options.seeds)), **facts))
+
+
+def _among(names: list[str], wanted: tuple[str, ...]) -> list[str]:
+    """Runs whose names begin with one of these."""
+    return [name for name in names if Path(name).name.startswith(wanted)]
 
 
 if __name__ == "__main__":

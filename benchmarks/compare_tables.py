@@ -3,11 +3,6 @@
 from collections.abc import Sequence
 
 
-def by_kind(result: dict) -> dict[tuple[str, ...], dict]:
-    """Rows by labels, backbone, head, strategy and variant."""
-    return {tuple(row[k] for k in ("run", "backbone", "head", "strategy", "variant")): row for row in result["rows"]}
-
-
 def interval(low_high: Sequence[float], *, sign: bool = False) -> str:
     """An interval as text."""
     low, high = low_high
@@ -15,31 +10,32 @@ def interval(low_high: Sequence[float], *, sign: bool = False) -> str:
 
 
 def frozen_and_tuned(result: dict) -> tuple[list[str], list[list[str]]]:
-    """One row for each kind of labels and backbone: both strategies, their difference, retention and gain."""
-    apart = {(d["run"], d["backbone"]): d for d in result["differences"]}
-    several = len({row["backbone"] for row in result["rows"]}) > 1
-    kinds = {(row["run"], row["backbone"], row["strategy"]): row for row in result["rows"]}
+    """One row for each kind of labels, backbone and head: both strategies, their difference, retention and gain."""
+    apart = {(d["run"], d["backbone"], d["head"]): d for d in result["differences"]}
+    named = [name for name in ("backbone", "head") if len({row[name] for row in result["rows"]}) > 1]
+    kinds = {(row["run"], row["backbone"], row["head"], row["strategy"]): row for row in result["rows"]}
     rows = []
-    for (run, backbone, strategy), row in kinds.items():
+    for (*kind, strategy), row in kinds.items():
         if strategy != "frozen":
             continue
-        both = [row, *([kinds[run, backbone, "tuned"]] if (run, backbone, "tuned") in kinds else [])]
-        difference = apart.get((run, backbone))
+        tuned = kinds.get((*kind, "tuned"))
+        both = [row, *([tuned] if tuned else [])]
+        difference = apart.get(tuple(kind))
         lead = f"{difference['difference']:+.3f} ({interval(difference['interval'], sign=True)})" if difference else "-"
         rows.append(
             [
-                run,
-                *([backbone] if several else []),
+                row["run"],
+                *(row[name] for name in named),
                 f"{row['label_miou']:.3f}",
                 f"{100 * row['coverage']:.3g} %",
                 f"{row['miou']:.3f}",
-                f"{both[1]['miou']:.3f}" if len(both) > 1 else "-",
+                f"{tuned['miou']:.3f}" if tuned else "-",
                 lead,
                 " / ".join(f"{r['retention']:.2f}" for r in both),
                 " / ".join(f"{r['gain']:+.3f}" for r in both),
             ]
         )
-    header = ["labels", *(["backbone"] if several else []), "label mIoU", "coverage", "frozen", "tuned"]
+    header = ["labels", *named, "label mIoU", "coverage", "frozen", "tuned"]
     return [*header, "frozen - tuned (95 %)", "retention, frozen / tuned", "gain on train, frozen / tuned"], rows
 
 

@@ -181,6 +181,22 @@ def probe_voc_animals() -> str:
     return markdown(header, rows) + "\n\n" + source(result)
 
 
+def tree_rows() -> list[list[str]]:
+    """A pass of the tree filter, and the same sums by an interpreted loop and by the dense matrix."""
+    rows = [row for row in load("tree_speed")["rows"] if row["tokens"] == "64 x 64"]
+    ours, *others = rows
+    work = f"tree filter, {ours['tokens']} tokens, {ours['classes']} classes, ms a pass"
+    return [
+        [
+            work,
+            f"{ours['pass_ms']:.1f}",
+            f"{row['pass_ms']:.0f} ({row['way']})",
+            f"{row['pass_ms'] / ours['pass_ms']:.0f}x",
+        ]
+        for row in others
+    ]
+
+
 def compared(name: str, table: Callable[[dict], tuple[list[str], list[list[str]]]]) -> Callable[[], str]:
     """The table of a comparison and where it comes from."""
 
@@ -237,7 +253,7 @@ def speed() -> str:
                 f"{clip[way]['time_over_labelgen']:.2f}x",
             ]
         )
-    rows += [*crf_rows(), *walk_rows(), *pamr_rows(), *cam_rows()]
+    rows += [*crf_rows(), *walk_rows(), *pamr_rows(), *cam_rows(), *tree_rows()]
     names = ("scribble", "quality", "fit", "clip", "crf", "walk", "pamr", "cam")
     results = [load(f"{name}_speed") for name in names]
     commits = ", ".join(result["commit"] for result in results)
@@ -356,6 +372,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "cam_demo": cam_demo,
     "cam_voc_animals": cam_voc_animals,
     "probe_voc_animals": probe_voc_animals,
+    "compare_demo": compared("compare_demo", compare_tables.frozen_and_tuned),
     "terms": compared("terms", compare_tables.terms),
     "speed": speed,
     "presets": presets,
