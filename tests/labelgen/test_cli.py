@@ -288,8 +288,11 @@ def test_tables_show_brackets_and_long_paths(capsys):
 
 
 def test_tokens_for_all_commands_may_stand_anywhere():
-    assert frame._split_tokens(["--debug", "point", "--config", "a.toml", "x"]) == (["point", "x"], True, "a.toml")
-    assert frame._split_tokens(["point", "--", "--debug"]) == (["point", "--", "--debug"], False, "")
+    read = frame._Line.read
+    assert read(["--debug", "point", "--config", "a.toml", "x"]) == frame._Line(["point", "x"], True, False, "a.toml")
+    assert read(["point", "--show-config", "--config=b.toml"]) == frame._Line(["point"], False, True, "b.toml")
+    assert read(["point", "--", "--debug"]) == frame._Line(["point", "--", "--debug"])
+    assert read(["__complete", "point", "--debug"]) == frame._Line(["__complete", "point", "--debug"])
 
 
 def test_output_to_a_closed_pipe_is_no_error(tmp_path):
