@@ -24,7 +24,7 @@ LAYERS = (  # of labelgen: a module imports its own layer and those above it in 
     ("quality", "refine", "nets", "correct"),
     ("methods",),
     ("job",),
-    ("pipeline", "pool", "run", "promote", "sweep", "regenerate"),
+    ("pipeline", "pool", "run", "promote", "sweep", "regenerate", "estimate"),
     ("report", "export", "doctor"),
     ("commands",),
     ("cli",),

@@ -107,7 +107,7 @@ class RunFlags:
     save_scores
         Keep the scores beside the labels.
     dry_run
-        Say what would be done and write nothing.
+        Label a few images to say what would be done, how long it would take and how much disk; write nothing.
     as_json
         Print one JSON document on stdout, nothing else.
     """

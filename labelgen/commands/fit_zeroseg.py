@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from labelgen.commands.amounts import duration
 from labelgen.commands.common import (
     ImageFlags,
     Switch,
@@ -20,7 +21,7 @@ from labelgen.methods.zeroseg import STUDENT_FOLDER
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.zeroseg.config import Preset, preset
 
-__all__ = ["RecipeFlags", "TeacherFlags", "duration", "fit_zeroseg"]
+__all__ = ["RecipeFlags", "TeacherFlags", "fit_zeroseg"]
 
 PAPER_TEACHER = "ViT-L-14"  # its joint space has the 768 channels of the paper preset
 
@@ -266,11 +267,3 @@ def _show_cost(cost: dict[str, Any], settings: Preset, out: str, *, as_json: boo
         ("out", out),
     ]
     print_table(("", ""), rows, title="would do (nothing is written; times are those of this machine)")
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"about {seconds / size:,.1f} {unit}"
-    return f"about {seconds:,.0f} seconds"
