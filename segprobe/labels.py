@@ -2,7 +2,7 @@
 
 import hashlib
 import logging
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol, runtime_checkable
@@ -217,7 +217,14 @@ class LabelSet:
         return digest.hexdigest()
 
 
-def read_labels(source: Labels, dataset: Dataset, *, confidence: float = 0.0, min_confidence: float = 0.0) -> LabelSet:
+def read_labels(
+    source: Labels,
+    dataset: Dataset,
+    *,
+    confidence: float = 0.0,
+    min_confidence: float = 0.0,
+    only: Sequence[str] | None = None,
+) -> LabelSet:
     """Read the labels of every image that both the run and the data set have.
 
     Parameters
@@ -226,6 +233,8 @@ def read_labels(source: Labels, dataset: Dataset, *, confidence: float = 0.0, mi
         Weigh each label by its confidence to this power (`segprobe.confidence`); 0 for no weights.
     min_confidence
         Leave out labels of less confidence.
+    only
+        Images to read; None for all that both have.
 
     Raises
     ------
@@ -237,7 +246,7 @@ def read_labels(source: Labels, dataset: Dataset, *, confidence: float = 0.0, mi
         When they share no image, or no pixel of any image is labelled, or an id lies outside the vocabulary.
     """
     check_same_classes(source.vocabulary, dataset.vocabulary, run=source.name)
-    ids = _common_ids(source.name, source.ids, dataset.ids)
+    ids = _common_ids(source.name, source.ids if only is None else only, dataset.ids)
     vocabulary = source.vocabulary
     read = confident_reader(source, gamma=confidence, least=min_confidence, ignore=vocabulary.ignore)
     images: dict[str, ImageLabels] = {}
