@@ -195,6 +195,12 @@ def fit_cam(
         Time a little of the work, say what all of it would take, and write nothing.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen fit-cam
+    labelgen fit-cam --method seam --out runs/seam
+    labelgen fit-cam voc:VOCdevkit/VOC2012 --split train --tags tags.json --preset irn --dry-run
     """
     if checkpoint_every < 1:
         raise ConfigError(f"--checkpoint-every must be >= 1, got {checkpoint_every}")

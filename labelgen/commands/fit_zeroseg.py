@@ -196,6 +196,11 @@ def fit_zeroseg(
         Time a little of the work, say what all of it would take, and write nothing.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen fit-zeroseg
+    labelgen fit-zeroseg photos --teacher ViT-B-16 --epochs 20 --batch 256 --dry-run
     """
     if checkpoint_every < 1:
         raise ConfigError(f"--checkpoint-every must be >= 1, got {checkpoint_every}")

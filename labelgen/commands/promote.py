@@ -79,6 +79,12 @@ def promote(
         classes of the image share the rest. For --refine; 0.7 is usual.
     refine
         Repair the pseudo-labels first, as crf:psa or pamr; several are applied in their order. Scribbles stay.
+
+    Examples
+    --------
+    labelgen promote runs/scribble
+    labelgen promote runs/scribble --pseudo runs/cam --refine crf
+    labelgen promote runs/scribble --method seam --fit-only
     """
     source, flags, keep = source or SourceFlags(), flags or PromoteRunFlags(), keep or PromoteConfig()
     classifier, recipe = classifier or ClassifierFlags(), recipe or CamRecipeFlags()

@@ -32,6 +32,11 @@ def refiners(
         A refiner; empty for the list.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen refiners
+    labelgen refiners crf
     """
     if name:
         row = row_of(name)

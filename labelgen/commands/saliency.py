@@ -60,6 +60,12 @@ def saliency(
         Make a few maps to say how long all would take and how much disk; write nothing.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen saliency
+    labelgen saliency photos --source spectral --out maps
+    labelgen saliency voc:VOCdevkit/VOC2012 --source ncut:vit_small_patch16_224.dino
     """
     dataset = open_pictures(images, data)
 

@@ -78,8 +78,10 @@ def compare(
     variants
         Ways to train that are set side by side, once for each: `NAME: setting=value; setting=value`, as
         'gce: loss=gce,q=0.7' or 'tree: terms=tree'; `plain` is what the other flags say.
-    frozen_settings, tuned_settings
-        Training settings of one strategy alone, as lr=0.0003,epochs=10.
+    frozen_settings
+        Training settings of the strategy frozen alone, as lr=0.0003,epochs=10.
+    tuned_settings
+        Training settings of the strategy tuned alone.
     truth
         Also train on full truth, which retention refers to.
     val_split
