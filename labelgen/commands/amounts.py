@@ -2,7 +2,10 @@
 
 from labelgen.estimate import RunEstimate
 
-__all__ = ["cost_rows", "duration", "file_size"]
+__all__ = ["PER_PARAMETER", "cost_rows", "duration", "file_size"]
+
+PER_PARAMETER = 12
+"""Bytes that a training keeps at the most: a float32 weight, and in checkpoints two values of the optimiser beside."""
 
 
 def duration(seconds: float) -> str:

@@ -7,7 +7,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from labelgen.commands.amounts import duration, file_size
+from labelgen.commands.amounts import PER_PARAMETER, duration, file_size
 from labelgen.commands.common import (
     DataFlags,
     Switch,
@@ -21,8 +21,6 @@ from labelgen.errors import ConfigError
 from labelgen.nets.cam.config import CLASSIFIER_FOLDERS, CamMethod, Preset, preset
 
 __all__ = ["CamRecipeFlags", "fit_cam", "training_cost_rows"]
-
-PER_PARAMETER = 12  # bytes at the most: a float32 weight, and in a checkpoint two values of the optimiser beside it
 
 
 @dataclass(frozen=True, kw_only=True)

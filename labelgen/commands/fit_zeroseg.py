@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from labelgen.commands.amounts import duration
+from labelgen.commands.amounts import PER_PARAMETER, duration, file_size
 from labelgen.commands.common import (
     ImageFlags,
     Switch,
@@ -259,8 +259,9 @@ def _losses(record: Any) -> str:
 
 def _show_cost(cost: dict[str, Any], settings: Preset, out: str, *, as_json: bool) -> None:
     training = settings.training
+    disk = cost["cache_bytes"] + PER_PARAMETER * cost["parameters"]
     if as_json:
-        print_json({**cost, "batch": training.batch, "epochs": training.epochs, "out": out})
+        print_json({**cost, "batch": training.batch, "epochs": training.epochs, "bytes": disk, "out": out})
         return
     rows = [
         ("images", f"{cost['images']:,}"),
@@ -269,6 +270,7 @@ def _show_cost(cost: dict[str, Any], settings: Preset, out: str, *, as_json: boo
         ("teacher's vectors", f"{cost['tile_vectors']:,}, {cost['cache_bytes'] / 1e6:,.1f} MB"),
         ("teacher, once", duration(cost["teacher_seconds"])),
         ("student", duration(cost["student_seconds"])),
+        ("disk", file_size(disk)),
         ("out", out),
     ]
     print_table(("", ""), rows, title="would do (nothing is written; times are those of this machine)")
