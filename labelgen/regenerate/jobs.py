@@ -17,6 +17,7 @@ from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
 __all__ = ["config_from_json", "job_of_run"]
 
 OTHER_VERSION = "it was written by another version of labelgen, with which it can be made again"
+PROBE = "probe"  # method of runs by segprobe, which labelgen does not import
 Config = TypeVar("Config")
 
 
@@ -37,10 +38,9 @@ def job_of_run(run: RunFolder, dataset: Dataset) -> Job:
     if method in METHODS:
         return _labelled(run, dataset)
     if method not in MADE_FROM:
-        known = ", ".join((*METHODS, *MADE_FROM))
-        raise RunFolderError(
-            f"labels by {method!r} cannot be made again by labelgen", hint=f"it makes those by {known} again"
-        )
+        known = f"it makes those by {', '.join((*METHODS, *MADE_FROM))} again"
+        again = "segprobe predict into another --out makes them again, to be compared" if method == PROBE else known
+        raise RunFolderError(f"labels by {method!r} cannot be made again by labelgen", hint=again)
     return MADE_FROM[method](run, dataset)
 
 

@@ -101,7 +101,7 @@ def test_a_file_that_cannot_be_written(capsys, tmp_path):
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(shutil.which("bash") is None, reason="no bash here")
+@pytest.mark.skipif(sys.platform == "win32" or shutil.which("bash") is None, reason="no bash here")
 def test_bash_completes(tmp_path):
     (tmp_path / "script").write_text(app.generate_completion(shell="bash"))
     (tmp_path / "labelgen").write_text(

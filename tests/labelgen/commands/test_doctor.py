@@ -126,6 +126,7 @@ def test_disk(tmp_path, monkeypatch):
         assert machine.look_at_disk([tmp_path]).state == state
 
 
+@pytest.mark.skipif(sys.platform == "win32", reason="links need a privilege there")
 def test_sizes_of_caches(tmp_path):
     (tmp_path / "hub" / "deep").mkdir(parents=True)
     (tmp_path / "hub" / "deep" / "weights").write_bytes(b"x" * 3_000_000)
