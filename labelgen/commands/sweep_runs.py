@@ -27,8 +27,10 @@ ESTIMATED_SETTINGS, ESTIMATED_IMAGES = 3, 2
 class Target(Protocol):
     """What is swept: where its settings come from, and the job of one of them."""
 
-    name: str
-    """Of the method, or of the run and the refiner; the names of run folders begin with it."""
+    @property
+    def name(self) -> str:
+        """Of the method, or of the run and the refiner; the names of run folders begin with it."""
+        ...
 
     @property
     def config(self) -> type:

@@ -1,5 +1,6 @@
 """What `--dry-run` of segprobe's commands prints: what would be done, and what it would take."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -55,7 +56,7 @@ def plan_fit(source: Any, dataset: "Dataset", out: Path, cost: "FitEstimate", *,
 
 def plan_compare(
     workshop: "Workshop",
-    cells: "list[Cell]",
+    cells: "Sequence[Cell]",
     train: "Dataset",
     val: "Dataset",
     *,
@@ -86,7 +87,7 @@ def plan_compare(
 
 
 def _costs(
-    workshop: "Workshop", left: "list[Cell]", train: "Dataset", val: "Dataset"
+    workshop: "Workshop", left: "Sequence[Cell]", train: "Dataset", val: "Dataset"
 ) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
     """A row for each kind of fit, and one for the features of each backbone."""
     from labelgen.nets.backbones import load_backbone
