@@ -30,10 +30,10 @@ MISSING = {  # what is missing, for commands that it cannot be said of by a firs
     ("labelgen", "sweep"): ["point", ABSENT, "--n", "1,2"],
     ("segprobe", "backbones"): ["--all", ABSENT],
     ("segprobe", "cache"): [ABSENT],
-    ("segprobe", "demo"): ["--backbone", ABSENT],
+    ("segprobe", "demo"): ["--head", ABSENT],
     ("segprobe", "paper"): ["--table", ABSENT],
 }
-LOAD_FIRST = {("labelgen", "clip-models"), ("segprobe", "backbones"), ("segprobe", "demo"), ("segprobe", "tokens")}
+LOAD_FIRST = {("labelgen", "clip-models"), ("segprobe", "backbones"), ("segprobe", "tokens")}
 NOTHING_TO_MISS = {("labelgen", "doctor")}  # takes no input
 PLANS = {  # commands that write something which takes long
     "labelgen": (
