@@ -10,6 +10,13 @@ __all__ = ["app", "main"]
 
 HELP = "Make imperfect segmentation labels, measure how good they are, and repair them."
 
+EXAMPLES = (
+    "labelgen scribble --shrink 0.5",
+    "labelgen quality",
+    "labelgen scribble voc:VOCdevkit/VOC2012 --split train --out runs/voc",
+    "labelgen COMMAND --help",
+)
+
 METHODS = {  # name: one line of help; a command each for the rows of labelgen.methods
     "box": "Filled bounding boxes of the objects in the ground truth.",
     "cam": "Labels from image-level tags and the class maps of a trained classifier.",
@@ -23,6 +30,7 @@ METHODS = {  # name: one line of help; a command each for the rows of labelgen.m
 
 COMMANDS = {  # name: (module and function, one line of help)
     "clip-models": ("labelgen.commands.clip_models:clip_models", "List image-text models for clip."),
+    "doctor": ("labelgen.commands.doctor:doctor", "Say whether this machine is in order, and what to do where not."),
     "export": ("labelgen.commands.export:export", "Write labels or seeds as files of other tools."),
     "fit-cam": ("labelgen.commands.fit_cam:fit_cam", "Train a classifier from images and tags, for cam."),
     "fit-zeroseg": ("labelgen.commands.fit_zeroseg:fit_zeroseg", "Train a ZeroSeg student from images and CLIP."),
@@ -41,7 +49,7 @@ COMMANDS = {  # name: (module and function, one line of help)
     "vocabs": ("labelgen.commands.vocabs:vocabs", "List the vocabularies."),
 }
 
-app = new_app("labelgen", help=HELP, version=__version__)
+app = new_app("labelgen", help=HELP, version=__version__, examples=EXAMPLES)
 for _name, _sentence in METHODS.items():
     app.command(f"labelgen.commands.methods:{_name.replace('-', '_')}", name=_name, help=_sentence)
 for _name, (_target, _sentence) in COMMANDS.items():

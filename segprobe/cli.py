@@ -7,10 +7,18 @@ from collections.abc import Sequence
 
 from labelgen import __version__
 from labelgen.commands.frame import new_app, run_cli
+from segprobe.commands.completion import COMPLETERS
 
 __all__ = ["app", "main"]
 
 HELP = "Train a light segmentation head on a frozen self-supervised ViT from imperfect labels."
+
+EXAMPLES = (
+    "segprobe demo",
+    "segprobe fit runs/scribble --out probes/scribble",
+    "segprobe eval probes/scribble",
+    "segprobe COMMAND --help",
+)
 
 COMMANDS = {  # name: (module and function, one line of help)
     "demo": (
@@ -35,7 +43,7 @@ COMMANDS = {  # name: (module and function, one line of help)
     "tokens": ("segprobe.commands.tokens:tokens", "Draw the tokens of an image: k-means and principal components."),
 }
 
-app = new_app("segprobe", help=HELP, version=__version__)
+app = new_app("segprobe", help=HELP, version=__version__, examples=EXAMPLES, completers=COMPLETERS)
 
 for _name, (_target, _sentence) in COMMANDS.items():
     if importlib.util.find_spec(_target.partition(":")[0]):

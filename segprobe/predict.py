@@ -22,7 +22,15 @@ from segprobe.probe_file import Probe, check_backbone, open_probe
 from segprobe.sampling import upsample_logits
 from segprobe.upsampling import BILINEAR, guided_upsample, parse_upsample
 
-__all__ = ["PredictConfig", "Predictor", "load_predictor", "predict_run", "refined_generator", "window_starts"]
+__all__ = [
+    "PredictConfig",
+    "Predictor",
+    "load_predictor",
+    "predict_job",
+    "predict_run",
+    "refined_generator",
+    "window_starts",
+]
 
 Image = UInt8[np.ndarray, "_ _ channels"]
 Labels = UInt8[np.ndarray, "_ _"] | UInt16[np.ndarray, "_ _"]
@@ -275,6 +283,25 @@ def predict_run(
     progress: Progress | None = None,
 ) -> RunReport:
     """Label every image of a data set with a probe, into a run folder like any other."""
+    job = predict_job(path, dataset, config=config, device=device, weights=weights)
+    return run_job(dataset, job, out, options, progress=progress)
+
+
+def predict_job(
+    path: Path,
+    dataset: Dataset,
+    *,
+    config: PredictConfig = PredictConfig(),
+    device: str = "auto",
+    weights: str = "",
+) -> Job:
+    """The job that labels with a probe.
+
+    Raises
+    ------
+    VocabularyError
+        When the probe was trained on other classes than those of the data.
+    """
     from segprobe.labels import check_same_classes
 
     probe = open_probe(path)
@@ -288,7 +315,7 @@ def predict_run(
         vocabulary=dataset.vocabulary,
         models=models_of(path, probe),
     )
-    return run_job(dataset, with_refiners(job, config, dataset), out, options, progress=progress)
+    return with_refiners(job, config, dataset)
 
 
 def models_of(path: Path, probe: Probe) -> dict[str, str]:

@@ -30,6 +30,11 @@ def clip_models(
         Folder of downloaded weights. Default: that of the hub.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen clip-models
+    labelgen clip-models --all SigLIP2
     """
     if all_names:
         _print_published(all_names, cache_dir, as_json=as_json)

@@ -109,7 +109,7 @@ class RunFlags:
     sheet
         Draw contact_sheet.jpg, some of the images with their labels, when the run is complete.
     dry_run
-        Say what would be done and write nothing.
+        Label a few images to say what would be done, how long it would take and how much disk; write nothing.
     as_json
         Print one JSON document on stdout, nothing else.
     """

@@ -36,6 +36,11 @@ def export_seeds(
         Replace files that are already there.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen export runs/cam --to irn
+    labelgen export runs/cam --to psa --out seeds
     """
     from labelgen.masks import write_atomic
     from labelgen.seeds.export import refuse_unexportable

@@ -1,11 +1,13 @@
 """`labelgen fit-cam [DATA]`: train an image-level classifier whose class maps `labelgen cam` labels with."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from labelgen.commands.amounts import PER_PARAMETER, duration, file_size
 from labelgen.commands.common import (
     DataFlags,
     Switch,
@@ -15,11 +17,10 @@ from labelgen.commands.common import (
     print_table,
     progress_bar,
 )
-from labelgen.commands.fit_zeroseg import duration
 from labelgen.errors import ConfigError
 from labelgen.nets.cam.config import CLASSIFIER_FOLDERS, CamMethod, Preset, preset
 
-__all__ = ["CamRecipeFlags", "fit_cam"]
+__all__ = ["CamRecipeFlags", "fit_cam", "training_cost_rows"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,6 +193,12 @@ def fit_cam(
         Time a little of the work, say what all of it would take, and write nothing.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen fit-cam
+    labelgen fit-cam --method seam --out runs/seam
+    labelgen fit-cam voc:VOCdevkit/VOC2012 --split train --tags tags.json --preset irn --dry-run
     """
     if checkpoint_every < 1:
         raise ConfigError(f"--checkpoint-every must be >= 1, got {checkpoint_every}")
@@ -259,21 +266,25 @@ def _losses(first: Any, last: Any) -> str:
 
 
 def _show_cost(cost: dict[str, Any], settings: Preset, out: Path, *, as_json: bool) -> None:
-    training = settings.training
     if as_json:
-        print_json({**cost, "batch": training.batch, "out": str(out)})
+        disk = PER_PARAMETER * cost["parameters"]
+        print_json({**cost, "batch": settings.training.batch, "bytes": disk, "out": str(out)})
         return
+    rows = [*training_cost_rows(cost, settings), ("out", str(out))]
+    print_table(("", ""), rows, title="would do (nothing is written; times are those of this machine)")
+
+
+def training_cost_rows(cost: Mapping[str, Any], settings: Preset) -> list[tuple[str, Any]]:
+    """What a training would cost, a row for each fact."""
     rows = [
         ("images", f"{cost['images']:,}"),
         ("without any tag", f"{cost['untagged']:,}"),
         ("classes", cost["classes"]),
-        ("updates", f"{cost['steps']:,} of {training.batch} images"),
+        ("updates", f"{cost['steps']:,} of {settings.training.batch} images"),
         ("backbone", settings.network.backbone),
         ("parameters", f"{cost['parameters']:,}, {cost['trained']:,} of them trained"),
         ("saliency, once", duration(cost["saliency_seconds"])),
         ("training", duration(cost["train_seconds"])),
-        ("out", str(out)),
+        ("disk", file_size(PER_PARAMETER * cost["parameters"])),
     ]
-    if not cost["saliency_seconds"]:
-        rows = [row for row in rows if row[0] != "saliency, once"]
-    print_table(("", ""), rows, title="would do (nothing is written; times are those of this machine)")
+    return [row for row in rows if cost["saliency_seconds"] or row[0] != "saliency, once"]

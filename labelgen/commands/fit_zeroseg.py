@@ -6,6 +6,7 @@ from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
+from labelgen.commands.amounts import PER_PARAMETER, duration, file_size
 from labelgen.commands.common import (
     ImageFlags,
     Switch,
@@ -20,7 +21,7 @@ from labelgen.methods.zeroseg import STUDENT_FOLDER
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.zeroseg.config import Preset, preset
 
-__all__ = ["RecipeFlags", "TeacherFlags", "duration", "fit_zeroseg"]
+__all__ = ["RecipeFlags", "TeacherFlags", "fit_zeroseg"]
 
 PAPER_TEACHER = "ViT-L-14"  # its joint space has the 768 channels of the paper preset
 
@@ -195,6 +196,11 @@ def fit_zeroseg(
         Time a little of the work, say what all of it would take, and write nothing.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen fit-zeroseg
+    labelgen fit-zeroseg photos --teacher ViT-B-16 --epochs 20 --batch 256 --dry-run
     """
     if checkpoint_every < 1:
         raise ConfigError(f"--checkpoint-every must be >= 1, got {checkpoint_every}")
@@ -253,8 +259,9 @@ def _losses(record: Any) -> str:
 
 def _show_cost(cost: dict[str, Any], settings: Preset, out: str, *, as_json: bool) -> None:
     training = settings.training
+    disk = cost["cache_bytes"] + PER_PARAMETER * cost["parameters"]
     if as_json:
-        print_json({**cost, "batch": training.batch, "epochs": training.epochs, "out": out})
+        print_json({**cost, "batch": training.batch, "epochs": training.epochs, "bytes": disk, "out": out})
         return
     rows = [
         ("images", f"{cost['images']:,}"),
@@ -263,14 +270,7 @@ def _show_cost(cost: dict[str, Any], settings: Preset, out: str, *, as_json: boo
         ("teacher's vectors", f"{cost['tile_vectors']:,}, {cost['cache_bytes'] / 1e6:,.1f} MB"),
         ("teacher, once", duration(cost["teacher_seconds"])),
         ("student", duration(cost["student_seconds"])),
+        ("disk", file_size(disk)),
         ("out", out),
     ]
     print_table(("", ""), rows, title="would do (nothing is written; times are those of this machine)")
-
-
-def duration(seconds: float) -> str:
-    """A time as people say it."""
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"about {seconds / size:,.1f} {unit}"
-    return f"about {seconds:,.0f} seconds"

@@ -1,19 +1,18 @@
-"""What surrounds every command: error sentences, exit codes, `--config`, `--debug`, interruptions."""
+"""What surrounds every command: error sentences, exit codes, `--config`, `--show-config`, `--debug`, interruptions."""
 
 import contextlib
+import inspect
 import logging
 import os
 import signal
 import sys
 import threading
-import tomllib
 import traceback
-from collections.abc import Iterator, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
-from cyclopts import App, CycloptsError, UnusedCliTokensError
-from cyclopts.argument import ArgumentCollection, update_argument_collection
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError
 
 from labelgen.errors import ConfigError, LabelgenError
 
@@ -25,6 +24,7 @@ __all__ = [
     "EXIT_INTERRUPTED",
     "EXIT_SOME_FAILED",
     "EXIT_USAGE",
+    "examples_in",
     "new_app",
     "run_cli",
     "say_error",
@@ -37,38 +37,99 @@ EXIT_SOME_FAILED = 3
 EXIT_GATE = 4
 EXIT_INTERRUPTED = 130
 
-EVERYWHERE = "Everywhere: --config FILE.toml gives defaults for the flags (the command line wins), --debug a traceback."
+EVERYWHERE = (
+    "Everywhere: `--config FILE.toml` gives defaults for the flags, `--show-config` prints all settings as such a "
+    "file, `--debug` shows tracebacks. A flag can also be set as a variable of the environment, {0}_FLAG for all "
+    "commands or {0}_COMMAND_FLAG for one. What is typed wins over the environment, which wins over the file."
+)
+COMPLETE = "__complete"  # what completion scripts call
+
+Completer = Callable[[str], Iterable[str]]
 
 
-def new_app(name: str, *, help: str, version: str) -> App:
-    """A cyclopts app with the manners of this project; add commands to it and hand it to `run_cli`."""
-    from cyclopts import Parameter
+def new_app(
+    name: str,
+    *,
+    help: str,
+    version: str,
+    examples: Sequence[str] = (),
+    completers: Mapping[str, Completer] | None = None,
+) -> App:
+    """A cyclopts app with the manners of this project; add commands to it and hand it to `run_cli`.
 
-    return App(
+    Parameters
+    ----------
+    examples
+        Command lines to begin with.
+    completers
+        Name of a parameter to a function that gives candidates for what is typed of its value, beside those that
+        `labelgen.commands.completion` knows.
+    """
+
+    def complete(context: object) -> object:
+        from labelgen.commands.completion import candidates
+
+        return candidates(context, completers or {})  # type: ignore[arg-type]
+
+    def install(
+        *, shell: Literal["bash", "zsh", "fish", "powershell"] | None = None, output: Annotated[str, Parameter()] = ""
+    ) -> None:
+        """Write a completion script for the shell and have the shell load it when it starts.
+
+        Parameters
+        ----------
+        shell
+            Default: the one that this was typed in.
+        output
+            File to write. Default: where the shell looks for such scripts.
+        """
+        from labelgen.commands.completion import install_completion
+
+        install_completion(app, shell=shell, output=output)
+
+    app = App(
         name=name,
         help=help,
         version=version,
         help_format="markdown",
-        help_epilogue=EVERYWHERE,
+        help_epilogue=_epilogue(name, examples),
         suppress_keyboard_interrupt=False,
-        default_parameter=Parameter(negative_iterable=()),
+        default_parameter=Parameter(negative_iterable=(), completer=complete),
     )
+    app.command(install, name="--install-completion", help="Complete words in the shell by Tab.")
+    return app
+
+
+def examples_in(function: Callable, program: str) -> tuple[str, ...]:
+    """Command lines in the section Examples of a docstring."""
+    section = (inspect.getdoc(function) or "").partition("\nExamples\n--------\n")[2]
+    return tuple(line.strip() for line in section.splitlines() if line.strip().startswith(f"{program} "))
+
+
+def _epilogue(program: str, examples: Sequence[str]) -> str:
+    """The end of a help page: a list of examples, then what holds for all commands."""
+    lines = ["Examples:", *(f"- `{line}`" for line in examples), ""] if examples else []
+    return "\n".join([*lines, EVERYWHERE.format(program.upper())])
 
 
 def run_cli(app: App, argv: Sequence[str] | None = None) -> int:
     """Run one command line and return its exit code; every error becomes two lines on stderr.
 
-    A command returns its exit code, or None for 0. `--debug` and `--config FILE` are taken out before the rest is
-    parsed; they may stand anywhere.
+    A command returns its exit code, or None for 0. `--debug`, `--show-config` and `--config FILE` are taken out before
+    the rest is parsed; they may stand anywhere.
     """
-    tokens, debug, config = _split_tokens(list(sys.argv[1:] if argv is None else argv))
-    logging.basicConfig(level=logging.DEBUG if debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
+    line = _Line.read(list(sys.argv[1:] if argv is None else argv))
+    tokens = line.rest
+    logging.basicConfig(level=logging.DEBUG if line.debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("labelgen.notice").setLevel(logging.INFO)  # progress of what has no bar
     try:
         with _terminated_as_interrupt():
-            app.config = (_FileDefaults(_read_toml(config)),) if config else ()
+            app.config = _providers(app, line)
             if tokens and not tokens[0].startswith("-") and tokens[0] in app:
-                app[tokens[0]].help = None  # the line in the list of commands gives way to its own docstring
+                _use_docstring(app, tokens[0])
+            if line.show:
+                _print_settings(app, tokens)
+                return EXIT_DONE
             result = app(tokens, print_error=False, exit_on_error=False, result_action="return_value")
             sys.stdout.flush()
         return EXIT_DONE if result is None else int(result)
@@ -76,7 +137,7 @@ def run_cli(app: App, argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return EXIT_DONE
     except (Exception, KeyboardInterrupt) as error:
-        if debug:
+        if line.debug:
             traceback.print_exc()
         message, hint, code = _verdict(error, app)
         say_error(message, hint or _way_out(app, tokens, code))
@@ -118,46 +179,60 @@ def _usage_sentences(error: CycloptsError, app: App) -> tuple[str, str]:
     return message.strip(), " ".join([app.name[0], command, "--help lists the flags"]).replace("  ", " ")
 
 
-def _split_tokens(tokens: list[str]) -> tuple[list[str], bool, str]:
-    """Take `--debug` and `--config FILE` out of a command line."""
-    rest, debug, config = [], False, ""
-    while tokens:
-        token = tokens.pop(0)
-        if token == "--":
-            rest += [token, *tokens]
-            break
-        if token == "--debug":
-            debug = True
-        elif token == "--config" and tokens:
-            config = tokens.pop(0)
-        elif token.startswith("--config="):
-            config = token.removeprefix("--config=")
-        else:
-            rest.append(token)
-    return rest, debug, config
+@dataclass(frozen=True)
+class _Line:
+    """A command line without the flags that all commands have, and these flags."""
+
+    rest: list[str]
+    debug: bool = False
+    show: bool = False
+    config: str = ""
+
+    @classmethod
+    def read(cls, tokens: list[str]) -> "_Line":
+        rest, debug, show, config = [], False, False, ""
+        if tokens[:1] == [COMPLETE]:  # words that somebody is still typing
+            return cls(tokens)
+        while tokens:
+            token = tokens.pop(0)
+            if token == "--":
+                rest += [token, *tokens]
+                break
+            if token == "--debug":
+                debug = True
+            elif token == "--show-config":
+                show = True
+            elif token == "--config" and tokens:
+                config = tokens.pop(0)
+            elif token.startswith("--config="):
+                config = token.removeprefix("--config=")
+            else:
+                rest.append(token)
+        return cls(rest, debug, show, config)
 
 
-def _read_toml(path: str) -> tuple[dict[str, Any], str]:
-    try:
-        return tomllib.loads(Path(path).read_text(encoding="utf-8")), path
-    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        raise ConfigError(f"config file cannot be read: {path} ({error})", hint="it must be TOML") from error
+def _providers(app: App, line: _Line) -> tuple[Callable, ...]:
+    """What gives defaults, the strongest first; nothing is loaded where there is nothing to give."""
+    prefix = f"{app.name[0].upper()}_"
+    if not line.config and not any(name.startswith(prefix) for name in os.environ):
+        return ()
+    from labelgen.commands.defaults import EnvironmentDefaults, FileDefaults
+
+    environment = EnvironmentDefaults(app, os.environ, lambda text: print(f"warning: {text}", file=sys.stderr))  # noqa: T201
+    return (environment, FileDefaults(app, line.config)) if line.config else (environment,)
 
 
-class _FileDefaults:
-    """Defaults for flags: keys at the top of the file for every command, keys of table [command] for that command."""
+def _use_docstring(app: App, name: str) -> None:
+    """The help of a command is its docstring, not its line in the list of commands, and ends in its examples."""
+    command, program = app[name], app.name[0]
+    command.help = None
+    command.help_epilogue = _epilogue(program, examples_in(command.default_command or command, program))
 
-    def __init__(self, content: tuple[dict[str, Any], str]) -> None:
-        self.table, self.source = content
 
-    def __call__(self, app: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:
-        values = {key: value for key, value in self.table.items() if not isinstance(value, dict)}
-        for command in commands:
-            values |= self.table.get(command, {})
-        values = {key.replace("_", "-"): value for key, value in values.items()}
-        update_argument_collection(
-            values, self.source, arguments, app.app_stack.stack[-1], root_keys=(), allow_unknown=False
-        )
+def _print_settings(app: App, tokens: Sequence[str]) -> None:
+    from labelgen.commands.defaults import parsed_as_toml
+
+    print(parsed_as_toml(app, tokens), end="", flush=True)  # noqa: T201
 
 
 @contextlib.contextmanager

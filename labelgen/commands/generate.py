@@ -10,6 +10,7 @@ from typing import Annotated, Any, Protocol, runtime_checkable
 
 from cyclopts import Parameter
 
+from labelgen.commands.amounts import cost_rows
 from labelgen.commands.common import (
     EXIT_DONE,
     EXIT_SOME_FAILED,
@@ -24,6 +25,7 @@ from labelgen.commands.next_step import next_steps
 from labelgen.commands.sheet import leave_sheet
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, VocabularyError
+from labelgen.estimate import estimate_run
 from labelgen.methods.method import Method
 from labelgen.run import Job, RunOptions, RunReport, method_job, plan_job, run_job
 from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
@@ -196,8 +198,9 @@ def say_failures(report: RunReport, first: Mapping[str, Any]) -> None:
 
 
 def print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, as_json: bool) -> None:
-    """Print what a run would do."""
+    """Print what a run would do and cost; a few images are labelled and thrown away to find out."""
     todo, total = plan_job(dataset, job, out, options)
+    cost = estimate_run(dataset, job, todo, options)
     plan = {
         "method": job.method,
         "supervision": sorted(job.supervision),
@@ -210,10 +213,11 @@ def print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, as
         "out": str(out),
     }
     if as_json:
-        print_json(plan)
+        print_json({**plan, "estimate": cost.to_json()})
         return
     shown = plan | {"data": f"{dataset.spec.kind}:{dataset.spec.root} {dataset.spec.split}".strip()}
     rows = [(key.replace("_", " "), _one_line(value)) for key, value in shown.items()]
+    rows += cost_rows(cost)
     rows += [("first", f"{i} -> {(out / 'labels' / i).as_posix()}.png") for i in todo[:3]]
     _print_pairs(rows, title="would do (nothing is written)")
 

@@ -78,6 +78,11 @@ def import_seeds(
     supervision
         What the seeds rest on, for the record: tags, saliency, strokes, truth or unknown; several as
         --supervision tags --supervision saliency.
+
+    Examples
+    --------
+    labelgen import seeds --from psa
+    labelgen import cams --from irn --data voc:VOCdevkit/VOC2012 --background power:6
     """
     flags = flags or ImportRunFlags()
     folder = Path(path)

@@ -59,6 +59,12 @@ def preview(
         Of methods that draw lots.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen preview
+    labelgen preview dog.jpg --classes "dog, grass, sky"
+    labelgen preview demo:val_0003 --set method=gem --refine pamr
     """
     from labelgen.methods import METHODS
     from labelgen.settings import settings_from_text, split_setting

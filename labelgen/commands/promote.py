@@ -12,9 +12,10 @@ from labelgen.commands.common import (
     RunFlags,
     data_path,
     print_json,
+    print_table,
     progress_bar,
 )
-from labelgen.commands.fit_cam import CamRecipeFlags
+from labelgen.commands.fit_cam import CamRecipeFlags, training_cost_rows
 from labelgen.commands.generate import print_plan, print_report, say_failures
 from labelgen.commands.next_step import can_be_scored
 from labelgen.commands.promote_classifier import ClassifierFlags, ClassifierMaker
@@ -79,6 +80,12 @@ def promote(
         classes of the image share the rest. For --refine; 0.7 is usual.
     refine
         Repair the pseudo-labels first, as crf:psa or pamr; several are applied in their order. Scribbles stay.
+
+    Examples
+    --------
+    labelgen promote runs/scribble
+    labelgen promote runs/scribble --pseudo runs/cam --refine crf
+    labelgen promote runs/scribble --method seam --fit-only
     """
     source, flags, keep = source or SourceFlags(), flags or PromoteRunFlags(), keep or PromoteConfig()
     classifier, recipe = classifier or ClassifierFlags(), recipe or CamRecipeFlags()
@@ -172,7 +179,8 @@ def _pseudo_of(path: str, labels: "RunFolder | MaskFolder", certainty: float | N
 
 
 def _print_training(maker: ClassifierMaker, tagged: "TaggedByScribbles", *, as_json: bool) -> int:
-    """What would come first."""
+    """What would come first, and what it would cost; the labels cannot be timed before."""
+    cost, settings = maker.cost(tagged)
     plan = {
         "train": maker.folder.as_posix(),
         "method": maker.method,
@@ -181,11 +189,12 @@ def _print_training(maker: ClassifierMaker, tagged: "TaggedByScribbles", *, as_j
         "out": maker.out.as_posix(),
     }
     if as_json:
-        print_json(plan)
-    else:
-        print("would do (nothing is written)")  # noqa: T201
-        for key, value in plan.items():
-            print(f"  {key:<7} {value}")  # noqa: T201
+        print_json({**plan, "estimate": cost})
+        return EXIT_DONE
+    rows = [(key, value) for key, value in plan.items() if key not in ("images", "out")]
+    rows += training_cost_rows(cost, settings)
+    rows += [("then", f"labels into {plan['out']}; asked again when it is trained, --dry-run times them")]
+    print_table(("", ""), rows, title="would do (nothing is written; times are those of this machine)", texts=(0, 1))
     return EXIT_DONE
 
 

@@ -97,31 +97,14 @@ class ClassifierMaker:
 
     def fit(self, tagged: "TaggedByScribbles") -> None:
         """Train it, or find that it is trained; shards must not train the same one at once."""
-        from labelgen.nets.cam.config import preset
         from labelgen.nets.cam.fit import fit_classifier
-        from labelgen.nets.saliency import open_saliency
 
-        demo = tagged.spec.kind == "demo"
         if self.is_shard and self.state() != "complete":
             raise ConfigError(
                 f"shards share one classifier, but that of {self.folder} is {self.state()}",
                 hint="the same command with --fit-only and without --shard trains it",
             )
-        name = ("demo" if demo else "paper") if self.flags.preset_name == "auto" else self.flags.preset_name
-        settings = preset(name, self.method, seed=self.seed, **self.recipe.changes())
-        if self.method == "eps" and not (self.flags.saliency or demo):
-            raise ConfigError("eps learns from saliency maps, got none", hint="--saliency FOLDER, ncut or spectral")
-        source = None
-        if self.method == "eps":
-            source = open_saliency(self.flags.saliency or "ncut", tagged.spec, self.flags.device)
-        arguments: dict[str, Any] = {
-            "method": self.method,
-            "preset": settings,
-            "out": self.folder,
-            "weights": self.flags.backbone_weights,
-            "saliency": source,
-            "device": self.flags.device,
-        }
+        arguments = {**self._training(tagged), "out": self.folder}
         with progress_bar(f"{self.method} classifier") as progress:
             try:
                 report = fit_classifier(tagged, **arguments, progress=progress)
@@ -131,6 +114,34 @@ class ClassifierMaker:
                 report = fit_classifier(tagged, **arguments, overwrite=True, progress=progress)
         scores = f"mAP {report.scores['map']:.3f} on the tags of the scribbles"
         say(f"{self.folder}: {'was complete' if report.already else 'trained'}, {report.classes} classes, {scores}")
+
+    def cost(self, tagged: "TaggedByScribbles") -> tuple[dict[str, Any], Any]:
+        """What training it would take, and with which settings; nothing is written."""
+        from labelgen.nets.cam.fit import estimate_cost
+
+        arguments = self._training(tagged)
+        return vars(estimate_cost(tagged, **arguments)), arguments["preset"]
+
+    def _training(self, tagged: "TaggedByScribbles") -> dict[str, Any]:
+        """Settings and inputs of the training, with what can be refused refused."""
+        from labelgen.nets.cam.config import preset
+        from labelgen.nets.saliency import open_saliency
+
+        demo = tagged.spec.kind == "demo"
+        name = ("demo" if demo else "paper") if self.flags.preset_name == "auto" else self.flags.preset_name
+        settings = preset(name, self.method, seed=self.seed, **self.recipe.changes())
+        if self.method == "eps" and not (self.flags.saliency or demo):
+            raise ConfigError("eps learns from saliency maps, got none", hint="--saliency FOLDER, ncut or spectral")
+        source = None
+        if self.method == "eps":
+            source = open_saliency(self.flags.saliency or "ncut", tagged.spec, self.flags.device)
+        return {
+            "method": self.method,
+            "preset": settings,
+            "weights": self.flags.backbone_weights,
+            "saliency": source,
+            "device": self.flags.device,
+        }
 
     def job(self, tagged: "TaggedByScribbles") -> "Job":
         """Class maps of the classifier as pseudo-labels."""

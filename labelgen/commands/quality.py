@@ -101,6 +101,13 @@ def quality(
         Print one CSV line per run and class on stdout, nothing else.
     as_json
         Print one JSON document on stdout, nothing else: a list with one object per run.
+
+    Examples
+    --------
+    labelgen quality
+    labelgen quality runs/scribble runs/cam --boundary
+    labelgen quality masks --truth voc:VOCdevkit/VOC2012 --split val --fail-under miou=0.6
+    labelgen quality runs/cam --curve --json
     """
     gates = parse_gates(fail_under or ())
     if as_csv and as_json:

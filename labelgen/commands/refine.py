@@ -80,6 +80,12 @@ def refine(
     certainty
         Start from the labels, not from the scores: the label of a pixel has this score, in (0.5, 1], the other classes
         of the image share the rest, unlabelled pixels abstain. Default where there are no scores: 0.7.
+
+    Examples
+    --------
+    labelgen refine runs/cam --with crf
+    labelgen refine runs/scribble --with pamr,steps=20 --certainty 0.9
+    labelgen refine masks --data voc:VOCdevkit/VOC2012 --with regions:slic --with crf
     """
     source, flags = source or SourceFlags(), flags or RefineRunFlags()
     if source.limit < 0:

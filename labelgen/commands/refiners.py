@@ -14,7 +14,16 @@ from labelgen.refine.refiner import Refiner, row_of
 __all__ = ["refiners"]
 
 
-def refiners(name: str = "", /, *, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+def _complete(_: object) -> list[str]:
+    return sorted(REFINERS)
+
+
+def refiners(
+    name: Annotated[str, Parameter(completer=_complete)] = "",
+    /,
+    *,
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> None:
     """List the refiners of --refine and of labelgen refine --with, or the settings of one.
 
     Parameters
@@ -23,6 +32,11 @@ def refiners(name: str = "", /, *, as_json: Annotated[bool, Parameter(name="--js
         A refiner; empty for the list.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen refiners
+    labelgen refiners crf
     """
     if name:
         row = row_of(name)

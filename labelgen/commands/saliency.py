@@ -1,10 +1,13 @@
 """`labelgen saliency [DATA]`: write saliency maps, to look at and for what reads a folder of them."""
 
+import tempfile
+import time
 from pathlib import Path
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
+from labelgen.commands.amounts import cost_rows
 from labelgen.commands.common import (
     EXIT_DONE,
     EXIT_SOME_FAILED,
@@ -29,6 +32,7 @@ def saliency(
     out: str = "runs/saliency",
     device: str = "auto",
     overwrite: Switch = False,
+    dry_run: Switch = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     images: Annotated[ImageFlags | None, Parameter(name="*", group="Images")] = None,
 ) -> int:
@@ -52,8 +56,16 @@ def saliency(
         torch device; auto takes CUDA where there is one.
     overwrite
         Write all maps anew.
+    dry_run
+        Make a few maps to say how long all would take and how much disk; write nothing.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen saliency
+    labelgen saliency photos --source spectral --out maps
+    labelgen saliency voc:VOCdevkit/VOC2012 --source ncut:vit_small_patch16_224.dino
     """
     dataset = open_pictures(images, data)
 
@@ -61,6 +73,9 @@ def saliency(
     from labelgen.nets.saliency.write import write_saliency
 
     maker = open_saliency(source, dataset.spec, device)
+    if dry_run:
+        _plan(dataset, maker, Path(out), overwrite=overwrite, as_json=as_json)
+        return EXIT_DONE
     with progress_bar("saliency") as progress:
         report = write_saliency(dataset, maker, Path(out), overwrite=overwrite, progress=progress)
     _show(report, as_json=as_json)
@@ -71,6 +86,30 @@ def saliency(
             "mend the data and run the same command again; it makes what is missing",
         )
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+
+
+def _plan(dataset: Any, maker: Any, out: Path, *, overwrite: bool, as_json: bool) -> None:
+    """Write a few maps into a folder that is removed."""
+    from labelgen.estimate import IMAGES, RunEstimate, bytes_below, part_of, spread
+    from labelgen.nets.saliency.write import write_saliency
+
+    todo = [i for i in dataset.ids if overwrite or not (out / f"{i}.png").is_file()]
+    cost = RunEstimate(0, 0, 0.0, 0)
+    with tempfile.TemporaryDirectory(prefix="labelgen-estimate-") as name:
+        tried = spread(todo, IMAGES)
+        if tried:
+            write_saliency(part_of(dataset, tried[:1]), maker, Path(name, "warm"))  # pays for what comes once
+            begin = time.perf_counter()
+            report = write_saliency(part_of(dataset, tried), maker, Path(name, "timed"))
+            each = (time.perf_counter() - begin) / len(tried)
+            size = bytes_below(Path(name, "timed")) / len(tried)
+            cost = RunEstimate(len(todo), len(tried), each * len(todo), round(size * len(todo)), len(report.failed))
+    plan = {"images": len(dataset.ids), "to_make": len(todo), "made_by": maker.facts()["provider"], "out": str(out)}
+    if as_json:
+        print_json({**plan, "estimate": cost.to_json()})
+        return
+    rows = [(key.replace("_", " "), value) for key, value in plan.items()] + cost_rows(cost)
+    print_table(("", ""), rows, title="would do (nothing is written)", texts=(0, 1))
 
 
 def _show(report: Any, *, as_json: bool) -> None:

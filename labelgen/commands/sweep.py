@@ -1,4 +1,4 @@
-"""`labelgen sweep METHOD [DATA] --shrink 0,0.5,1`: one method over values of its settings, measured."""
+"""`labelgen sweep METHOD [DATA] --shrink 0,0.5,1`: a method or refiner over values of its settings, measured."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
+from labelgen.commands.amounts import duration, file_size
 from labelgen.commands.common import (
     EXIT_DONE,
     EXIT_SOME_FAILED,
@@ -15,9 +16,8 @@ from labelgen.commands.common import (
     data_path,
     print_json,
     print_table,
-    progress_bar,
-    say,
 )
+from labelgen.commands.sweep_runs import MethodTarget, Target, estimate_sweep, make_and_measure, sweep_target
 from labelgen.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class SweepFlags(DataFlags):
     sheet
         Draw contact_sheet.jpg, some of the images with their labels, into each run.
     dry_run
-        List the runs and write nothing.
+        List the runs, say what those that are missing would take, and write nothing.
     """
 
     out: str = "runs/sweep"
@@ -71,7 +71,7 @@ class SweepFlags(DataFlags):
 
 def sweep(
     method: str = "scribble",
-    data: str = "demo",
+    data: str = "",
     /,
     *,
     grid: Switch = False,
@@ -82,7 +82,7 @@ def sweep(
     flags: Annotated[SweepFlags | None, Parameter(name="*", group="Runs")] = None,
     **settings: str,
 ) -> int:
-    """Label with several values of one or more settings of a method, and compare the labels with the truth.
+    """Label with several values of one or more settings of a method, or refine with them, and compare with the truth.
 
     Each value and seed is a run of its own, so that the same command again goes on where it was, and with more values
     or seeds makes only the new ones.
@@ -90,9 +90,11 @@ def sweep(
     Parameters
     ----------
     method
-        A labelling method: box, cam, clip, clip-es, corrupt, point, scribble or zeroseg.
+        A labelling method: box, cam, clip, clip-es, corrupt, point, scribble or zeroseg; or a refiner, which is swept
+        over a run: affinity, attention, band, crf, debias, pamr, par, regions or walk.
     data
-        Data set: demo, demo:N, a folder of known layout, or KIND:PATH.
+        Data set: demo, demo:N, a folder of known layout, or KIND:PATH. For a refiner the run that is refined. Default:
+        demo; for a refiner the newest run below runs/ that is not refined itself.
     grid
         Sweep all combinations of the values. Else one setting after the other, the others at their defaults.
     plot
@@ -104,9 +106,17 @@ def sweep(
     as_json
         Print one JSON document on stdout, nothing else.
     settings
-        A setting of the method with its values between commas, such as --shrink 0,.5,1 (between semicolons where a
-        value holds commas); a single value holds for all runs. labelgen METHOD --help lists the settings. Default:
-        shrink for scribble, drop for point, level for corrupt, margin for box, background for cam.
+        A setting with its values between commas, such as --shrink 0,.5,1; a single value holds for all runs. Between
+        semicolons where a value holds commas, as in --kind "classes=0.2,drop=0.1;mixed", and always with lists, such
+        as --classes or --scales. labelgen METHOD --help and labelgen refiners NAME list the settings; refiners have
+        --certainty beside them. Default: one that is worth looking at.
+
+    Examples
+    --------
+    labelgen sweep scribble --shrink 0,0.2,0.5,0.7,1 --seeds 3 --plot sweep.png
+    labelgen sweep point --n 1,3,9 --radius 0,3 --grid
+    labelgen sweep clip --method maskclip,naclip --classes "cat, dog, grass" --limit 20
+    labelgen sweep crf runs/cam --steps 1,5,10
     """
     flags = flags or SweepFlags()
     if as_csv and as_json:
@@ -116,30 +126,32 @@ def sweep(
 
     from labelgen.sweep.table import means_of
 
-    points = _plan(method, settings, grid=grid)
+    given = {name.replace("-", "_"): text for name, text in settings.items()}
+    target = sweep_target(method, data, given, flags)
+    points = _plan(method, target, given, grid=grid)
     seeds = range(flags.seed, flags.seed + flags.seeds)
-    folders = list(dict.fromkeys(Path(flags.out, point.folder(seed)) for point in points for seed in seeds))
     if flags.dry_run:
-        return _print_plan(folders, as_json=as_json)
+        return _print_plan(target, points, seeds, flags, as_json=as_json)
     if html:
         from labelgen.report.html import refuse_foreign_page
 
         refuse_foreign_page(Path(html))
-    rows = _run_all(method, data, points, seeds, flags)
+    rows = _run_all(target, points, seeds, flags)
     means = means_of(rows)
+    source = data or ("demo" if isinstance(target, MethodTarget) else target.name.removesuffix(f"-{method}"))
     if plot:
         from labelgen.sweep.plot import write_plot
 
-        write_plot(Path(plot), means, title=f"labelgen {method}, {data}")
+        write_plot(Path(plot), means, title=f"labelgen {method}, {source}")
     if html:
         from labelgen.report.html import write_page
         from labelgen.report.sweep_page import sweep_page
 
-        write_page(Path(html), sweep_page(method, data, rows, means))
+        write_page(Path(html), sweep_page(method, source, rows, means))
         say(f"page: {Path(html).as_posix()}")
     compare = _compare_command(points, flags)
     if as_json:
-        print_json({"method": method, "data": data, "rows": rows, "means": means, "compare": compare})
+        print_json({"method": method, "data": source, "rows": rows, "means": means, "compare": compare})
     elif as_csv:
         _print_csv(rows)
     else:
@@ -157,83 +169,69 @@ def _compare_command(points: "Sequence[SweepPoint]", flags: SweepFlags) -> str:
     return f"segprobe compare {words} --seeds {flags.seeds}" + (f" --seed {flags.seed}" if flags.seed else "")
 
 
-def _plan(method: str, settings: dict[str, str], *, grid: bool) -> "list[SweepPoint]":
-    from labelgen.methods import METHODS
-    from labelgen.sweep.plan import DEFAULT_SWEEPS, plan_sweep
+def _plan(method: str, target: Target, given: dict[str, str], *, grid: bool) -> "list[SweepPoint]":
+    from labelgen.sweep.plan import DEFAULT_SWEEPS, plan_sweep, several
 
-    if method not in METHODS:
-        raise ConfigError(f"unknown method {method!r}", hint=f"methods: {', '.join(METHODS)}")
-    given = {name.replace("-", "_"): text for name, text in settings.items()}
     usual = DEFAULT_SWEEPS.get(method, {})
-    if not any(len(text.replace(";", ",").split(",")) > 1 for text in given.values()):
+    if not any(several(target.config, name, text) for name, text in given.items()):
         if not usual or set(usual) & set(given):
             raise ConfigError(
                 f"nothing is swept: no setting of {method} has several values",
                 hint=f"labelgen sweep {method} --SETTING VALUE,VALUE; labelgen {method} --help lists the settings",
             )
         given = {**given, **usual}
-    return plan_sweep(method, METHODS[method].config, given, grid=grid)
+    return plan_sweep(target.name, target.config, given, grid=grid, of=target.label)
 
 
-def _run_all(
-    method: str, data: str, points: "Sequence[SweepPoint]", seeds: Sequence[int], flags: SweepFlags
-) -> list[Row]:
-    """Make each run, or find that it is made, and measure it."""
+def _options(flags: SweepFlags) -> "RunOptions":
     from labelgen.run import RunOptions
+
+    return RunOptions(
+        seed=flags.seed,
+        workers=flags.workers,
+        overwrite=flags.overwrite,
+        strict=flags.strict,
+        save_scores=flags.save_scores,
+    )
+
+
+def _run_all(target: Target, points: "Sequence[SweepPoint]", seeds: Sequence[int], flags: SweepFlags) -> list[Row]:
+    """Make each run, or find that it is made, and measure it."""
     from labelgen.store import RunFolder
     from labelgen.sweep.table import row_of
 
-    options = RunOptions(
-        workers=flags.workers, overwrite=flags.overwrite, strict=flags.strict, save_scores=flags.save_scores
-    )
+    options = _options(flags)
     measured: dict[Path, Any] = {}
     rows = []
     for point in points:
         for seed in seeds:
             out = Path(flags.out, point.folder(seed))
             if out not in measured:
-                measured[out] = _make(method, data, point, out, replace(options, seed=seed), flags)
+                measured[out] = make_and_measure(target, point, out, replace(options, seed=seed), sheet=flags.sheet)
             header = RunFolder.open(out).header
             rows.append(row_of(point, seed, run=out.as_posix(), header=header, document=measured[out]))
     return rows
 
 
-def _make(
-    method: str, data: str, point: "SweepPoint", out: Path, options: "RunOptions", flags: SweepFlags
-) -> dict[str, Any] | None:
-    """One run, and its quality where there is truth for it."""
-    from labelgen.commands.generate import open_for, refuse_unused, say_failures
-    from labelgen.commands.next_step import can_be_scored
-    from labelgen.commands.sheet import leave_sheet
-    from labelgen.methods import METHODS
-    from labelgen.quality.document import quality_document
-    from labelgen.quality.evaluate import QualityOptions, evaluate
-    from labelgen.run import method_job, run_job
-    from labelgen.store import RunFolder
+def _print_plan(
+    target: Target, points: "Sequence[SweepPoint]", seeds: Sequence[int], flags: SweepFlags, *, as_json: bool
+) -> int:
+    """The runs, which of them are there, and what the others would cost."""
+    from labelgen.store import read_header
 
-    row = METHODS[method]
-    refuse_unused(method, row, point.config, flags)
-    dataset, vocabulary = open_for(row, point.config, data, flags)
-    job = method_job(method, point.config, vocabulary, dataset=dataset, refine=flags.refine, seed=options.seed)
-    with progress_bar(out.name) as progress:
-        report = run_job(dataset, job, out, options, progress=progress)
-    leave_sheet(report, dataset, wanted=flags.sheet)
-    if report.first_failure is not None:
-        say_failures(report, report.first_failure)
-    if not can_be_scored(dataset, job.vocabulary):
-        say(f"{out}: no truth in its classes, so that only coverage is known")
-        return None
-    return quality_document(evaluate(RunFolder.open(out), dataset, QualityOptions(intervals=True)))
-
-
-def _print_plan(folders: Sequence[Path], *, as_json: bool) -> int:
+    runs = {Path(flags.out, point.folder(seed)): point for point in points for seed in seeds}
+    there = {f for f in runs if (f / "run.json").is_file() and read_header(f)["state"] == "complete"}
+    left = [(point, folder) for folder, point in runs.items() if flags.overwrite or folder not in there]
+    cost = estimate_sweep(target, left, _options(flags))
     if as_json:
-        print_json({"runs": [folder.as_posix() for folder in folders]})
+        print_json({"runs": [folder.as_posix() for folder in runs], "estimate": cost})
         return EXIT_DONE
-    print(f"would make {len(folders)} runs (nothing is written)")  # noqa: T201
-    for folder in folders:
-        there = "  (there)" if (folder / "run.json").is_file() else ""
-        print(f"  {folder.as_posix()}{there}")  # noqa: T201
+    print(f"would make {len(runs)} runs (nothing is written)")  # noqa: T201
+    for folder in runs:
+        print(f"  {folder.as_posix()}{'  (there)' if folder in there else ''}")  # noqa: T201
+    if left:
+        print(f"time: {duration(cost['seconds'])} for {len(left)} runs ({cost['timed']} images timed)")  # noqa: T201
+        print(f"disk: {file_size(cost['bytes'])}")  # noqa: T201
     return EXIT_DONE
 
 

@@ -1,38 +1,148 @@
-"""`labelgen vocabs`: the vocabularies there are, and the classes and ids of one."""
+"""`labelgen vocabs`: the vocabularies there are, the classes and ids of one, a check and a hash of it."""
 
+from collections import Counter
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import print_json, print_table
+from labelgen.commands.common import EXIT_DONE, EXIT_ERROR, print_json, print_table, say_error
+from labelgen.errors import ConfigError, VocabularyError
 from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
 
 __all__ = ["vocabs"]
 
 FIRST_CLASSES = 5  # shown of each vocabulary in the list
+SHOW, CHECK, HASH = "show", "check", "hash"
 
 
-def vocabs(name: str = "", /, *, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
-    """List the vocabularies, or the classes of one with ids, colours and the words that text models see.
+def _complete(context: Any) -> list[str]:
+    from labelgen.commands.completion import vocabularies
 
-    Reading a file of one's own is also the check of it: what is wrong is said, with its place.
+    actions = [SHOW, CHECK, HASH] if context.index == 0 else []
+    return [*actions, *vocabularies(context.incomplete)]
+
+
+def vocabs(
+    *words: Annotated[str, Parameter(completer=_complete)],
+    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+) -> int:
+    """List the vocabularies, show the classes of one, check a file of one's own, or print what identifies it.
+
+    Without words the built-ins are listed. `show NAME`, or NAME alone, prints classes with ids, colours and the words
+    that text models see. `check FILE` says what is wrong with a file, or likely to be; exit code 1 if it cannot be
+    used. `hash NAME ...` prints the sha256 over names and words that runs record: equal ones give equal labels.
 
     Parameters
     ----------
-    name
-        A built-in name, a .toml file, a .txt file of one class a line, or `classes:` and a list such as
-        "classes:rust, paint=painted surface; peeling paint"; empty for the list of built-ins.
+    words
+        show, check or hash; then a built-in name, a .toml file, a .txt file of one class a line, or `classes:` and a
+        list such as "classes:rust, paint=painted surface; peeling paint".
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen vocabs
+    labelgen vocabs show voc
+    labelgen vocabs show "classes:rust, paint=painted surface; peeling paint"
+    labelgen vocabs check farm.toml
+    labelgen vocabs hash voc voc-ovss
     """
-    chosen = [load_vocabulary(name)] if name else [load_vocabulary(n) for n in vocabulary_names()]
+    action, names = (words[0], words[1:]) if words[:1] in ((SHOW,), (CHECK,), (HASH,)) else (SHOW, words)
+    if not words:
+        return _list(as_json=as_json)
+    if not names:
+        raise ConfigError(f"labelgen vocabs {action} needs a vocabulary", hint=f"labelgen vocabs {action} voc")
+    if action != HASH and len(names) > 1:
+        raise ConfigError(
+            f"labelgen vocabs {action} takes one vocabulary, got {' '.join(names)}",
+            hint="quote one that holds spaces; show, check and hash come first",
+        )
+    act: dict[str, Callable[..., int]] = {SHOW: _show, CHECK: _check, HASH: _hash}
+    return act[action](names, as_json=as_json)
+
+
+def _list(*, as_json: bool) -> int:
+    every = [load_vocabulary(name) for name in vocabulary_names()]
     if as_json:
-        print_json(_facts(chosen[0]) if name else [_facts(vocabulary) for vocabulary in chosen])
-    elif name:
-        _print_classes(chosen[0])
+        print_json([_facts(vocabulary) for vocabulary in every])
     else:
-        rows = [_summary(vocabulary) for vocabulary in chosen]
-        print_table(("vocabulary", "classes", "background", "first classes"), rows)
+        print_table(("vocabulary", "classes", "background", "first classes"), [_summary(v) for v in every])
+    return EXIT_DONE
+
+
+def _show(names: Sequence[str], *, as_json: bool) -> int:
+    vocabulary = load_vocabulary(names[0])
+    if as_json:
+        print_json(_facts(vocabulary))
+    else:
+        _print_classes(vocabulary)
+    return EXIT_DONE
+
+
+def _hash(names: Sequence[str], *, as_json: bool) -> int:
+    digests = {name: load_vocabulary(name).digest() for name in names}
+    if as_json:
+        print_json(digests)
+    else:
+        for name, digest in digests.items():
+            print(f"{digest}  {name}")  # noqa: T201
+    return EXIT_DONE
+
+
+def _check(names: Sequence[str], *, as_json: bool) -> int:
+    """What is wrong, which nothing can read, and what is likely to be, which is only said."""
+    (name,) = names
+    try:
+        vocabulary = load_vocabulary(name)
+    except VocabularyError as error:
+        if as_json:
+            print_json({"vocabulary": name, "sound": False, "error": error.message, "hint": error.hint, "warnings": []})
+        else:
+            say_error(error.message, error.hint or "mend the file; labelgen vocabs voc --json shows a whole one")
+        return EXIT_ERROR
+    warnings = doubts(vocabulary)
+    if as_json:
+        print_json({"vocabulary": name, "sound": True, "digest": vocabulary.digest(), "warnings": warnings})
+        return EXIT_DONE
+    background = "no background" if vocabulary.background is None else f"background {_background(vocabulary)}"
+    print(f"{name} is sound: {vocabulary.num_classes} classes, {background}")  # noqa: T201
+    for warning in warnings:
+        print(f"warning: {warning}")  # noqa: T201
+    return EXIT_DONE
+
+
+def doubts(vocabulary: Vocabulary) -> list[str]:
+    """What is allowed, but hardly meant.
+
+    Examples
+    --------
+    >>> from labelgen.prompts import parse_classes
+    >>> doubts(parse_classes("cat, dog=puppy; cat"))
+    ["classes cat and dog share the word 'cat', so that a text model cannot tell them apart by it"]
+    """
+    found = []
+    users: dict[str, list[str]] = {}
+    for class_id, name in enumerate(vocabulary.classes):
+        for word in _words(vocabulary, class_id):
+            users.setdefault(word.lower(), []).append(name)
+    for word, names in users.items():
+        if len(names) > 1:
+            joined = " and ".join(names)
+            found.append(f"classes {joined} share the word {word!r}, so that a text model cannot tell them apart by it")
+    colours = Counter(vocabulary.colours)
+    for colour, count in colours.items():
+        if count > 1:
+            same = [n for n, c in zip(vocabulary.classes, vocabulary.colours, strict=True) if c == colour]
+            found.append(f"classes {' and '.join(same)} have the same colour")
+    lost = [alias for alias in vocabulary.aliases if alias in vocabulary.classes]
+    found += [f"the alias {alias!r} is also the name of a class" for alias in lost]
+    return found
+
+
+def _background(vocabulary: Vocabulary) -> str:
+    return "none" if vocabulary.background is None else vocabulary.classes[vocabulary.background]
 
 
 def _facts(vocabulary: Vocabulary) -> dict[str, Any]:
@@ -48,7 +158,7 @@ def _facts(vocabulary: Vocabulary) -> dict[str, Any]:
 
 
 def _summary(vocabulary: Vocabulary) -> tuple[str, int, str, str]:
-    background = "none" if vocabulary.background is None else vocabulary.classes[vocabulary.background]
+    background = _background(vocabulary)
     first = ", ".join(vocabulary.classes[:FIRST_CLASSES]) + ", ..."
     return vocabulary.name, vocabulary.num_classes, background, first
 

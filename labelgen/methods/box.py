@@ -43,6 +43,12 @@ class BoxConfig:
     ----------
     .. [1] Papandreou et al., "Weakly- and semi-supervised learning", ICCV 2015, arXiv 1502.02734 (overlaps).
     .. [2] Khoreva et al., "Simple does it", CVPR 2017, arXiv 1603.07485 (inner boxes with an ignored ring).
+
+    Examples
+    --------
+    labelgen box
+    labelgen box --margin 4 --per instance
+    labelgen box voc:VOCdevkit/VOC2012 --split train --out runs/boxes
     """
 
     per: Literal["component", "instance"] = "component"

@@ -74,6 +74,12 @@ class CamConfig:
        CVPR 2020, arXiv 2004.04581 (seam).
     .. [3] Lee et al., "Railroad is not a Train: Saliency as Pseudo-pixel Supervision for Weakly Supervised Semantic
        Segmentation", CVPR 2021, arXiv 2105.08965 (eps).
+
+    Examples
+    --------
+    labelgen cam --weights runs/cam-classifier
+    labelgen cam --method seam --background power:6 --save-scores --refine crf
+    labelgen cam voc:VOCdevkit/VOC2012 --weights runs/seam-classifier --gate predicted
     """
 
     method: Literal["cam", "seam", "eps"] | None = None

@@ -139,6 +139,12 @@ class ClipConfig:
     ----------
     .. [1] The papers of the methods are listed in `labelgen.nets.dense_clip.names`.
     .. [2] Zhou et al., "Extract Free Dense Labels from CLIP", ECCV 2022, arXiv 2112.01071.
+
+    Examples
+    --------
+    labelgen clip
+    labelgen clip photos --classes "cat, dog, grass" --model ViT-B-16 --pretrained openai
+    labelgen clip voc:VOCdevkit/VOC2012 --preset naclip --refine pamr --dry-run
     """
 
     preset: str = ""

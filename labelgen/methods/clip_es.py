@@ -76,6 +76,11 @@ class ClipEsConfig:
     ----------
     .. [1] Lin et al., "CLIP is Also an Efficient Segmenter: A Text-Driven Approach for Weakly Supervised Semantic
        Segmentation", CVPR 2023, arXiv 2212.09506. Synonyms are one sentence there; here the mean of their vectors.
+
+    Examples
+    --------
+    labelgen clip-es
+    labelgen clip-es voc:VOCdevkit/VOC2012 --split train --save-scores --refine crf
     """
 
     model: str = ""

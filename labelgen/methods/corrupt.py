@@ -72,6 +72,11 @@ class CorruptConfig:
     ------
     ConfigError
         When a kind is unknown or a value out of range.
+
+    Examples
+    --------
+    labelgen corrupt --kind boundary --level 0.3
+    labelgen corrupt --kind classes=0.2,drop=0.1 --seed 1 --out runs/wrong
     """
 
     kind: str = "mixed"

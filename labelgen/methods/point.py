@@ -54,6 +54,12 @@ class PointConfig:
     ------
     ConfigError
         When a value is out of range, or a sampling option is combined with `from_json`.
+
+    Examples
+    --------
+    labelgen point
+    labelgen point --per instance --where inner --radius 3
+    labelgen point voc:VOCdevkit/VOC2012 --split train --from-json clicks.json
     """
 
     per: Literal["class", "component", "instance"] = "class"

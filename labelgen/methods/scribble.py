@@ -90,6 +90,12 @@ class ScribbleConfig:
     ------
     ConfigError
         When a value is out of range or two settings contradict each other.
+
+    Examples
+    --------
+    labelgen scribble --shrink 0.5
+    labelgen scribble voc:VOCdevkit/VOC2012 --split train --drop 0.2 --stats
+    labelgen scribble folder:mydata --vocab mydata.toml --style skeleton --width 5
     """
 
     shrink: float = 0.0

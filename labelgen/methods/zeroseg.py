@@ -73,6 +73,11 @@ class ZeroSegConfig:
     ----------
     .. [1] Chen et al., "Exploring Open-Vocabulary Semantic Segmentation from CLIP Vision Encoder Distillation Only",
        ICCV 2023, arXiv 2306.00450.
+
+    Examples
+    --------
+    labelgen zeroseg --weights runs/zeroseg-student
+    labelgen zeroseg photos --classes "cat, dog, grass" --top-k 3
     """
 
     weights: str = ""

@@ -1,15 +1,16 @@
 """Which runs a sweep is made of: values as they are typed, settings that go together, names of folders."""
 
+import hashlib
 import itertools
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, get_args, get_origin, get_type_hints
 
 from labelgen.errors import ConfigError
 from labelgen.settings import settings_from_text
 
-__all__ = ["DEFAULT_SWEEPS", "SweepPoint", "plan_sweep", "split_values"]
+__all__ = ["DEFAULT_SWEEPS", "SweepPoint", "plan_sweep", "several", "split_values"]
 
 DEFAULT_SWEEPS: Mapping[str, Mapping[str, str]] = {
     "scribble": {"shrink": "0,0.2,0.5,0.7,1"},
@@ -17,8 +18,25 @@ DEFAULT_SWEEPS: Mapping[str, Mapping[str, str]] = {
     "box": {"margin": "0,2,4,8,16"},
     "corrupt": {"level": "0.1,0.2,0.3,0.4,0.5"},
     "cam": {"background": "fixed:0.2,fixed:0.3,fixed:0.4,fixed:0.5,fixed:0.6"},
+    "clip": {"method": "maskclip,sclip,clearclip,naclip"},
+    "clip-es": {"background": "power:1,power:2,power:4,power:6"},
+    "zeroseg": {"top_k": "1,2,3,5"},
+    "affinity": {"steps": "1,2,4"},
+    "attention": {"share": "0.2,0.4,0.6"},
+    "band": {"rule": "psa,seam,irn,toco"},
+    "crf": {"steps": "1,5,10"},
+    "debias": {"clusters": "4,8,16"},
+    "pamr": {"steps": "1,5,10"},
+    "par": {"steps": "1,5,10"},
+    "regions": {"scale": "30,100,300"},
+    "walk": {"beta": "2,4,8"},
 }
 """What is swept where nothing is said: for scribbles the shrink ratios of URSS (Pan et al., ICCV 2021)."""
+
+LISTS = ("background_words", "classes", "negative", "scales", "templates")
+"""Settings that are text and hold lists, so that commas in them belong to the value."""
+
+LONGEST_NAME = 120  # characters of a folder; file systems store 255
 
 
 @dataclass(frozen=True)
@@ -54,8 +72,26 @@ class SweepPoint:
         return f"{self.name}-seed{seed}"
 
 
-def split_values(text: str) -> tuple[str, ...]:
+def several(config: type, name: str, text: str) -> bool:
+    """Whether more than one value of a setting was typed."""
+    return len(split_values(text, commas=not _is_list(config, name))) > 1
+
+
+def _is_list(config: type, name: str) -> bool:
+    """Whether a value of a setting is a list itself."""
+    hint = get_type_hints(config).get(name)
+    return name in LISTS or any(get_origin(kind) is tuple for kind in (hint, *get_args(hint)))
+
+
+def split_values(text: str, *, commas: bool = True) -> tuple[str, ...]:
     """Read values between commas, or between semicolons where values hold commas; numbers in their shortest form.
+
+    A semicolon at the end says that there is one value, commas and all.
+
+    Parameters
+    ----------
+    commas
+        False where commas always belong to a value.
 
     Raises
     ------
@@ -66,8 +102,11 @@ def split_values(text: str) -> tuple[str, ...]:
     --------
     >>> split_values("0,.2,.50,1"), split_values("0.5,1;1")
     (('0', '0.2', '0.5', '1'), ('0.5,1', '1'))
+    >>> split_values("cat, dog", commas=False), split_values("a=1,b=2;")
+    (('cat, dog',), ('a=1,b=2',))
     """
-    values = tuple(map(_shortest, text.split(";" if ";" in text else ",")))
+    parts = text.split(";") if ";" in text or not commas else text.split(",")
+    values = tuple(map(_shortest, parts[:-1] if ";" in text and not parts[-1].strip() else parts))
     if not all(values) or len(set(values)) < len(values):
         raise ConfigError(f"a sweep needs different values between commas, got {text!r}", hint="--shrink 0,0.5,1")
     return values
@@ -81,11 +120,15 @@ def _shortest(text: str) -> str:
         return text
 
 
-def plan_sweep(method: str, config: type, given: Mapping[str, str], *, grid: bool = False) -> list[SweepPoint]:
+def plan_sweep(
+    method: str, config: type, given: Mapping[str, str], *, grid: bool = False, of: str = ""
+) -> list[SweepPoint]:
     """Settings of all runs of a sweep.
 
     Parameters
     ----------
+    method
+        What the names of the runs begin with.
     config
         Config class of the method.
     given
@@ -93,6 +136,8 @@ def plan_sweep(method: str, config: type, given: Mapping[str, str], *, grid: boo
         after the other while the others are at their defaults.
     grid
         Sweep all combinations instead.
+    of
+        What the settings belong to, for messages. Default: the method.
 
     Raises
     ------
@@ -105,7 +150,7 @@ def plan_sweep(method: str, config: type, given: Mapping[str, str], *, grid: boo
     >>> [point.name for point in plan_sweep("scribble", ScribbleConfig, {"shrink": "0,1", "drop": "0.5"})]
     ['scribble-drop-0.5-shrink-0', 'scribble-drop-0.5-shrink-1']
     """
-    values = {name: split_values(text) for name, text in given.items()}
+    values = {name: split_values(text, commas=not _is_list(config, name)) for name, text in given.items()}
     fixed = {name: found[0] for name, found in values.items() if len(found) == 1}
     swept = {name: found for name, found in values.items() if len(found) > 1}
     if not swept:
@@ -119,7 +164,7 @@ def plan_sweep(method: str, config: type, given: Mapping[str, str], *, grid: boo
     points: list[SweepPoint] = []
     for names, chosen in combinations:
         settings = {**fixed, **dict(zip(names, chosen, strict=True))}
-        built = settings_from_text(config, settings, of=f"method {method}")
+        built = settings_from_text(config, settings, of=of or f"method {method}")
         words = [method, *(part for name, value in settings.items() for part in (name.replace("_", "-"), value))]
         same = next((point.name for point in points if point.config == built), "")  # one run for both
         points.append(SweepPoint(same or _safe("-".join(words)), names, settings, built))
@@ -128,8 +173,11 @@ def plan_sweep(method: str, config: type, given: Mapping[str, str], *, grid: boo
 
 
 def _safe(name: str) -> str:
-    """A name that every file system can store."""
-    return re.sub(r"[^A-Za-z0-9.+_-]+", "_", name).rstrip(".")
+    """A name that every file system can store; what is too long ends in a hash instead."""
+    safe = re.sub(r"[^A-Za-z0-9.+_-]+", "_", name).rstrip(".")
+    if len(safe) <= LONGEST_NAME:
+        return safe
+    return f"{safe[:LONGEST_NAME]}-{hashlib.sha256(name.encode()).hexdigest()[:8]}"
 
 
 def _refuse_clashes(points: list[SweepPoint]) -> None:

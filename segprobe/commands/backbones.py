@@ -22,6 +22,11 @@ def backbones(*, all_names: Annotated[str, Parameter(name="--all")] = "", as_jso
     ----------
     all_names
         Instead, the names of all pretrained timm models that contain this pattern, such as 'small*dinov2'.
+
+    Examples
+    --------
+    segprobe backbones
+    segprobe backbones --all 'small*dinov2'
     """
     if all_names:
         _print_timm(all_names, as_json=as_json)

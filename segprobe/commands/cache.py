@@ -15,7 +15,7 @@ from labelgen.commands.common import (
     progress_bar,
 )
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import BackboneFlags, JsonFlag
+from segprobe.commands.flags import BackboneFlags, DryRunFlag, JsonFlag
 
 __all__ = ["cache"]
 
@@ -32,6 +32,7 @@ def cache(
     shard: str = "1/1",
     device: str = "auto",
     verify: Switch = False,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
     backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
     images: Annotated[DataFlags | None, Parameter(name="*", group="Images")] = None,
@@ -60,6 +61,12 @@ def cache(
         cpu, cuda, or auto for a GPU where there is one.
     verify
         Afterwards hash every file and every image again.
+
+    Examples
+    --------
+    segprobe cache
+    segprobe cache voc:VOCdevkit/VOC2012 --split train --shard 1/4
+    segprobe cache photos --backbone vit_small_patch14_dinov2.lvd142m --dry-run
     """
     from labelgen.nets.backbones import load_backbone
     from segprobe.features import FeatureCache, View, build_shards, cache_fingerprint, cache_name
@@ -70,6 +77,9 @@ def cache(
     views = tuple(View(scale, mirrored) for scale in _scales(scales) for mirrored in flips)
     dtype = "float32" if float32 else "float16"
     folder = Path(out) / cache_name(cache_fingerprint(dataset, dataset.ids, network, views=views, dtype=dtype))
+    if dry_run:
+        _plan(dataset, network, folder, views=views, dtype=dtype, batch_size=batch_size, as_json=as_json)
+        return
     with progress_bar("cache") as progress:
         complete = build_shards(
             dataset,
@@ -97,6 +107,17 @@ def cache(
         print_json(facts)
     else:
         print_table(("", ""), list(facts.items())[1:], title=str(folder))
+
+
+def _plan(dataset: Any, network: Any, folder: Path, *, as_json: bool, **settings: Any) -> None:
+    """What all shards would take, in one process."""
+    from segprobe.commands.plans import print_rows, rows_of_features
+    from segprobe.estimate import estimate_features
+
+    cost = estimate_features(dataset, dataset.ids, network, folder.parent, **settings)
+    rows = [("images", f"{len(dataset.ids):,}"), *rows_of_features(cost), ("out", folder.as_posix())]
+    document = {"images": len(dataset.ids), "cache": folder.as_posix(), "estimate": cost.to_json()}
+    print_rows(rows, document, as_json=as_json)
 
 
 def _scales(text: str) -> tuple[float, ...]:

@@ -16,7 +16,7 @@ from labelgen.commands.common import (
     say,
 )
 from labelgen.errors import ConfigError, RunFolderError
-from segprobe.commands.flags import JsonFlag
+from segprobe.commands.flags import DryRunFlag, JsonFlag
 from segprobe.config import FitConfig
 
 if TYPE_CHECKING:
@@ -49,6 +49,7 @@ def compare(
     plot: Switch = False,
     html: str = "",
     overwrite: Switch = False,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
     settings: Annotated[FitConfig | None, Parameter(name="*", group="Training")] = None,
     images: Annotated[DataFlags | None, Parameter(name="*", group="Images")] = None,
@@ -78,8 +79,10 @@ def compare(
     variants
         Ways to train that are set side by side, once for each: `NAME: setting=value; setting=value`, as
         'gce: loss=gce,q=0.7' or 'tree: terms=tree'; `plain` is what the other flags say.
-    frozen_settings, tuned_settings
-        Training settings of one strategy alone, as lr=0.0003,epochs=10.
+    frozen_settings
+        Training settings of the strategy frozen alone, as lr=0.0003,epochs=10.
+    tuned_settings
+        Training settings of the strategy tuned alone.
     truth
         Also train on full truth, which retention refers to.
     val_split
@@ -102,6 +105,12 @@ def compare(
         Page to write, such as compare.html: the table with its intervals, plots, and how all is counted, in one file.
     overwrite
         Make cells anew that were made with other settings.
+
+    Examples
+    --------
+    segprobe compare runs/scribble runs/point --seeds 3
+    segprobe compare 'runs/sweep/scribble-shrink-0.5-seed{seed}' --heads linear,mlp --plot
+    segprobe compare runs/cam --strategies frozen,tuned --variant 'plain' --variant 'gce: loss=gce,q=0.7' --dry-run
     """
     from segprobe.compare.cell import Workshop
     from segprobe.compare.plan import TRUTH, Plan, parse_backbone, parse_variant, split_list, split_settings
@@ -143,6 +152,11 @@ def compare(
     for source in dict.fromkeys(cell.source for cell in cells if cell.source != TRUTH):
         if not Path(source).is_dir():  # before hours of work on the others
             raise RunFolderError(f"no such run or folder: {source}", hint="labelgen scribble --out RUN makes one")
+    if dry_run:
+        from segprobe.commands.plans import plan_compare
+
+        plan_compare(workshop, cells, train, val, overwrite=overwrite, as_json=as_json)
+        return
     with progress_bar("compare") as progress:
         for number, cell in enumerate(cells):
             if number % of == own - 1 and workshop.result(cell, anew=overwrite) is None:

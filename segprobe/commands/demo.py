@@ -3,14 +3,18 @@
 import sys
 import time
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Parameter
 
+from labelgen.commands.amounts import duration, file_size
 from labelgen.commands.common import print_json, print_table, say
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import JsonFlag
+from segprobe.commands.flags import DryRunFlag, JsonFlag
 from segprobe.config import FitConfig
+
+if TYPE_CHECKING:
+    from labelgen.nets.backbone_config import BackboneConfig
 
 __all__ = ["demo"]
 
@@ -26,6 +30,7 @@ def demo(
     head: str = FitConfig.head,
     backbone: str = "",
     limit: int = 0,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
     quiet: Annotated[bool, Parameter(negative="")] = False,
 ) -> None:
@@ -53,12 +58,22 @@ def demo(
         Only the first N images of each split; 0 for all.
     quiet
         Say nothing on the way.
+
+    Examples
+    --------
+    segprobe demo
+    segprobe demo --seeds 3 --head mlp --json
     """
     from labelgen.nets.backbone_config import DEMO_BACKBONE, BackboneConfig
     from segprobe.demo import run_demo
 
     if seeds < 1 or limit < 0:
         raise ConfigError(f"--seeds must be >= 1 and --limit >= 0, got {seeds} and {limit}")
+    config = FitConfig(epochs=epochs, lr=lr, head=head)
+    network = BackboneConfig(name=backbone or DEMO_BACKBONE)
+    if dry_run:
+        _plan(Path(out), seeds, network, config, limit, as_json=as_json)
+        return
     start = time.perf_counter()
 
     def report(sentence: str) -> None:
@@ -68,8 +83,8 @@ def demo(
     rows = run_demo(
         Path(out),
         seeds=range(seeds),
-        backbone=BackboneConfig(name=backbone or DEMO_BACKBONE),
-        config=FitConfig(epochs=epochs, lr=lr, head=head),
+        backbone=network,
+        config=config,
         train_limit=limit,
         val_limit=limit,
         say=report,
@@ -95,3 +110,26 @@ def demo(
     )
     if sys.stdout.isatty():
         say(f"runs, probes and features are in {out}")
+
+
+def _plan(out: Path, seeds: int, network: "BackboneConfig", config: FitConfig, limit: int, *, as_json: bool) -> None:
+    """The probes that are missing, and what they would take; labels of the scenes are made in seconds."""
+    from labelgen.data.open import open_data
+    from segprobe.commands.plans import print_rows, rows_of_fit
+    from segprobe.demo import SUPERVISIONS
+    from segprobe.estimate import estimate_fit
+    from segprobe.labels import TruthSource
+    from segprobe.probe_file import DESCRIPTION
+
+    names = [row.folder + (f"-{seed}" if seed else "") for row in SUPERVISIONS for seed in range(seeds)]
+    left = [name for name in names if not (out / "probes" / name / DESCRIPTION).is_file()]
+    train = open_data("demo", split="train", limit=limit)
+    cost = estimate_fit(TruthSource(train), train, backbone=network, config=config, cache=out / "cache", device="cpu")
+    features = cost.features.seconds if cost.features else 0.0
+    seconds = features + cost.seconds * len(left)
+    size = (cost.features.bytes if cost.features else 0) + cost.bytes * len(left)
+    document = {"probes": names, "to_fit": left, "out": out.as_posix()}
+    document["estimate"] = {**cost.to_json(), "all_seconds": round(seconds, 2), "all_bytes": size}
+    rows = [("probes", f"{len(names)}, {len(left)} of them to fit"), *rows_of_fit(cost)]
+    rows += [("time in all", duration(seconds)), ("disk", file_size(size)), ("out", out.as_posix())]
+    print_rows(rows, document, as_json=as_json)

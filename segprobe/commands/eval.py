@@ -36,6 +36,12 @@ def evaluate(
         A probe trained on full truth, or its mIoU: retention is the share of it that this probe reaches.
     bootstrap
         Times that the images are drawn anew for a 95 % confidence interval; 0 for none.
+
+    Examples
+    --------
+    segprobe eval
+    segprobe eval probes/scribble --data voc:VOCdevkit/VOC2012 --split val
+    segprobe eval probes/scribble --reference probes/truth --bootstrap 1000
     """
     from segprobe.evaluate import evaluate_probe, interval
     from segprobe.predict import load_predictor

@@ -1,10 +1,12 @@
 """`segprobe export [PROBE]`: the folded head, an ONNX graph or a torch.export program, checked when it is written."""
 
 from pathlib import Path
+from typing import Any
 
+from labelgen.commands.amounts import file_size
 from labelgen.commands.common import Switch, print_json, print_table
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import JsonFlag
+from segprobe.commands.flags import DryRunFlag, JsonFlag
 
 __all__ = ["export"]
 
@@ -21,6 +23,7 @@ def export(
     dynamic_batch: Switch = False,
     weights: str = "",
     overwrite: Switch = False,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a probe for use elsewhere, run what was written and compare it with the probe.
@@ -48,23 +51,30 @@ def export(
         Where the checkpoint of the backbone lies now, if it was moved.
     overwrite
         Replace a file that is already there.
+
+    Examples
+    --------
+    segprobe export probes/scribble
+    segprobe export probes/scribble --format onnx --size 448,448 --out probe.onnx
     """
     shape = parse_size(size) if size else None
-    from segprobe.export import export_probe
+    from segprobe.export import export_probe, plan_export
     from segprobe.probe_file import newest_probe
 
     path = Path(probe) if probe else newest_probe()
-    report = export_probe(
-        path,
-        format=format,
-        size=shape,
-        out=Path(out) if out else None,
-        outputs=classes,
-        kind=input,
-        dynamic_batch=dynamic_batch,
-        weights=weights,
-        overwrite=overwrite,
-    )
+    settings = {
+        "format": format,
+        "size": shape,
+        "out": Path(out) if out else None,
+        "outputs": classes,
+        "kind": input,
+        "dynamic_batch": dynamic_batch,
+        "overwrite": overwrite,
+    }
+    if dry_run:
+        _plan(path, plan_export(path, **settings), weights, shape, as_json=as_json)
+        return
+    report = export_probe(path, **settings, weights=weights)
     if as_json:
         print_json({**vars(report), "out": str(report.out), "probe": str(path)})
         return
@@ -74,6 +84,26 @@ def export(
     if report.agreement is not None:
         rows.append(("same class", f"{100 * report.agreement:.3f} % of the pixels"))
     print_table(("", ""), rows, title=f"exported: {report.out}")
+
+
+def _plan(path: Path, target: Path, weights: str, size: tuple[int, int] | None, *, as_json: bool) -> None:
+    """The file, and how large it will be: 4 bytes a parameter; how long the exporter of torch takes is not known."""
+    from segprobe.commands.plans import print_rows
+    from segprobe.export.network import default_size
+    from segprobe.predict import load_probe_backbone
+    from segprobe.probe_file import open_probe
+
+    probe = open_probe(path)
+    parameters = sum(tensor.numel() for tensor in probe.head.state_dict().values())
+    document: dict[str, Any] = {"probe": str(path), "out": str(target), "size": None}
+    if target.suffix != ".safetensors":
+        backbone = load_probe_backbone(probe, device="cpu", weights=weights)
+        parameters += sum(parameter.numel() for parameter in backbone.model.parameters())
+        document["size"] = list(size or default_size(backbone))
+    document["estimate"] = {"bytes": 4 * parameters}
+    rows = [("probe", str(path)), ("out", str(target)), ("disk", file_size(4 * parameters))]
+    rows += [("images", "{} x {} pixels".format(*document["size"]))] if document["size"] else []
+    print_rows(rows, document, as_json=as_json)
 
 
 def parse_size(text: str) -> tuple[int, int]:

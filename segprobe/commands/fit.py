@@ -12,7 +12,7 @@ from labelgen.commands.next_step import can_be_scored
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, RunFolderError, VocabularyError
 from labelgen.store.layout import HEADER
-from segprobe.commands.flags import BackboneFlags, JsonFlag
+from segprobe.commands.flags import BackboneFlags, DryRunFlag, JsonFlag
 from segprobe.config import FitConfig
 from segprobe.head_settings import default_layers
 
@@ -30,6 +30,7 @@ def fit(
     cache: str = "cache",
     device: str = "auto",
     overwrite: Switch = False,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
     settings: Annotated[FitConfig | None, Parameter(name="*", group="Training")] = None,
     backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
@@ -54,6 +55,12 @@ def fit(
         cpu, cuda, or auto for a GPU where there is one.
     overwrite
         Replace a probe that is already there.
+
+    Examples
+    --------
+    segprobe fit runs/scribble
+    segprobe fit runs/cam --head mlp --loss gce,q=0.7 --out probes/cam-gce
+    segprobe fit truth --data voc:VOCdevkit/VOC2012 --split train --backbone vit_small_patch14_dinov2.lvd142m
     """
     from labelgen.nets.device import resolve_device
     from segprobe.fit import fit as fit_probe
@@ -62,11 +69,19 @@ def fit(
     config, flags, images = settings or FitConfig(), backbone or BackboneFlags(), images or AllDataFlags()
     source, dataset = open_supervision(run, data, images)
     folder = Path(out or f"probes/{source.name}")
+    network = flags.config(dataset.spec, layers=default_layers(config.head))
+    if dry_run:
+        from segprobe.commands.plans import plan_fit
+        from segprobe.estimate import estimate_fit
+
+        asked = {"backbone": network, "config": config, "cache": Path(cache), "device": device}
+        plan_fit(source, dataset, folder, estimate_fit(source, dataset, **asked), as_json=as_json)
+        return
     with runtime_from_environment(str(resolve_device(device))) as runtime, progress_bar("fit") as progress:
         report = fit_probe(
             source,
             dataset,
-            backbone=flags.config(dataset.spec, layers=default_layers(config.head)),
+            backbone=network,
             config=config,
             out=folder,
             cache=Path(cache),

@@ -21,6 +21,11 @@ def paper(*, voc: str = "VOC", table: str = "", as_json: JsonFlag = False) -> No
         Root of PASCAL VOC 2012, for the commands. Its ImageSets/Segmentation needs trainaug.txt.
     table
         Only this table: freezing, supervision, noise or backbone.
+
+    Examples
+    --------
+    segprobe paper
+    segprobe paper --table noise --voc VOCdevkit/VOC2012
     """
     if table and table not in TABLES:
         raise ConfigError(f"--table must be one of {', '.join(TABLES)}, got {table!r}")

@@ -16,10 +16,11 @@ from labelgen.commands.common import (
     print_table,
     progress_bar,
 )
+from labelgen.commands.generate import print_plan
 from labelgen.commands.next_step import can_be_scored
 from labelgen.commands.sheet import leave_sheet
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import JsonFlag, ProbeFlags, evaluation_data
+from segprobe.commands.flags import DryRunFlag, JsonFlag, ProbeFlags, evaluation_data
 
 if TYPE_CHECKING:
     from segprobe.predict import PredictConfig
@@ -86,6 +87,7 @@ def predict(
     overwrite: Switch = False,
     strict: Switch = False,
     sheet: bool = True,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
     flags: Annotated[ProbeFlags | None, Parameter(name="*")] = None,
     views: Annotated[ViewFlags | None, Parameter(name="*", group="Views")] = None,
@@ -114,9 +116,15 @@ def predict(
         Stop at the first image that cannot be labelled.
     sheet
         Draw contact_sheet.jpg, some of the images with their labels, when the run is complete.
+
+    Examples
+    --------
+    segprobe predict
+    segprobe predict probes/scribble voc:VOCdevkit/VOC2012 --split val --out runs/predicted
+    segprobe predict probes/scribble photos --flip --test-scales 1,1.5 --save-scores
     """
     from labelgen.run import RunOptions
-    from segprobe.predict import predict_run
+    from segprobe.predict import predict_job, predict_run
     from segprobe.probe_file import newest_probe, open_probe
 
     path = Path(probe) if probe else newest_probe()
@@ -130,12 +138,17 @@ def predict(
         strict=strict,
         min_score=min_score,
     )
+    config = (views or ViewFlags()).config()
+    if dry_run:
+        job = predict_job(path, dataset, config=config, device=flags.device, weights=flags.weights)
+        print_plan(dataset, job, Path(out), options, as_json=as_json)
+        return EXIT_DONE
     with progress_bar("predict") as progress:
         report = predict_run(
             path,
             dataset,
             Path(out),
-            config=(views or ViewFlags()).config(),
+            config=config,
             options=options,
             device=flags.device,
             weights=flags.weights,

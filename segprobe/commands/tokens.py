@@ -5,10 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import say
+from labelgen.commands.common import print_json, say
 from labelgen.data.dataset import DataSpec
 from labelgen.errors import RunFolderError
-from segprobe.commands.flags import BackboneFlags
+from segprobe.commands.flags import BackboneFlags, JsonFlag
 
 __all__ = ["tokens"]
 
@@ -21,6 +21,7 @@ def tokens(
     out: str = "tokens.png",
     seed: int = 0,
     device: str = "auto",
+    as_json: JsonFlag = False,
     backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
 ) -> None:
     """Draw k-means clusters and principal components of the frozen tokens beside each image.
@@ -39,6 +40,11 @@ def tokens(
         Of k-means.
     device
         cpu, cuda, or auto for a GPU where there is one.
+
+    Examples
+    --------
+    segprobe tokens
+    segprobe tokens dog.jpg street.jpg --clusters 8 --out tokens.png
     """
     import numpy as np
     from PIL import Image
@@ -59,7 +65,11 @@ def tokens(
         Image.fromarray(contact_sheet(panels, title=title)).save(path, format="PNG")
     except OSError as error:
         raise RunFolderError(f"the picture cannot be written to {path}: {error}", hint="give another --out") from error
-    say(f"wrote {path}")
+    if as_json:
+        facts = {"pictures": len(pictures), "backbone": network.spec.name, "grid": [height, width]}
+        print_json({"out": path.as_posix(), **facts, "channels": network.spec.dim, "clusters": clusters})
+    else:
+        say(f"wrote {path}")
 
 
 def _demo_images() -> list:

@@ -165,7 +165,7 @@ class Workshop:
         """Train and score one cell; an interrupted fit goes on where it stopped."""
         folder = self.out / "cells" / cell.folder
         start = time.perf_counter()
-        source = self._source(cell)
+        source = self.source(cell)
         frozen = None if cell.config.trains_network else self._backbone(cell)
         fit(
             source,
@@ -201,7 +201,8 @@ class Workshop:
         ids = [sample_id for sample_id in self.train.ids if sample_id in labelled]
         return ids[:: -(-len(ids) // self.train_images)] if self.train_images else ids
 
-    def _source(self, cell: Cell) -> Labels:
+    def source(self, cell: Cell) -> Labels:
+        """The labels of a cell."""
         if cell.source == TRUTH:
             return TruthSource(self.train)
         return open_labels(Path(cell.source), vocabulary=self.train.vocabulary)
@@ -231,7 +232,7 @@ class Workshop:
     def _score_labels(self, cell: Cell) -> LabelResult:
         from labelgen.quality.confusion import confusion_matrix
 
-        source, vocabulary = self._source(cell), self.train.vocabulary
+        source, vocabulary = self.source(cell), self.train.vocabulary
         everywhere, labelled, covered, total = [], [], 0, 0
         for sample_id in self._compared_ids(source):
             counts = confusion_matrix(

@@ -14,7 +14,7 @@ from segprobe.export.network import INPUTS, OUTPUTS, StaticNetwork, default_size
 from segprobe.predict import Predictor, load_probe_backbone
 from segprobe.probe_file import Probe, open_probe
 
-__all__ = ["FORMATS", "ExportReport", "export_probe"]
+__all__ = ["FORMATS", "ExportReport", "export_probe", "plan_export"]
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +88,44 @@ def export_probe(
     ExportError
         When what was written does not agree with the probe.
     """
+    target = plan_export(
+        path,
+        format=format,
+        size=size,
+        out=out,
+        outputs=outputs,
+        kind=kind,
+        dynamic_batch=dynamic_batch,
+        overwrite=overwrite,
+    )
+    probe = open_probe(path)
+    facts = facts_of(probe)
+    if format == FOLDED:
+        if probe.tuned:
+            log.warning("the head of %s needs the network that was trained with it, in %s", path, probe.tuned["file"])
+        difference = write_folded(probe.head, target, name=probe.kind, facts=facts)
+        return ExportReport(target, None, difference, None)
+    return _export_graph(probe, format, size, target, facts, outputs, kind, dynamic_batch, weights)
+
+
+def plan_export(
+    path: Path,
+    *,
+    format: str = FOLDED,
+    size: tuple[int, int] | None = None,
+    out: Path | None = None,
+    outputs: str = "argmax",
+    kind: str = "uint8",
+    dynamic_batch: bool = False,
+    overwrite: bool = False,
+) -> Path:
+    """The file that `export_probe` would write with these settings; nothing is written.
+
+    Raises
+    ------
+    ConfigError, RunFolderError
+        As `export_probe`.
+    """
     for name, value, known in (("format", format, FORMATS), ("classes", outputs, OUTPUTS), ("input", kind, INPUTS)):
         if value not in known:
             raise ConfigError(f"{name} must be one of {', '.join(known)}, got {value!r}")
@@ -98,19 +136,14 @@ def export_probe(
         raise ConfigError(f"a file of format {format} must end in {suffix}, got {target}")
     if target.exists() and not overwrite:
         raise RunFolderError(f"{target} is there already", hint="--overwrite replaces it, another --out keeps both")
-    facts = facts_of(probe)
-    if format == FOLDED and (size or dynamic_batch or (outputs, kind) != ("argmax", "uint8")):
+    if format != FOLDED:
+        need_packages(GRAPHS[format].packages)
+    elif size or dynamic_batch or (outputs, kind) != ("argmax", "uint8"):
         raise ConfigError(
             "size, classes, input and dynamic-batch are of a graph; safetensors holds the head alone",
             hint="--format onnx or torch",
         )
-    if format == FOLDED:
-        if probe.tuned:
-            log.warning("the head of %s needs the network that was trained with it, in %s", path, probe.tuned["file"])
-        difference = write_folded(probe.head, target, name=probe.kind, facts=facts)
-        return ExportReport(target, None, difference, None)
-    need_packages(GRAPHS[format].packages)
-    return _export_graph(probe, format, size, target, facts, outputs, kind, dynamic_batch, weights)
+    return target
 
 
 def _export_graph(

@@ -26,7 +26,7 @@ from segprobe.features.layout import (
 from segprobe.features.shard import write_shard
 from segprobe.features.sources import Images, Network
 
-__all__ = ["Progress", "build_cache", "build_shards", "cache_fingerprint", "cache_name"]
+__all__ = ["Progress", "build_cache", "build_shards", "cache_fingerprint", "cache_name", "missing_images"]
 
 Progress = Callable[[int, int, str], None]
 DTYPES = ("float16", "float32")
@@ -160,6 +160,12 @@ def build_shards(
     if manifest["state"] != "complete":
         _complete(folder, manifest)
     return True
+
+
+def missing_images(folder: Path, ids: Sequence[str]) -> list[str]:
+    """Images whose features are not in a cache yet, which need not exist."""
+    parts = enumerate(shard_ids(ids))
+    return [sample_id for number, part in parts if not _is_done(folder, number) for sample_id in part]
 
 
 def _check(ids: Sequence[str], views: Sequence[View], dtype: str, batch_size: int, shard: tuple[int, int]) -> None:

@@ -1,0 +1,52 @@
+"""Candidates for the values of flags that only `segprobe` has, for completion by Tab; nothing is loaded before."""
+
+from collections.abc import Callable, Iterable, Mapping
+
+__all__ = ["COMPLETERS"]
+
+
+def heads(_: str) -> list[str]:
+    """Heads by name."""
+    from segprobe.head_settings import HEAD_SETTINGS
+
+    return sorted(HEAD_SETTINGS)
+
+
+def losses(_: str) -> list[str]:
+    """Losses by name."""
+    from segprobe.losses import LOSSES
+
+    return sorted(LOSSES)
+
+
+def terms(_: str) -> list[str]:
+    """Terms of the loss by name."""
+    from segprobe.terms.settings import TERM_SETTINGS
+
+    return sorted(TERM_SETTINGS)
+
+
+def labels(typed: str) -> list[str]:
+    """What a probe is trained from: runs, or the truth."""
+    from labelgen.commands.completion import runs
+
+    return ["truth", *runs(typed)]
+
+
+def backbones(_: str) -> list[str]:
+    """Backbones of the catalogue."""
+    from labelgen.nets.catalogue import CATALOGUE
+
+    return [known.name for known in CATALOGUE]
+
+
+COMPLETERS: Mapping[str, Callable[[str], Iterable[str]]] = {
+    "backbones": backbones,
+    "head": heads,
+    "heads": heads,
+    "loss": losses,
+    "run": labels,
+    "runs": labels,
+    "terms": terms,
+}
+"""Name of a parameter to candidates for what is typed of its value."""

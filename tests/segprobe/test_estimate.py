@@ -1,0 +1,85 @@
+"""What `--dry-run` says of segprobe's commands, and that it writes nothing."""
+
+import json
+
+import pytest
+
+from labelgen.cli import main as labelgen
+from labelgen.data.open import open_data
+from labelgen.nets.backbone_config import BackboneConfig
+from segprobe.cli import main
+from segprobe.config import FitConfig
+from segprobe.estimate import estimate_fit
+from segprobe.labels import TruthSource, read_labels
+
+pytestmark = pytest.mark.slow
+
+
+@pytest.fixture
+def folder(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert labelgen(["point", "--limit", "4"]) == 0
+    capsys.readouterr()
+    return tmp_path
+
+
+def planned(capsys, folder, *tokens):
+    before = sorted(folder.rglob("*"))
+    assert main([*tokens, "--dry-run", "--json"]) == 0
+    assert sorted(folder.rglob("*")) == before
+    return json.loads(capsys.readouterr().out)
+
+
+def test_a_fit_and_what_follows_it(folder, capsys):
+    plan = planned(capsys, folder, "fit", "--epochs", "3")
+    estimate = plan["estimate"]
+    assert (plan["images"], plan["there"], estimate["steps"]) == (4, "", 3)
+    assert estimate["features"]["images"] == 4 and estimate["features"]["bytes"] > 1e5
+    assert 0 < estimate["seconds"] <= estimate["all_seconds"]
+    assert main(["fit", "--epochs", "3"]) == 0
+    capsys.readouterr()
+    made = sum(path.stat().st_size for path in (folder / "cache").rglob("*.bin"))
+    assert estimate["features"]["bytes"] == pytest.approx(made, rel=0.2)
+    again = planned(capsys, folder, "fit", "--epochs", "3")
+    assert again["estimate"]["features"]["images"] == 0 and again["there"] == "a complete fit"
+    plan = planned(capsys, folder, "predict", "--limit", "3")
+    assert plan["to_label"] == 3 and plan["estimate"]["timed"] == 3 and plan["estimate"]["bytes"] > 0
+    plan = planned(capsys, folder, "export")
+    assert plan["out"].endswith("head.safetensors") and plan["estimate"]["bytes"] > 1000
+    assert main(["export", "--format", "onnx", "--size", "7", "--dry-run"]) == 2
+    assert main(["fit", "--epochs", "3", "--dry-run"]) == 0
+    assert "it goes on, or stays, where the settings are the same" in capsys.readouterr().out
+
+
+def test_features_and_a_comparison(folder, capsys):
+    plan = planned(capsys, folder, "cache", "--limit", "5")
+    assert plan["estimate"]["images"] == 5 and plan["estimate"]["seconds"] > 0
+    plan = planned(capsys, folder, "compare", "runs/point", "--seeds", "2", "--heads", "linear,ridge", "--epochs", "1")
+    assert len(plan["cells"]) == len(plan["to_fill"]) == 8  # points and truth, two heads, two seeds
+    assert {row["kind"] for row in plan["fits"]} == {"demo-ssvt, linear, frozen", "demo-ssvt, ridge, frozen"}
+    assert all(row["cells"] == 4 and row["seconds"] > 0 for row in plan["fits"])
+    assert plan["features"][0]["images"] > 5 and plan["estimate"]["seconds"] > 0
+
+
+def test_the_demo(folder, capsys):
+    plan = planned(capsys, folder, "demo", "--limit", "3", "--epochs", "1")
+    assert plan["to_fit"] == plan["probes"] and len(plan["probes"]) == 7
+    assert plan["estimate"]["all_seconds"] > 0
+
+
+def test_networks_that_are_trained_and_heads_in_closed_form(tmp_path):
+    data = open_data("demo", split="train", limit=4)
+    asked = {"backbone": BackboneConfig(name="demo-ssvt"), "cache": tmp_path, "device": "cpu"}
+    tuned = estimate_fit(TruthSource(data), data, config=FitConfig(tune=True, steps=5, batch_size=2), **asked)
+    assert tuned.features is None and tuned.steps == 5 and tuned.bytes > 1e6  # the network is part of the probe
+    ridge = estimate_fit(TruthSource(data), data, config=FitConfig(head="ridge"), **asked)
+    assert ridge.steps == 0 and ridge.bytes < 1e6 and ridge.features is not None
+    rounds = estimate_fit(TruthSource(data), data, config=FitConfig(rounds=2, epochs=2), **asked)
+    assert rounds.steps == 2
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_only_some_labels_are_read(caplog):
+    data = open_data("demo", split="train", limit=3)
+    labels = read_labels(TruthSource(data), data, only=data.ids[:2])
+    assert tuple(labels.ids) == tuple(data.ids[:2]) and caplog.text == ""
