@@ -48,15 +48,6 @@ def export(
     `labelgen formats` says how each format expresses unlabelled pixels. What is written appears when it is whole, and
     its bytes depend on nothing but the run.
 
-    For example:
-
-    ```
-    labelgen export runs/clip --to coco
-    labelgen export runs/clip --to cvat --out for-cvat.zip --ids worst.txt
-    labelgen export runs/cam --to coco --instances --out objects.json
-    labelgen export runs/cam --to psa
-    ```
-
     Parameters
     ----------
     run
@@ -73,6 +64,13 @@ def export(
         Replace an export that is already there; never a folder that is none.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen export runs/clip --to coco
+    labelgen export runs/clip --to cvat --out for-cvat.zip --ids worst.txt
+    labelgen export runs/cam --to coco --instances --out objects.json
+    labelgen export runs/cam --to psa
     """
     from labelgen.seeds.legacy import SEED_FORMATS
 

@@ -16,6 +16,11 @@ def formats(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] =
     ----------
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen formats
+    labelgen formats --json
     """
     from labelgen.formats.table import FORMATS
     from labelgen.seeds.legacy import SEED_FORMATS

@@ -109,15 +109,6 @@ def import_labels(
     without executing anything that they name, and archives are never unpacked. Where the tags of an image are known,
     from --tags or the truth, classes of a seed file that are none of them are warned about.
 
-    For example:
-
-    ```
-    labelgen import from-cvat.zip --from cvat --data voc:VOCdevkit/VOC2012 --ids worst.txt
-    labelgen import sam.json --from instances --data photos --vocab voc --rest background --min-score 0.3
-    labelgen import result.json --from coco --map 'tv monitor=tvmonitor' --map '*=unlabelled'
-    labelgen import seeds --from psa --background power:6
-    ```
-
     Parameters
     ----------
     path
@@ -129,6 +120,13 @@ def import_labels(
     supervision
         What the masks or seeds rest on, for the record: tags, saliency, strokes, truth or unknown; several as
         --supervision tags --supervision saliency. Default: tags for seeds, strokes for scribblesup, else unknown.
+
+    Examples
+    --------
+    labelgen import from-cvat.zip --from cvat --data voc:VOCdevkit/VOC2012 --ids worst.txt
+    labelgen import sam.json --from instances --data photos --vocab voc --rest background --min-score 0.3
+    labelgen import result.json --from coco --map 'tv monitor=tvmonitor' --map '*=unlabelled'
+    labelgen import seeds --from psa --background power:6
     """
     masks, seeds = masks or MaskFlags(), seeds or SeedFlags()
     images, flags = images or DataFlags(), flags or ImportRunFlags()

@@ -48,9 +48,6 @@ def rank(
 
     With --truth, or for a run of `labelgen corrupt --images SHARE`, it also says how well each score ranks.
 
-    Examples: segprobe crossfit runs/cam, then labelgen rank runs/cam --probe runs/cam-crossfit; labelgen rank runs/cam
-    --against runs/clip; labelgen rank runs/clip --by margin --truth demo --top 50.
-
     Parameters
     ----------
     run
@@ -77,6 +74,12 @@ def rank(
         Print one CSV line per listed image on stdout, nothing else.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen rank runs/cam --probe runs/cam-crossfit
+    labelgen rank runs/cam --against runs/clip
+    labelgen rank runs/clip --by margin --truth demo --top 50
     """
     _check(as_csv=as_csv, as_json=as_json, top=top, workers=workers, bad_below=bad_below)
     if not truth and (split or bad_below != 0.5):

@@ -40,8 +40,6 @@ def report(
     The page is DIR/index.html with its pictures beside it. It needs no server and no network, and works without
     JavaScript. Runs without truth get a page that says how much is labelled.
 
-    Example, two runs beside each other in one file: labelgen report runs/cam runs/cam-crf --out report/crf --standalone
-
     Parameters
     ----------
     runs
@@ -72,6 +70,12 @@ def report(
         Threads; 0 for one per core.
     as_json
         Print one JSON document on stdout, nothing else.
+
+    Examples
+    --------
+    labelgen report
+    labelgen report runs/cam runs/cam-crf --out report/crf --standalone
+    labelgen report labels --truth voc:VOCdevkit/VOC2012 --vocab voc --worst 40
     """
     for name, value in (("worst", worst), ("median", median), ("best", best), ("workers", workers), ("limit", limit)):
         if value < 0:

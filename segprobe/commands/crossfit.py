@@ -47,8 +47,6 @@ def crossfit(
     such predictions contradict a label, the label is suspicious: labelgen rank RUN --probe OUT lists those images. The
     same command again finishes what was interrupted.
 
-    Examples: segprobe crossfit runs/corrupt; segprobe crossfit runs/cam --folds 10 --steps 600.
-
     Parameters
     ----------
     run
@@ -71,6 +69,11 @@ def crossfit(
         Replace the probes and the run that are already there.
     strict
         Stop at the first image that cannot be predicted.
+
+    Examples
+    --------
+    segprobe crossfit runs/corrupt
+    segprobe crossfit runs/cam --folds 10 --steps 600
     """
     from labelgen.run import RunOptions
     from segprobe.crossfit import crossfit as crossfit_run
