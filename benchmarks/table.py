@@ -373,6 +373,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "cam_voc_animals": cam_voc_animals,
     "probe_voc_animals": probe_voc_animals,
     "compare_demo": compared("compare_demo", compare_tables.frozen_and_tuned),
+    "compare_voc_animals": compared("compare_voc_animals", compare_tables.frozen_and_tuned),
+    "promotion": compared("promotion", compare_tables.promotion),
     "terms": compared("terms", compare_tables.terms),
     "speed": speed,
     "presets": presets,
