@@ -16,6 +16,7 @@ from labelgen.commands.common import (
     data_path,
     print_json,
     print_table,
+    say,
 )
 from labelgen.commands.sweep_runs import MethodTarget, Target, estimate_sweep, make_and_measure, sweep_target
 from labelgen.errors import ConfigError

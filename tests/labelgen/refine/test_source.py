@@ -210,7 +210,7 @@ def test_workers_and_shards_change_no_byte(tmp_path, monkeypatch):
     for part in (2, 3, 1):
         assert refine(*common, "--out", "three", "--shard", f"{part}/3") == 0
     files = [path.relative_to(tmp_path / "one") for path in (tmp_path / "one").rglob("*") if path.is_file()]
-    assert len(files) == 8
+    assert len(files) == 9  # two files of the run, the contact sheet, masks and scores of three images
     for name in files:
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "three" / name).read_bytes()
