@@ -1,4 +1,4 @@
-"""Put the tables of benchmarks/results into README.md; `--check` only says whether they are stale."""
+"""Put the tables of benchmarks/results into README.md and examples/*.md; `--check` only says whether they are stale."""
 
 import argparse
 import ast
@@ -381,27 +381,36 @@ TABLES: dict[str, Callable[[], str]] = {
 }
 
 
-def render(text: str) -> str:
-    """Replace what stands between the markers of every known table."""
+def documents() -> dict[Path, str]:
+    """README.md and the pages of examples/, as they are."""
+    paths = [ROOT / "README.md", *sorted((ROOT / "examples").glob("*.md"))]
+    return {path: path.read_text(encoding="utf-8") for path in paths}
+
+
+def render(texts: dict[Path, str]) -> dict[Path, str]:
+    """Replace what stands between the markers of every known table, each of which is in one of the documents."""
+    texts = dict(texts)
     for name, table in TABLES.items():
-        pattern = rf"(<!-- table: {name} -->\n).*?(<!-- end -->)"
+        pattern = re.compile(rf"(<!-- table: {name} -->\n).*?(<!-- end -->)", flags=re.DOTALL)
+        found = [path for path, text in texts.items() for _ in pattern.finditer(text)]
+        if len(found) != 1:
+            sys.exit(f"error: one document must hold the markers of table {name!r} once, found {len(found)}")
         body = table() + "\n"
-        text, count = re.subn(pattern, lambda m, body=body: m[1] + body + m[2], text, flags=re.DOTALL)
-        if count != 1:
-            sys.exit(f"error: README.md must hold the markers of table {name!r} once, found {count}")
-    return text
+        texts[found[0]] = pattern.sub(lambda m, body=body: m[1] + body + m[2], texts[found[0]])
+    return texts
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when README.md is stale")
+    parser.add_argument("--check", action="store_true", help="change nothing; exit 1 when a document is stale")
     check = parser.parse_args().check
-    readme = ROOT / "README.md"
-    old = readme.read_text(encoding="utf-8")
-    new = render(old)
-    if check:
-        sys.exit("error: README.md is stale; run python benchmarks/table.py" if new != old else 0)
-    readme.write_text(new, encoding="utf-8")
+    old = documents()
+    stale = {path: text for path, text in render(old).items() if text != old[path]}
+    if check and stale:
+        names = ", ".join(path.relative_to(ROOT).as_posix() for path in stale)
+        sys.exit(f"error: stale: {names}; run python benchmarks/table.py")
+    for path, text in stale.items():
+        path.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":
