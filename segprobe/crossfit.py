@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Set
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,11 +27,13 @@ from segprobe.labels import Labels, LabelSet, read_labels
 from segprobe.layers import LayerSource
 from segprobe.predict import models_of
 from segprobe.probe_file import open_probe
+from segprobe.regions import RegionConfig, judged_regions
 from segprobe.relabel import image_probabilities
 
 __all__ = ["CrossfitReport", "MakeHeldOut", "crossfit"]
 
 METHOD = "crossfit"
+REGIONS = RegionConfig()
 
 
 @dataclass(frozen=True)
@@ -72,7 +74,8 @@ def crossfit(
     """Predict each image by a probe that was fitted on the labels of the other folds.
 
     The same call again goes on where an earlier one stopped: probes of folds that are complete stay, and so do images
-    that are predicted. Predictions are read off the cached features, averaged over their views.
+    that are predicted. Predictions are read off the cached features, averaged over their views. Beside them stands what
+    the labelled regions of the image look like as a whole (see `segprobe.regions`).
 
     Parameters
     ----------
@@ -133,7 +136,8 @@ def crossfit(
                 progress=_named(progress, f"fold {number + 1} of {folds}"),
             )
         )
-    job = _job(source, fits, fold_of, features, config, backbone=frozen, device=device)
+    regions = judged_regions(labels, features, fold_of, REGIONS)
+    job = _job(source, fits, fold_of, regions, features, config, backbone=frozen, device=device)
     options = replace(options, seed=config.seed, save_scores=True)
     report = run_job(_Part(dataset, tuple(sorted(ids))), job, out, options, progress=progress)
     sizes = np.bincount(list(fold_of.values()), minlength=folds)
@@ -158,10 +162,13 @@ class MakeHeldOut:
         Folder of the probe of each fold.
     fold_of
         Fold of each image.
+    regions
+        What was found of the labelled regions of each image, kept beside its predictions.
     """
 
     probes: tuple[str, ...]
     fold_of: Mapping[str, int]
+    regions: Mapping[str, list[dict[str, float | int]]]
     features: FeatureSource
     device: str = "auto"
 
@@ -175,7 +182,8 @@ class MakeHeldOut:
         def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
             fold = self.fold_of[sample.id]
             planes = image_probabilities(probes[fold].head, self.features, sample.id, device=device)
-            return SoftMask(planes, probes[fold].class_ids, details={"fold": fold})
+            details = {"fold": fold, "regions": self.regions.get(sample.id, [])}
+            return SoftMask(planes, probes[fold].class_ids, details=details)
 
         return generate
 
@@ -184,6 +192,7 @@ def _job(
     source: Labels,
     fits: list[FitReport],
     fold_of: Mapping[str, int],
+    regions: Mapping[str, list[dict[str, float | int]]],
     features: FeatureSource,
     config: FitConfig,
     *,
@@ -204,10 +213,11 @@ def _job(
             "labels": source.name,
             "folds": len(fits),
             "fit": kept,
+            "regions": asdict(REGIONS),
             "backbone": backbone.fingerprint(),
             "device": str(resolve_device(device)),
         },
-        make=MakeHeldOut(tuple(str(found.out.resolve()) for found in fits), dict(fold_of), features, device),
+        make=MakeHeldOut(tuple(str(found.out.resolve()) for found in fits), dict(fold_of), regions, features, device),
         needs=frozenset(),
         reads_image=False,
         vocabulary=source.vocabulary,

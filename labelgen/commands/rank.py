@@ -17,7 +17,19 @@ if TYPE_CHECKING:
 
 __all__ = ["rank"]
 
-By = Literal["auto", "probe", "given", "softmin", "confident", "agreement", "confidence", "margin", "entropy"]
+By = Literal[
+    "auto",
+    "combined",
+    "probe",
+    "region",
+    "given",
+    "softmin",
+    "confident",
+    "agreement",
+    "confidence",
+    "margin",
+    "entropy",
+]
 
 
 def rank(
@@ -43,8 +55,10 @@ def rank(
 
     from the run's own scores (--save-scores): confidence, margin, entropy. From other labels (--against): agreement.
     From out-of-sample predictions (--probe): probe, the overlap of labels and predictions relative to what is usual for
-    the classes of the image; given, the mean probability of the given label; softmin, the same leaning towards the
-    worst pixels; confident, the share of pixels that confident learning takes for wrong.
+    the classes of the image, which sees wrong outlines; region, how much more the labelled regions, each as a whole,
+    look like their class than like another one, which sees wrong classes; combined, both; given, the mean probability
+    of the given label; softmin, the same leaning towards the worst pixels; confident, the share of pixels that
+    confident learning takes for wrong.
 
     With --truth, or for a run of `labelgen corrupt --images SHARE`, it also says how well each score ranks.
 
@@ -53,7 +67,8 @@ def rank(
     run
         Run folder, or plain folder of mask PNGs. Default: the newest run below runs/ that is no crossfit.
     by
-        The score to sort by. Default: probe where there are predictions, else agreement, else confidence.
+        The score to sort by. Default: combined (probe where no region is known) of predictions, else agreement,
+        else confidence.
     probe
         Run of out-of-sample predictions with scores, as segprobe crossfit RUN makes it.
     against

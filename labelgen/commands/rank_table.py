@@ -15,7 +15,9 @@ def print_ranking(document: Document) -> None:
     by, rows = document["by"], document["images"]
     low = document["scores"][by]["suspicious"] == "low"
     title = f"{document['run']}: most suspicious by {by}, {'lowest' if low else 'highest'} first"
-    print_table(*_images(document), title=title, texts=(1, 2) if "probe" in document["scores"] else (1,))
+    header, rows_shown = _images(document)
+    texts = [number for number, name in enumerate(header) if name in ("image", "worst class", "labelled", "looks like")]
+    print_table(header, rows_shown, title=title, texts=texts)
     print_table(*_classes(document), title="By class", texts=(0, 1) if "probe" in document["scores"] else (0,))
     ranked = _ranked(document)
     if ranked:
@@ -26,10 +28,11 @@ def print_ranking(document: Document) -> None:
 
 def _images(document: Document) -> tuple[list[str], list[list[str]]]:
     names = list(document["scores"])
-    extra = [key for key in ("worst_class", "corrupted", "iou") if document["images"] and key in document["images"][0]]
-    texts = [key for key in extra if key == "worst_class"]
-    columns: list[str] = ["", "image", *texts, *names, *(key for key in extra if key not in texts)]
-    titles = {"worst_class": "worst class", "iou": "IoU"}
+    first = document["images"][0] if document["images"] else {}
+    texts = [key for key in ("worst_class", "labelled", "looks_like") if key in first]
+    extra = [key for key in ("corrupted", "iou") if key in first]
+    columns: list[str] = ["", "image", *texts, *names, *extra]
+    titles = {"worst_class": "worst class", "looks_like": "looks like", "iou": "IoU"}
     rows = []
     for image in document["images"]:
         row = [str(image["place"]), image["id"]]

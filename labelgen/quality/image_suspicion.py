@@ -11,6 +11,7 @@ from labelgen.quality.certainty import pixel_certainty, probabilities_of
 from labelgen.quality.confident import ClassConfidence, given_probability, image_issues, softmin_score
 from labelgen.quality.match import id_lookup, translate
 from labelgen.quality.overlap import class_overlaps
+from labelgen.quality.regions import Region, read_regions
 from labelgen.store import LabelSource, RunFolder
 
 __all__ = ["FirstLook", "ImageReader", "Probed", "SecondLook"]
@@ -28,12 +29,15 @@ class Probed:
         Sums of the probabilities of the given labels by class.
     given, softmin
         Their mean, and the mean that leans towards the smallest.
+    regions
+        What the labelled regions look like; None where the predictions do not say.
     """
 
     overlaps: np.ndarray
     confidence: ClassConfidence
     given: float
     softmin: float
+    regions: tuple[Region, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -111,6 +115,8 @@ class ImageReader:
                 self.lookups[id(other)] = id_lookup(other.vocabulary, run.vocabulary)
                 if not set(other.ids).intersection(run.ids):
                     raise DataError(f"{run.path} and {other.path} share no image", hint="are they of the same data?")
+        records = {} if probe is None else probe.records()
+        self.details = {sample_id: record.get("details", {}) for sample_id, record in records.items()}
         self.known = {id(other): set(other.ids) for other in (against, probe) if other is not None}
 
     def first(self, sample_id: str) -> FirstLook:
@@ -161,7 +167,13 @@ class ImageReader:
             ClassConfidence.of(classes, given, num_classes=self.classes),
             float(given.mean()) if given.size else float("nan"),
             softmin_score(given),
+            self._regions(sample_id),
         )
+
+    def _regions(self, sample_id: str) -> tuple[Region, ...] | None:
+        assert self.probe is not None
+        details = self.details.get(sample_id, {})
+        return read_regions(details, self.lookups[id(self.probe)], f"{sample_id} in {self.probe.path}")
 
     def _predicted(self, sample_id: str) -> SoftMask | None:
         if self.probe is None or sample_id not in self.known[id(self.probe)]:

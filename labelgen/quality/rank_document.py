@@ -109,6 +109,10 @@ def _image(suspicion: Suspicion, index: int, place: int, iou: np.ndarray | None,
     if suspicion.worst_class.size:
         worst = int(suspicion.worst_class[index])
         row["worst_class"] = suspicion.vocabulary.classes[worst] if worst >= 0 else None
+    if suspicion.odd_region:
+        odd = suspicion.odd_region[index]
+        names = suspicion.vocabulary.classes
+        row["labelled"], row["looks_like"] = (names[odd.class_id], names[odd.other]) if odd else (None, None)
     if iou is not None:
         row["iou"] = iou[index]
     if marks is not None:
@@ -119,7 +123,7 @@ def _image(suspicion: Suspicion, index: int, place: int, iou: np.ndarray | None,
 def _classes(suspicion: Suspicion, by: str, evaluation: Evaluation | None) -> list[dict[str, Any]]:
     """One row for each class that a label shows, the most suspicious first."""
     names = suspicion.vocabulary.classes
-    key = "given" if by == "softmin" else by
+    key = {"softmin": "given", "combined": "region"}.get(by, by)
     iou = None
     if evaluation is not None:
         scores = scores_from_confusion(evaluation.matrix, unlabelled="exclude")

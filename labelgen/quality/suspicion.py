@@ -20,6 +20,7 @@ from labelgen.quality.confusion import ratio
 from labelgen.quality.evaluate import Progress, in_order, joined
 from labelgen.quality.image_suspicion import FirstLook, ImageReader, SecondLook
 from labelgen.quality.overlap import relative_overlap, soft_iou
+from labelgen.quality.regions import Region, combined_score, image_margin
 from labelgen.store import LabelSource, RunFolder
 from labelgen.vocab import Vocabulary
 
@@ -49,7 +50,9 @@ class Score:
 
 
 SCORES: dict[str, Score] = {
+    "combined": Score("probe", True, "probe and region together, each in standard deviations from its median"),
     "probe": Score("probe", True, "soft IoU of labels and out-of-sample predictions, relative to what its classes get"),
+    "region": Score("probe", True, "how much more the labelled regions look like their class than like another one"),
     "given": Score("probe", True, "mean out-of-sample probability of the given label"),
     "softmin": Score("probe", True, "the same mean, leaning towards the worst pixels (softmin, T = 0.1)"),
     "confident": Score("probe", False, "share of labelled pixels that confident learning takes for wrong"),
@@ -77,6 +80,8 @@ class Suspicion:
         Labelled pixels of each class, and images that have it.
     worst_class
         For each image the class of the smallest overlap relative to what it usually gets; -1 without predictions.
+    odd_region
+        The region of each image that looks least like its class, if that is less than like another one; else None.
     agreement
         With the other labels, over all images; None without such.
     joint
@@ -93,6 +98,7 @@ class Suspicion:
     pixels: Int64[np.ndarray, " C"] = field(default_factory=lambda: np.zeros(0, np.int64))
     images: Int64[np.ndarray, " C"] = field(default_factory=lambda: np.zeros(0, np.int64))
     worst_class: Int64[np.ndarray, " N"] = field(default_factory=lambda: np.zeros(0, np.int64))
+    odd_region: list[Region | None] = field(default_factory=list)
     agreement: Agreement | None = None
     joint: Int64[np.ndarray, "C C"] | None = None
     missing: dict[str, int] = field(default_factory=dict)
@@ -170,6 +176,7 @@ class _FirstPass:
         self.probed: list[tuple[float, float]] = []
         self.overlaps: list[np.ndarray] = []
         self.sums = np.zeros((3, classes))
+        self.regions: list[tuple[Region, ...] | None] = []
 
     def add(self, found: FirstLook) -> None:
         self.counts.append(found.counts)
@@ -181,6 +188,7 @@ class _FirstPass:
         if found.agreement is not None:
             self.agreement += found.agreement
         self.probed.append((np.nan, np.nan) if found.probed is None else (found.probed.given, found.probed.softmin))
+        self.regions.append(None if found.probed is None else found.probed.regions)
         if found.probed is None:
             self.overlaps.append(np.full(self.reader.classes, np.nan))
         else:
@@ -214,7 +222,22 @@ class _FirstPass:
             result.class_values |= {"probe": soft_iou(self.sums), "given": thresholds}
             result.worst_class = _worst_class(overlaps)
             result.missing["probe"] = sum(i not in reader.known[id(reader.probe)] for i in result.ids)
+            self._finish_regions()
         return thresholds
+
+    def _finish_regions(self) -> None:
+        """The scores by region, where the predictions speak of any."""
+        every = [region for regions in self.regions for region in regions or ()]
+        if not every:
+            return
+        result, classes = self.result, self.reader.classes
+        given = np.array([region.class_id for region in every])
+        margins = np.bincount(given, [region.margin for region in every], classes)
+        result.values["region"] = np.array([image_margin(regions or ()) for regions in self.regions])
+        result.values["combined"] = combined_score(result.values["probe"], result.values["region"])
+        result.class_values["region"] = ratio(margins, np.bincount(given, minlength=classes))
+        lowest = [min(regions or (), key=lambda region: region.margin, default=None) for regions in self.regions]
+        result.odd_region = [region if region and region.margin < 0 else None for region in lowest]
 
 
 class _SecondPass:

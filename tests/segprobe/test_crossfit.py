@@ -202,5 +202,7 @@ def test_as_typed_and_ranked(tmp_path, monkeypatch, capsys):
     assert labelgen(["rank", "runs/half", "--probe", "runs/half-crossfit", "--workers", "1", "--json"]) == 0
     captured = capsys.readouterr()
     assert "warning" not in captured.err
-    assert set(json.loads(captured.out)["corrupted"]["scores"]) == {"probe", "given", "softmin", "confident"}
+    assert set(json.loads(captured.out)["corrupted"]["scores"]) == {
+        *("combined", "probe", "region", "given", "softmin", "confident")
+    }
     assert main([*common, "--folds", "7", "--out", "x"]) == 2
