@@ -15,6 +15,7 @@ from labelgen.commands.common import (
     print_table,
     progress_bar,
 )
+from labelgen.commands.sheet import leave_sheet
 from segprobe.commands.fit import open_supervision
 from segprobe.commands.flags import BackboneFlags, JsonFlag
 from segprobe.config import FitConfig
@@ -36,6 +37,7 @@ def crossfit(
     workers: int = 1,
     overwrite: Switch = False,
     strict: Switch = False,
+    sheet: bool = True,
     as_json: JsonFlag = False,
     settings: Annotated[FitConfig | None, Parameter(name="*", group="Training")] = None,
     backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
@@ -69,6 +71,8 @@ def crossfit(
         Replace the probes and the run that are already there.
     strict
         Stop at the first image that cannot be predicted.
+    sheet
+        Draw contact_sheet.jpg, some of the images with their predictions, when the run is complete.
 
     Examples
     --------
@@ -97,6 +101,7 @@ def crossfit(
             progress=progress,
         )
     found = report.run
+    pictures = leave_sheet(found, dataset, wanted=sheet)
     labels = str(source.path) if getattr(source, "path", None) else source.name
     if as_json:
         facts = {key: getattr(found, key) for key in ("done", "skipped", "failed", "complete", "coverage")}
@@ -108,6 +113,7 @@ def crossfit(
             ("images", found.done + found.skipped),
             ("failed", found.failed),
             ("folds", ", ".join(map(str, report.sizes)) + " images"),
+            *pictures,
         ]
         if getattr(source, "path", None):
             rows.append(("next", f"labelgen rank {data_path(Path(labels))} --probe {data_path(found.out)}"))

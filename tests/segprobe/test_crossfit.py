@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -192,11 +193,14 @@ def test_as_typed_and_ranked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["corrupt", "--limit", "4", "--images", "0.5", "--seed", "1", "--out", "runs/half"]
     assert labelgen(words) == 0
-    common = ["crossfit", "runs/half", "--folds", "2", "--head", "ridge", "--epochs", "1", "--device", "cpu"]
+    common = ["crossfit", "runs/half", "--folds", "2", "--head", "ridge", "--device", "cpu"]
     assert main(common) == 0
     out = capsys.readouterr().out
+    assert "runs/half-crossfit/contact_sheet.jpg" in out and labelgen(["verify", "runs/half-crossfit"]) == 0
+    assert Path("runs/half-crossfit/contact_sheet.jpg").is_file()
+    capsys.readouterr()
     assert "labelgen rank runs/half --probe runs/half-crossfit" in out
-    assert main([*common, "--json"]) == 0
+    assert main([*common, "--json", "--no-sheet"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["done"], document["skipped"], document["fold_images"]) == (0, 4, [2, 2])
     assert labelgen(["rank", "runs/half", "--probe", "runs/half-crossfit", "--workers", "1", "--json"]) == 0

@@ -47,6 +47,21 @@ def test_a_run_goes_out_and_comes_back(run, capsys, name, flags):
     assert json.loads("{" + documents[2])["skipped"] == len(IDS)
 
 
+def test_an_imported_run_has_a_contact_sheet(run, capsys):
+    assert Path("runs/toy/contact_sheet.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert main(["export", "runs/toy", "--to", "voc"]) == 0
+    back = ["import", "exports/toy-voc", "--from", "voc", "--data", "folder:data", "--out"]
+    capsys.readouterr()
+    assert main([*back, "shown"]) == 0 and main([*back, "hidden", "--no-sheet"]) == 0
+    assert capsys.readouterr().out.count("contact_sheet.jpg") == 1
+    assert Path("shown/contact_sheet.jpg").is_file() and not Path("hidden/contact_sheet.jpg").exists()
+    assert Path("shown/manifest.jsonl").read_bytes() == Path("hidden/manifest.jsonl").read_bytes()
+    Path("shown/contact_sheet.jpg").unlink()
+    assert main(["verify", "shown"]) == 0
+    assert main([*back, "shown"]) == 0  # complete: the sheet alone is drawn again
+    assert "nothing to do" in capsys.readouterr().out and Path("shown/contact_sheet.jpg").is_file()
+
+
 @pytest.mark.slow
 def test_several_processes_read_the_same(run):
     assert main(["export", "runs/toy", "--to", "cvat"]) == 0
