@@ -38,7 +38,7 @@ NOTHING_TO_MISS = {("labelgen", "doctor")}  # takes no input
 PLANS = {  # commands that write something which takes long
     "labelgen": (
         *("box", "cam", "clip", "clip-es", "corrupt", "point", "scribble", "zeroseg"),
-        *("fit-cam", "fit-zeroseg", "import", "promote", "refine", "saliency", "sweep"),
+        *("export", "fit-cam", "fit-zeroseg", "import", "promote", "refine", "saliency", "sweep"),
     ),
     "segprobe": ("cache", "compare", "demo", "export", "fit", "predict"),
 }
