@@ -61,6 +61,7 @@ def export(
         File or folder to write. Default: exports/RUN-FORMAT, for seeds seeds/RUN-FORMAT.
     instances
         A region for each connected component instead of one for each class: coco, coco-panoptic, cvat, label-studio.
+        With cityscapes, PNGs of instance ids beside the others, for humans and vehicles.
     images
         Write the images too: voc, label-studio.
     overwrite
