@@ -18,7 +18,7 @@ from segprobe.crossfit import crossfit
 from segprobe.probe_file import open_probe
 from tests.segprobe.toy import VOCABULARY, ToyFeatures, toy_dataset
 
-CONFIG = FitConfig(head="ridge", epochs=2, pixels=128)
+CONFIG = FitConfig(head="ridge", pixels=128)
 
 
 class ToyLabels:
