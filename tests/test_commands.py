@@ -40,7 +40,7 @@ PLANS = {  # commands that write something which takes long
         *("box", "cam", "clip", "clip-es", "corrupt", "point", "scribble", "zeroseg"),
         *("export", "fit-cam", "fit-zeroseg", "import", "promote", "refine", "saliency", "sweep"),
     ),
-    "segprobe": ("cache", "compare", "demo", "export", "fit", "predict"),
+    "segprobe": ("cache", "compare", "crossfit", "demo", "export", "fit", "predict"),
 }
 RUNS = {  # commands that write a run
     "labelgen": (

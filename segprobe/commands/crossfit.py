@@ -17,7 +17,7 @@ from labelgen.commands.common import (
 )
 from labelgen.commands.sheet import leave_sheet
 from segprobe.commands.fit import open_supervision
-from segprobe.commands.flags import BackboneFlags, JsonFlag
+from segprobe.commands.flags import BackboneFlags, DryRunFlag, JsonFlag
 from segprobe.config import FitConfig
 from segprobe.head_settings import default_layers
 
@@ -38,6 +38,7 @@ def crossfit(
     overwrite: Switch = False,
     strict: Switch = False,
     sheet: bool = True,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
     settings: Annotated[FitConfig | None, Parameter(name="*", group="Training")] = None,
     backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
@@ -76,6 +77,7 @@ def crossfit(
 
     Examples
     --------
+    segprobe crossfit runs/corrupt --dry-run
     segprobe crossfit runs/corrupt
     segprobe crossfit runs/cam --folds 10 --steps 600
     """
@@ -86,20 +88,23 @@ def crossfit(
     source, dataset = open_supervision(run, data, images or DataFlags())
     target = Path(out or f"runs/{source.name}-crossfit")
     options = RunOptions(workers=workers, overwrite=overwrite, strict=strict)
+    place = Path(probes or Path("probes") / target.name)
+    asked = {
+        "backbone": flags.config(dataset.spec, layers=default_layers(config.head)),
+        "config": config,
+        "folds": folds,
+        "cache": Path(cache),
+        "device": device,
+        "options": options,
+    }
+    if dry_run:
+        from segprobe.commands.plans import plan_crossfit
+        from segprobe.estimate_crossfit import estimate_crossfit
+
+        plan_crossfit(source, dataset, target, place, estimate_crossfit(source, dataset, **asked), as_json=as_json)
+        return EXIT_DONE
     with progress_bar("crossfit") as progress:
-        report = crossfit_run(
-            source,
-            dataset,
-            backbone=flags.config(dataset.spec, layers=default_layers(config.head)),
-            config=config,
-            out=target,
-            probes=Path(probes or Path("probes") / target.name),
-            folds=folds,
-            cache=Path(cache),
-            device=device,
-            options=options,
-            progress=progress,
-        )
+        report = crossfit_run(source, dataset, out=target, probes=place, progress=progress, **asked)
     found = report.run
     pictures = leave_sheet(found, dataset, wanted=sheet)
     labels = str(source.path) if getattr(source, "path", None) else source.name
