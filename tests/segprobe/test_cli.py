@@ -1,6 +1,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -126,8 +127,14 @@ def test_a_probe_is_exported_and_that_is_said(folder, vit, capsys):
     code, out, err = run(capsys, "export")
     assert code == 0, err
     assert "exports/p/head.safetensors" in out and "largest difference" in out
-    code, out, err = run(capsys, "export", "probes/p", "--format", "torch", "--size", "32,48", "--json")
+    graph = ["export", "probes/p", "--format", "torch", "--size", "32,48", "--json"]
+    code, out, err = run(capsys, *graph, "--dry-run")
     assert code == 0, err
+    plan = json.loads(out)
+    assert plan["size"] == [32, 48] and plan["estimate"]["seconds"] > 0 and not Path(plan["out"]).exists()
+    code, out, err = run(capsys, *graph)
+    assert code == 0, err
+    assert plan["estimate"]["bytes"] == pytest.approx(Path(plan["out"]).stat().st_size, rel=0.01)
     assert json.loads(out)["size"] == [32, 48] and json.loads(out)["agreement"] > 0.999
     code, _, err = run(capsys, "export", "--format", "torch", "--size", "big")
     assert code == 2 and "--size must be a height and a width, got 'big'" in err
