@@ -15,6 +15,7 @@ from labelgen.commands.common import (
     print_table,
     progress_bar,
 )
+from labelgen.commands.generate import say_failures
 from labelgen.commands.sheet import leave_sheet
 from segprobe.commands.fit import open_supervision
 from segprobe.commands.flags import BackboneFlags, DryRunFlag, JsonFlag
@@ -123,4 +124,6 @@ def crossfit(
         if getattr(source, "path", None):
             rows.append(("next", f"labelgen rank {data_path(Path(labels))} --probe {data_path(found.out)}"))
         print_table(("", ""), rows, title=f"out-of-sample predictions: {found.out}")
+    if found.first_failure is not None:
+        say_failures(found, found.first_failure)
     return EXIT_SOME_FAILED if found.failed else EXIT_DONE

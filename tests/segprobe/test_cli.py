@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from labelgen.masks import write_mask
 from segprobe.cli import COMMANDS, main
@@ -119,6 +120,24 @@ def test_heads_are_typed_with_their_settings_and_choose_their_layers(folder, vit
         assert code == 0, err
     code, _, err = run(capsys, "fit", "truth", *vit, *FEW, "--head", "multi", "--layers=-1", "--out", "probes/q")
     assert code == 2 and "head multi needs two or more layers of test_vit, got (5,)" in err
+
+
+@pytest.mark.slow
+def test_an_image_that_cannot_be_predicted_fails_alone(folder, vit, capsys):
+    assert run(capsys, "fit", "truth", *vit, *FEW, "--out", "probes/p")[0] == 0
+    (folder / "photos").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(folder / f"photos/{name}.png")
+    from labelgen.data.open import open_data
+
+    (folder / "photos/classes.txt").write_text("\n".join(open_data("demo").vocabulary.classes), encoding="utf-8")
+    damaged = folder / "photos/b.png"
+    damaged.write_bytes(damaged.read_bytes()[:70])
+    code, out, err = run(capsys, "predict", "probes/p", "images:photos", "--json")
+    assert code == 3, err
+    assert (json.loads(out)["failed"], json.loads(out)["done"]) == (1, 1)
+    assert "error: 1 of 2 images could not be labelled, the first b: " in err and "hint: " in err
+    assert run(capsys, "predict", "probes/p", "images:photos", "--out", "strict", "--strict")[0] == 1
 
 
 @pytest.mark.slow

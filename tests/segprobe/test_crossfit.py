@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from labelgen.errors import ConfigError, RunFolderError
+from labelgen.errors import ConfigError, DataError, RunFolderError
 from labelgen.nets.backbones import BackboneConfig, load_backbone
 from labelgen.run import RunOptions
 from labelgen.store import RunFolder
@@ -208,3 +208,14 @@ def test_as_typed_and_ranked(tmp_path, monkeypatch, capsys):
     assert "warning" not in captured.err
     assert set(json.loads(captured.out)["corrupted"]["scores"]) == {"probe", "given", "softmin", "confident"}
     assert main([*common, "--folds", "7", "--out", "x"]) == 2
+    capsys.readouterr()
+    probabilities = module.image_probabilities
+
+    def but_one(head, features, sample_id, **asked):
+        if sample_id.endswith("2"):
+            raise DataError(f"no tokens of {sample_id}")
+        return probabilities(head, features, sample_id, **asked)
+
+    monkeypatch.setattr(module, "image_probabilities", but_one)
+    assert main([*common, "--probes", "probes/half-crossfit", "--out", "runs/three"]) == 3
+    assert "error: 1 of 4 images could not be labelled, the first train_0002: no tokens" in capsys.readouterr().err
