@@ -46,7 +46,7 @@ def write_cityscapes(exported: Exported, out: Path, options: ExportOptions, prog
     with new_folder(out, provenance(exported, "cityscapes"), overwrite=options.overwrite) as folder:
         for number, sample_id in enumerate(exported.ids, start=1):
             labels = exported.labels(sample_id)
-            maps = dict(zip(ENDINGS, (label_ids[labels], train[labels]), strict=True))
+            maps: dict[str, np.ndarray] = dict(zip(ENDINGS, (label_ids[labels], train[labels]), strict=True))
             if options.instances:
                 maps[INSTANCES] = instance_ids(labels, label_ids, is_thing, ignore=exported.vocabulary.ignore)
             for ending, ids in maps.items():
