@@ -24,7 +24,7 @@ from record import write_result
 
 STRENGTHS = (0.3, 0.5, 0.7, 1.0)
 FOLDS = 5
-HEAD = ["--head", "ridge", "--ridge-penalty", "0.3", "--epochs", "4", "--pixels", "512"]
+HEAD = ["--head", "ridge", "--ridge-penalty", "0.3", "--pixels", "512"]
 SCORES = ("probe", "given", "softmin", "confident")
 REASON = (
     "probe is the default: the mean logarithm of the soft IoU of labels and out-of-sample predictions, less what is "

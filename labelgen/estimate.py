@@ -3,7 +3,7 @@
 import dataclasses
 import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -12,24 +12,25 @@ from labelgen.data.dataset import Dataset
 from labelgen.job import Job, RunOptions
 from labelgen.pipeline import Task, label_images, one_opencv_thread, open_writer
 
-__all__ = ["RunEstimate", "bytes_below", "estimate_run", "part_of", "spread"]
+__all__ = ["RunEstimate", "bytes_below", "estimate_run", "estimate_writing", "part_of", "spread"]
 
 IMAGES = 4  # timed; the first also pays for what is compiled at its first use
 PATIENCE = 20.0  # seconds after which no further image is begun
+WRITTEN, LEAST = 16, 2  # images of an export that are timed, at the most and at the least
 
 T = TypeVar("T")
 
 
 @dataclass(frozen=True)
 class RunEstimate:
-    """What a run will cost.
+    """What a run, or the files of an export, will cost.
 
     Parameters
     ----------
     images
-        Still to be labelled.
+        Still to be labelled or written.
     timed
-        Images that were labelled to find out.
+        Images that were tried to find out.
     seconds
         Of all of them, by the workers that there will be, loading included.
     bytes
@@ -88,6 +89,33 @@ def estimate_run(
     start = (ready - begun) + max(0.0, (first - ready) - usual)
     seconds = start + usual * len(ids) / min(options.workers, len(ids))
     return RunEstimate(len(ids), timed, seconds, round(size / timed * len(ids)), failed)
+
+
+def estimate_writing(write: Callable[[Sequence[str], Path], object], ids: Sequence[str]) -> RunEstimate:
+    """Write the files of a few images into folders that are removed.
+
+    Parameters
+    ----------
+    write
+        Writes what belongs to some images into a folder.
+    ids
+        All images to write.
+    """
+    with tempfile.TemporaryDirectory(prefix="labelgen-estimate-") as name:
+        warm, timed = Path(name, "warm"), Path(name, "timed")
+        begin = time.perf_counter()
+        warm.mkdir()
+        write(spread(ids, 1), warm)  # also pays for what comes once
+        first = time.perf_counter() - begin
+        count = max(LEAST, min(WRITTEN, int(PATIENCE / 2 / max(first, 1e-6))))
+        tried = spread(ids, count)
+        begin = time.perf_counter()
+        timed.mkdir()
+        write(tried, timed)
+        each = (time.perf_counter() - begin) / len(tried)
+        size = bytes_below(timed)
+    seconds = max(first - each, 0.0) + each * len(ids)
+    return RunEstimate(len(ids), len(tried), seconds, round(size / len(tried) * len(ids)))
 
 
 def spread(items: Sequence[T], count: int) -> list[T]:

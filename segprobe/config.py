@@ -11,7 +11,7 @@ from segprobe.head_settings import CLOSED_FORM, HEAD_SETTINGS, HeadChoice, MlpSe
 from segprobe.losses import parse_loss
 from segprobe.terms import TermStep, parse_terms
 
-__all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "REDUCTIONS", "SAMPLINGS", "FitConfig"]
+__all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "REDUCTIONS", "SAMPLINGS", "FitConfig", "idle_settings"]
 
 AMPS = ("auto", "float32", "bfloat16", "float16")
 BASELINES = ("deeplabv1", "deeplabv3plus", "segformer")
@@ -20,7 +20,10 @@ SAMPLINGS = ("uniform", "balanced", "full")
 REDUCTIONS = ("batch", "image")
 HEAD_NAMES = tuple(HEAD_SETTINGS)
 MATRIX_HEADS = ("linear", "multi", "ridge")  # those that the ridge solution fits
-TRAINED_ONLY = ("loss", "ema", "feature_dropout")
+TRAINED_ONLY = (
+    *("loss", "ema", "feature_dropout", "init"),
+    *("epochs", "steps", "batch_size", "lr", "weight_decay", "warmup", "checkpoint_every"),
+)
 INITS = ("zero", "ridge")
 CLASS_WEIGHTS = ("none", "log", "median", "inverse")
 BACKGROUND_RULES = ("auto", "none", "far", "border")
@@ -35,7 +38,8 @@ class FitConfig:
     head
         linear (standardised tokens, one matrix), multi (the same on the last four layers), mlp (one hidden layer), conv
         (light convolutions), projection (a trained projection below the matrix), or one without epochs: ridge (closed
-        form), prototype (class means), knn (nearest labelled tokens). Its settings follow it, as conv,width=64.
+        form), prototype (class means), knn (nearest labelled tokens); these take no settings of training, such as lr.
+        The settings of a head follow it, as conv,width=64.
     hidden
         Width of the hidden layer of the mlp.
     layer
@@ -263,13 +267,28 @@ def _check_terms(config: FitConfig) -> None:
         )
 
 
+def idle_settings(head: str) -> tuple[str, ...]:
+    """Settings that a head in closed form does not read, however it is typed; none for heads that are trained.
+
+    Examples
+    --------
+    >>> idle_settings("conv,width=64"), "lr" in idle_settings("ridge"), "pixels" in idle_settings("ridge")
+    ((), True, False)
+    """
+    name = parse_head(head).name
+    if name not in CLOSED_FORM:
+        return ()
+    return TRAINED_ONLY if name == "ridge" else (*TRAINED_ONLY, "ridge_penalty")
+
+
 def _check_solved(config: FitConfig) -> None:
     """Refuse what a head without epochs would pass over in silence."""
-    asked = [name for name in TRAINED_ONLY if getattr(config, name) != getattr(FitConfig, name)]
-    if asked and config.head_choice.name in CLOSED_FORM:
+    asked = [name for name in idle_settings(config.head) if getattr(config, name) != getattr(FitConfig, name)]
+    if asked:
+        reason = "is no ridge regression" if asked == ["ridge_penalty"] else "has no epochs"
         raise ConfigError(
-            f"{', '.join(asked).replace('_', '-')} has no say with head {config.head_choice.name}, which has no epochs",
-            hint="use --head linear",
+            f"{', '.join(asked).replace('_', '-')} has no say with head {config.head_choice.name}, which {reason}",
+            hint="leave it out, or use --head linear",
         )
 
 

@@ -2,7 +2,7 @@
 
 import hashlib
 from collections.abc import Mapping, Set
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +30,7 @@ from segprobe.probe_file import open_probe
 from segprobe.regions import RegionConfig, judged_regions
 from segprobe.relabel import image_probabilities
 
-__all__ = ["CrossfitReport", "MakeHeldOut", "crossfit"]
+__all__ = ["CrossfitReport", "MakeHeldOut", "Part", "crossfit", "held_out_job", "refuse_networks"]
 
 METHOD = "crossfit"
 REGIONS = RegionConfig()
@@ -109,8 +109,7 @@ def crossfit(
     .. [2] Northcutt et al., "Confident Learning", JAIR 2021, arXiv 1911.00068, section 3: why such predictions must be
        out of sample.
     """
-    if config.trains_network:
-        raise ConfigError("a cross-fit trains heads on cached features, not a network", hint="drop --tune, --baseline")
+    refuse_networks(config)
     named = LayerSource(source, config.layer) if config.layer else source
     labels = read_labels(named, dataset)
     ids = tuple(ids_to_cache([*labels.ids, *labels.skipped], dataset.ids))
@@ -137,11 +136,24 @@ def crossfit(
             )
         )
     regions = judged_regions(labels, features, fold_of, REGIONS)
-    job = _job(source, fits, fold_of, regions, features, config, backbone=frozen, device=device)
+    make = MakeHeldOut(tuple(str(found.out.resolve()) for found in fits), dict(fold_of), features, device, regions)
+    job = _recorded(held_out_job(source, make), source, fits, config, backbone=frozen, device=device)
     options = replace(options, seed=config.seed, save_scores=True)
-    report = run_job(_Part(dataset, tuple(sorted(ids))), job, out, options, progress=progress)
+    report = run_job(Part(dataset, tuple(sorted(ids))), job, out, options, progress=progress)
     sizes = np.bincount(list(fold_of.values()), minlength=folds)
     return CrossfitReport(report, tuple(fits), tuple(int(size) for size in sizes))
+
+
+def refuse_networks(config: FitConfig) -> None:
+    """Refuse settings that train more than heads.
+
+    Raises
+    ------
+    ConfigError
+        With what to leave out.
+    """
+    if config.trains_network:
+        raise ConfigError("a cross-fit trains heads on cached features, not a network", hint="drop --tune, --baseline")
 
 
 def classes_by_image(labels: LabelSet, ids: tuple[str, ...]) -> dict[str, Set[int]]:
@@ -168,9 +180,9 @@ class MakeHeldOut:
 
     probes: tuple[str, ...]
     fold_of: Mapping[str, int]
-    regions: Mapping[str, list[dict[str, float | int]]]
     features: FeatureSource
     device: str = "auto"
+    regions: Mapping[str, list[dict[str, float | int]]] = field(default_factory=dict)
 
     def __call__(self) -> Generate:
         """Load all heads once."""
@@ -188,43 +200,41 @@ class MakeHeldOut:
         return generate
 
 
-def _job(
-    source: Labels,
-    fits: list[FitReport],
-    fold_of: Mapping[str, int],
-    regions: Mapping[str, list[dict[str, float | int]]],
-    features: FeatureSource,
-    config: FitConfig,
-    *,
-    backbone: Backbone,
-    device: str,
+def held_out_job(source: Labels, make: MakeHeldOut) -> Job:
+    """The job that predicts images in the classes of their labels."""
+    header: Mapping[str, Any] = getattr(source, "header", {})
+    return Job(
+        method=METHOD,
+        config={},
+        make=make,
+        needs=frozenset(),
+        reads_image=False,
+        vocabulary=source.vocabulary,
+        inherited=frozenset(header.get("supervision", ())),
+    )
+
+
+def _recorded(
+    job: Job, source: Labels, fits: list[FitReport], config: FitConfig, *, backbone: Backbone, device: str
 ) -> Job:
+    """The job with all that its result depends on."""
     models: dict[str, str] = {}
     for number, found in enumerate(fits):
         facts = models_of(found.out, open_probe(found.out))
         models |= {f"fold-{number}": facts.pop("probe"), **facts}
-    header: Mapping[str, Any] = getattr(source, "header", {})
     path = getattr(source, "path", None)
     kept = config.to_json()
     del kept["checkpoint_every"]  # changes no bit of the result
-    return Job(
-        method=METHOD,
-        config={
-            "labels": source.name,
-            "folds": len(fits),
-            "fit": kept,
-            "regions": asdict(REGIONS),
-            "backbone": backbone.fingerprint(),
-            "device": str(resolve_device(device)),
-        },
-        make=MakeHeldOut(tuple(str(found.out.resolve()) for found in fits), dict(fold_of), regions, features, device),
-        needs=frozenset(),
-        reads_image=False,
-        vocabulary=source.vocabulary,
-        models=models,
-        facts={"labels_sha256": _manifest_sha256(path)} if path else {},
-        inherited=frozenset(header.get("supervision", ())),
-    )
+    settings = {
+        "labels": source.name,
+        "folds": len(fits),
+        "fit": kept,
+        "regions": asdict(REGIONS),
+        "backbone": backbone.fingerprint(),
+        "device": str(resolve_device(device)),
+    }
+    facts = {"labels_sha256": _manifest_sha256(path)} if path else {}
+    return replace(job, config=settings, models=models, facts=facts)
 
 
 def _manifest_sha256(folder: Path) -> str:
@@ -240,7 +250,7 @@ def _named(progress: Progress | None, name: str) -> Progress | None:
 
 
 @dataclass(frozen=True)
-class _Part:
+class Part:
     """Some images of a data set."""
 
     dataset: Dataset

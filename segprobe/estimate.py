@@ -137,8 +137,14 @@ def estimate_fit(
     config: FitConfig,
     cache: Path = Path("cache"),
     device: str = "auto",
+    share: float = 1.0,
 ) -> FitEstimate:
     """Time a few updates on a few images.
+
+    Parameters
+    ----------
+    share
+        Of the images with labels that is trained on, such as all folds but one; features are those of all.
 
     Raises
     ------
@@ -175,14 +181,15 @@ def estimate_fit(
             seconds.append(time.perf_counter() - begin)
             parameters = sum(tensor.numel() for tensor in fitted.head.state_dict().values())
     size = 4 * parameters + (4 * sum(p.numel() for p in frozen.model.parameters()) if trains else 0)
+    images = max(1, round(share * len(labelled)))
     if solved:
-        return FitEstimate(cost, len(labelled), 0, seconds[0] * len(labelled) / len(labels.ids), size)
-    steps = config.steps or config.epochs * -(-len(labelled) // config.batch_size)
+        return FitEstimate(cost, images, 0, seconds[0] * images / len(labels.ids), size)
+    steps = config.steps or config.epochs * -(-images // config.batch_size)
     made = (STEPS[1] - STEPS[0]) / (2 if trains else 1)
     each = max(seconds[1] - seconds[0], 0.0) / made
-    share = min(config.batch_size, len(labelled)) / min(config.batch_size, len(labels.ids))
+    each *= min(config.batch_size, images) / min(config.batch_size, len(labels.ids))
     rounds = 1 + config.rounds if config.correction is not None else 1
-    return FitEstimate(cost, len(labelled), steps, seconds[0] + each * share * steps * rounds, size)
+    return FitEstimate(cost, images, steps, seconds[0] + each * steps * rounds, size)
 
 
 def _short(config: FitConfig, steps: int) -> FitConfig:

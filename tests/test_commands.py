@@ -38,9 +38,16 @@ NOTHING_TO_MISS = {("labelgen", "doctor")}  # takes no input
 PLANS = {  # commands that write something which takes long
     "labelgen": (
         *("box", "cam", "clip", "clip-es", "corrupt", "point", "scribble", "zeroseg"),
-        *("fit-cam", "fit-zeroseg", "import", "promote", "refine", "saliency", "sweep"),
+        *("export", "fit-cam", "fit-zeroseg", "import", "promote", "refine", "saliency", "sweep"),
     ),
-    "segprobe": ("cache", "compare", "demo", "export", "fit", "predict"),
+    "segprobe": ("cache", "compare", "crossfit", "demo", "export", "fit", "predict"),
+}
+RUNS = {  # commands that write a run
+    "labelgen": (
+        *("box", "cam", "clip", "clip-es", "corrupt", "point", "scribble", "zeroseg"),
+        *("import", "promote", "refine", "sweep"),
+    ),
+    "segprobe": ("crossfit", "predict"),
 }
 
 
@@ -130,6 +137,15 @@ def test_what_takes_long_can_be_planned(program):
         name: flags_of(command_of(program, name).assemble_argument_collection()) for p, name in COMMANDS if p == program
     }
     assert {name for name in PLANS[program] if "dry-run" not in flags[name]} == set()
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_what_writes_a_run_leaves_a_contact_sheet_unless_told_not_to(program):
+    flags = {
+        name: flags_of(command_of(program, name).assemble_argument_collection()) for p, name in COMMANDS if p == program
+    }
+    assert {name for name in flags if "sheet" in flags[name]} == set(RUNS[program])
+    assert all(flags[name]["sheet"].field_info.default is True for name in RUNS[program])
 
 
 @pytest.mark.slow

@@ -2,19 +2,21 @@
 
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import Switch, print_json, progress_bar, say
+from labelgen.commands.amounts import cost_rows
+from labelgen.commands.common import Switch, print_json, print_table, progress_bar, say
 from labelgen.commands.refine import SourceFlags, open_source
 from labelgen.errors import ConfigError, LabelgenError
 
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
+    from labelgen.estimate import RunEstimate
     from labelgen.store import LabelSource
 
-__all__ = ["export"]
+__all__ = ["export", "print_export_plan"]
 
 
 def export(
@@ -26,6 +28,7 @@ def export(
     instances: Switch = False,
     images: Switch = False,
     overwrite: Switch = False,
+    dry_run: Switch = False,
     source: Annotated[SourceFlags | None, Parameter(name="*", group="Images")] = None,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
 ) -> None:
@@ -58,10 +61,13 @@ def export(
         File or folder to write. Default: exports/RUN-FORMAT, for seeds seeds/RUN-FORMAT.
     instances
         A region for each connected component instead of one for each class: coco, coco-panoptic, cvat, label-studio.
+        With cityscapes, PNGs of instance ids beside the others, for humans and vehicles.
     images
         Write the images too: voc, label-studio.
     overwrite
         Replace an export that is already there; never a folder that is none.
+    dry_run
+        Write a few images and throw them away, to say how long all would take and how much disk.
     as_json
         Print one JSON document on stdout, nothing else.
 
@@ -79,12 +85,18 @@ def export(
         _refuse_for_seeds(to, instances=instances, images=images, flags=flags)
         from labelgen.commands.export_seeds import export_seeds
 
-        export_seeds(run, to=to, out=out, overwrite=overwrite, as_json=as_json)
+        export_seeds(run, to=to, out=out, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
         return
     if flags.limit < 0:
         raise ConfigError(f"--limit must be >= 0, got {flags.limit}")
 
-    from labelgen.formats.export_masks import choose_ids, default_out, export_masks, refuse_options
+    from labelgen.formats.export_masks import (
+        choose_ids,
+        default_out,
+        estimate_export,
+        export_masks,
+        refuse_options,
+    )
     from labelgen.formats.format import ExportOptions
     from labelgen.store import newest_run
 
@@ -94,6 +106,10 @@ def export(
     labels, dataset = _open(path, flags, must_find=row.finds_images or images)
     ids = choose_ids(labels, ids_file=flags.ids, limit=flags.limit)
     target = Path(out) if out else default_out(labels, to)
+    if dry_run:
+        cost = estimate_export(labels, to, target, options, ids=ids, dataset=dataset)
+        print_export_plan({"run": path.as_posix(), "format": to, "out": target.as_posix()}, cost, as_json=as_json)
+        return
     with progress_bar("export") as progress:
         written = export_masks(labels, to, target, options, ids=ids, dataset=dataset, progress=progress)
     for note in written.notes:
@@ -105,6 +121,15 @@ def export(
     print(f"{len(ids)} images in the format {to}: {target.as_posix()}")  # noqa: T201
     for line in written.recipe:
         print(f"  {line}")  # noqa: T201
+
+
+def print_export_plan(facts: dict[str, Any], cost: "RunEstimate", *, as_json: bool) -> None:
+    """Print what an export would write, and what that would take."""
+    if as_json:
+        print_json({**facts, "images": cost.images, "estimate": cost.to_json()})
+        return
+    rows = [*facts.items(), ("images", cost.images), *cost_rows(cost)]
+    print_table(("", ""), rows, title="would do (nothing is written)", texts=(0, 1))
 
 
 def _refuse_for_seeds(to: str, *, instances: bool, images: bool, flags: SourceFlags) -> None:

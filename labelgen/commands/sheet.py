@@ -34,7 +34,10 @@ def leave_sheet(report: "RunReport", dataset: Dataset, *, wanted: bool) -> list[
     if not report.complete or (path.is_file() and not report.done):
         return []
     if not wanted:
-        path.unlink(missing_ok=True)
+        try:
+            path.unlink(missing_ok=True)
+        except OSError as error:  # such as on Windows, while somebody looks at it
+            say(f"warning: {path.as_posix()} shows labels that are gone ({error.strerror or error})")
         return []
     from labelgen.report.run_sheet import write_run_sheet
     from labelgen.report.views import Shown, truth_vocabulary

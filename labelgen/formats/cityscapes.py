@@ -1,12 +1,13 @@
-"""Cityscapes: a PNG of label ids and one of train ids for each image, below gtFine."""
+"""Cityscapes: PNGs of label ids, of train ids and, if wanted, of instance ids for each image, below gtFine."""
 
 from pathlib import Path
 
 import numpy as np
+from jaxtyping import Bool, UInt8, UInt16
 
 from labelgen.data.files import list_files
 from labelgen.data.raw_ids import raw_ids_of
-from labelgen.data.readers.cityscapes import LABEL_IDS, MASKS, TRAIN_IDS
+from labelgen.data.readers.cityscapes import FIRST_INSTANCE, LABEL_IDS, MASKS, TRAIN_IDS
 from labelgen.errors import ConfigError, DataError
 from labelgen.formats.class_names import OTHERS, ClassNames
 from labelgen.formats.format import Exported, ExportOptions, Progress, ReadOptions, Written
@@ -15,16 +16,20 @@ from labelgen.formats.target import new_folder, provenance, write_below
 from labelgen.masks import LabelMap, encode_mask, read_mask
 from labelgen.vocab import Vocabulary, load_vocabulary
 
-__all__ = ["open_cityscapes_masks", "write_cityscapes"]
+__all__ = ["instance_ids", "open_cityscapes_masks", "write_cityscapes"]
 
 UNLABELLED_ID = 0  # `unlabeled` among the label ids of Cityscapes; no class that is evaluated
 ENDINGS = ("_gtFine_labelIds.png", "_gtFine_labelTrainIds.png")
+INSTANCES = "_gtFine_instanceIds.png"
+THINGS = ("person", "rider", "car", "truck", "bus", "train", "motorcycle", "bicycle")
+"""Humans and vehicles, the classes whose objects Cityscapes counts (Cordts et al., CVPR 2016)."""
 
 
 def write_cityscapes(exported: Exported, out: Path, options: ExportOptions, progress: Progress) -> Written:
     """Write `gtFine/SPLIT/ID_gtFine_labelIds.png` and `..._labelTrainIds.png`.
 
     Unlabelled is label id 0 and train id 255. The ids are those of the vocabulary `cityscapes`, found by class name.
+    With `instances`, `..._instanceIds.png` numbers the connected components of humans and vehicles (`instance_ids`).
 
     Raises
     ------
@@ -36,17 +41,57 @@ def write_cityscapes(exported: Exported, out: Path, options: ExportOptions, prog
     label_ids = np.full(train.shape, UNLABELLED_ID, np.uint8)
     is_class = train != official.ignore
     label_ids[is_class] = np.array(official.raw_ids, np.uint8)[train[is_class]]
+    is_thing = np.isin(train, [official.classes.index(name) for name in THINGS])
     split = "train" if exported.split == "default" else exported.split
     with new_folder(out, provenance(exported, "cityscapes"), overwrite=options.overwrite) as folder:
         for number, sample_id in enumerate(exported.ids, start=1):
             labels = exported.labels(sample_id)
-            for ending, table in zip(ENDINGS, (label_ids, train), strict=True):
-                write_below(folder, f"{MASKS}/{split}/{sample_id}{ending}", encode_mask(table[labels]))
+            maps: dict[str, np.ndarray] = dict(zip(ENDINGS, (label_ids[labels], train[labels]), strict=True))
+            if options.instances:
+                maps[INSTANCES] = instance_ids(labels, label_ids, is_thing, ignore=exported.vocabulary.ignore)
+            for ending, ids in maps.items():
+                write_below(folder, f"{MASKS}/{split}/{sample_id}{ending}", encode_mask(ids))
             progress(number, len(exported.ids), "")
     strays = [i for i in exported.ids if i.count("/") != 1]
     notes = [f"ids are not CITY/NAME, such as {strays[0]}; scripts of Cityscapes look for a city"] if strays else []
     recipe = [f"open it as data: labelgen quality RUN --truth cityscapes:{out.as_posix()}"]
-    return Written(2 * len(exported.ids), notes, recipe)
+    return Written((3 if options.instances else 2) * len(exported.ids), notes, recipe)
+
+
+def instance_ids(
+    labels: LabelMap,
+    label_ids: UInt8[np.ndarray, "I"],
+    is_thing: Bool[np.ndarray, "I"],
+    *,
+    ignore: int,
+) -> UInt16[np.ndarray, "H W"]:
+    """Label id * 1000 + k in the k-th 8-connected component of a thing, k from 0; elsewhere the label id alone.
+
+    Components after the first 1000 of a class have its label id alone, too, which is how groups are written.
+
+    Parameters
+    ----------
+    label_ids, is_thing
+        By class id, `ignore` included.
+
+    Examples
+    --------
+    >>> labels = np.array([[1, 0, 1], [0, 0, 255]], np.uint8)
+    >>> label_ids, is_thing = np.zeros(256, np.uint8), np.arange(256) == 1
+    >>> label_ids[:2] = 7, 26
+    >>> instance_ids(labels, label_ids, is_thing, ignore=255).tolist()
+    [[26000, 7, 26001], [7, 7, 0]]
+    """
+    from labelgen.geometry.components import label_components
+
+    ids = label_ids[labels].astype(np.uint16)
+    numbers, facts = label_components(labels, ignore=ignore)
+    for class_id in np.flatnonzero(is_thing):
+        chosen = np.flatnonzero(facts[:, 0] == class_id)[:FIRST_INSTANCE]
+        written = np.full(len(facts) + 1, ids.dtype.type(0))  # the last is read by -1, pixels without a label
+        written[chosen] = int(label_ids[class_id]) * FIRST_INSTANCE + np.arange(len(chosen))
+        ids = np.where(written[numbers] > 0, written[numbers], ids)
+    return ids
 
 
 def _train_ids(vocabulary: Vocabulary, official: Vocabulary) -> np.ndarray:

@@ -1,18 +1,20 @@
 """Write the labels of a run in the format of another tool."""
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from labelgen.data.dataset import Dataset
 from labelgen.data.selection import read_ids
 from labelgen.errors import ConfigError, DataError, RunFolderError
+from labelgen.estimate import RunEstimate, estimate_writing
 from labelgen.formats.format import Exported, ExportOptions, Format, Progress, Written
 from labelgen.formats.table import mask_format
 from labelgen.formats.target import refuse_existing
 from labelgen.store import LabelSource, RunFolder
 from labelgen.store.layout import check_ids
 
-__all__ = ["choose_ids", "default_out", "export_masks", "refuse_options"]
+__all__ = ["choose_ids", "default_out", "estimate_export", "export_masks", "refuse_options"]
 
 
 def refuse_options(name: str, options: ExportOptions) -> Format:
@@ -100,10 +102,45 @@ def export_masks(
     DataError
         When a label map or image cannot be read.
     """
+    row = _refuse_target(name, out, options)
+    return row.writer()(Exported(source, tuple(ids), dataset), out, options, progress)
+
+
+def estimate_export(
+    source: LabelSource,
+    name: str,
+    out: Path,
+    options: ExportOptions,
+    *,
+    ids: Sequence[str],
+    dataset: Dataset | None,
+) -> RunEstimate:
+    """Time and disk of an export, by one of a few images that is thrown away; nothing is written to `out`.
+
+    Raises
+    ------
+    LabelgenError
+        As `export_masks`, where the few images show it.
+    """
+    row = _refuse_target(name, out, options)
+    options = replace(options, overwrite=False)
+
+    def write(some: Sequence[str], folder: Path) -> None:
+        row.writer()(Exported(source, tuple(some), dataset), folder / f"export{row.suffix}", options, _silent)
+
+    return estimate_writing(write, ids)
+
+
+def _silent(done: int, total: int, note: str) -> None:
+    """Show no progress."""
+
+
+def _refuse_target(name: str, out: Path, options: ExportOptions) -> Format:
+    """The row of a format, if `out` can be written in it."""
     row = refuse_options(name, options)
     refuse_existing(out, folder=not row.suffix, overwrite=options.overwrite)
     if row.suffix and out.suffix.lower() != row.suffix:
         raise ConfigError(
             f"the format {name} is one file, {row.suffix}, got --out {out}", hint=f"--out {out}{row.suffix}"
         )
-    return row.writer()(Exported(source, tuple(ids), dataset), out, options, progress)
+    return row

@@ -30,10 +30,11 @@ FORMATS: dict[str, Format] = {
         images="optional",
     ),
     "cityscapes": Format(
-        "Cityscapes, PNGs of label ids and train ids; unlabelled is 0 and 255",
+        "Cityscapes, PNGs of label ids and train ids (--instances: and of instance ids); unlabelled is 0 and 255",
         "",
         "labelgen.formats.cityscapes:write_cityscapes",
         "labelgen.formats.cityscapes:open_cityscapes_masks",
+        regions=True,
     ),
     "cvat": Format(
         "CVAT Segmentation mask 1.1, a zip of coloured PNGs; unlabelled is a label of that name",

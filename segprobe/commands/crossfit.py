@@ -15,8 +15,10 @@ from labelgen.commands.common import (
     print_table,
     progress_bar,
 )
+from labelgen.commands.generate import say_failures
+from labelgen.commands.sheet import leave_sheet
 from segprobe.commands.fit import open_supervision
-from segprobe.commands.flags import BackboneFlags, JsonFlag
+from segprobe.commands.flags import BackboneFlags, DryRunFlag, JsonFlag
 from segprobe.config import FitConfig
 from segprobe.head_settings import default_layers
 
@@ -36,6 +38,8 @@ def crossfit(
     workers: int = 1,
     overwrite: Switch = False,
     strict: Switch = False,
+    sheet: bool = True,
+    dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
     settings: Annotated[FitConfig | None, Parameter(name="*", group="Training")] = None,
     backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
@@ -69,9 +73,12 @@ def crossfit(
         Replace the probes and the run that are already there.
     strict
         Stop at the first image that cannot be predicted.
+    sheet
+        Draw contact_sheet.jpg, some of the images with their predictions, when the run is complete.
 
     Examples
     --------
+    segprobe crossfit runs/corrupt --dry-run
     segprobe crossfit runs/corrupt
     segprobe crossfit runs/cam --folds 10 --steps 600
     """
@@ -82,21 +89,25 @@ def crossfit(
     source, dataset = open_supervision(run, data, images or DataFlags())
     target = Path(out or f"runs/{source.name}-crossfit")
     options = RunOptions(workers=workers, overwrite=overwrite, strict=strict)
+    place = Path(probes or Path("probes") / target.name)
+    asked = {
+        "backbone": flags.config(dataset.spec, layers=default_layers(config.head)),
+        "config": config,
+        "folds": folds,
+        "cache": Path(cache),
+        "device": device,
+        "options": options,
+    }
+    if dry_run:
+        from segprobe.commands.plans import plan_crossfit
+        from segprobe.estimate_crossfit import estimate_crossfit
+
+        plan_crossfit(source, dataset, target, place, estimate_crossfit(source, dataset, **asked), as_json=as_json)
+        return EXIT_DONE
     with progress_bar("crossfit") as progress:
-        report = crossfit_run(
-            source,
-            dataset,
-            backbone=flags.config(dataset.spec, layers=default_layers(config.head)),
-            config=config,
-            out=target,
-            probes=Path(probes or Path("probes") / target.name),
-            folds=folds,
-            cache=Path(cache),
-            device=device,
-            options=options,
-            progress=progress,
-        )
+        report = crossfit_run(source, dataset, out=target, probes=place, progress=progress, **asked)
     found = report.run
+    pictures = leave_sheet(found, dataset, wanted=sheet)
     labels = str(source.path) if getattr(source, "path", None) else source.name
     if as_json:
         facts = {key: getattr(found, key) for key in ("done", "skipped", "failed", "complete", "coverage")}
@@ -108,8 +119,11 @@ def crossfit(
             ("images", found.done + found.skipped),
             ("failed", found.failed),
             ("folds", ", ".join(map(str, report.sizes)) + " images"),
+            *pictures,
         ]
         if getattr(source, "path", None):
             rows.append(("next", f"labelgen rank {data_path(Path(labels))} --probe {data_path(found.out)}"))
         print_table(("", ""), rows, title=f"out-of-sample predictions: {found.out}")
+    if found.first_failure is not None:
+        say_failures(found, found.first_failure)
     return EXIT_SOME_FAILED if found.failed else EXIT_DONE

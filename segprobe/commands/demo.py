@@ -11,7 +11,7 @@ from labelgen.commands.amounts import duration, file_size
 from labelgen.commands.common import print_json, print_table, say
 from labelgen.errors import ConfigError
 from segprobe.commands.flags import DryRunFlag, JsonFlag
-from segprobe.config import FitConfig
+from segprobe.config import FitConfig, idle_settings
 
 if TYPE_CHECKING:
     from labelgen.nets.backbone_config import BackboneConfig
@@ -69,7 +69,8 @@ def demo(
 
     if seeds < 1 or limit < 0:
         raise ConfigError(f"--seeds must be >= 1 and --limit >= 0, got {seeds} and {limit}")
-    config = FitConfig(epochs=epochs, lr=lr, head=head)
+    usual = lr == DEMO_LR and "lr" in idle_settings(head)  # a default of this command that nobody typed
+    config = FitConfig(epochs=epochs, lr=FitConfig.lr if usual else lr, head=head)
     network = BackboneConfig(name=backbone or DEMO_BACKBONE)
     if dry_run:
         _plan(Path(out), seeds, network, config, limit, as_json=as_json)

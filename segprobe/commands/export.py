@@ -1,12 +1,17 @@
 """`segprobe export [PROBE]`: the folded head, an ONNX graph or a torch.export program, checked when it is written."""
 
+import tempfile
+import time
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from labelgen.commands.amounts import file_size
+from cyclopts import Parameter
+
+from labelgen.commands.amounts import duration, file_size
 from labelgen.commands.common import Switch, print_json, print_table
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import DryRunFlag, JsonFlag
+from labelgen.estimate import bytes_below
+from segprobe.commands.flags import JsonFlag
 
 __all__ = ["export"]
 
@@ -23,7 +28,7 @@ def export(
     dynamic_batch: Switch = False,
     weights: str = "",
     overwrite: Switch = False,
-    dry_run: DryRunFlag = False,
+    dry_run: Annotated[bool, Parameter(negative="")] = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a probe for use elsewhere, run what was written and compare it with the probe.
@@ -51,6 +56,9 @@ def export(
         Where the checkpoint of the backbone lies now, if it was moved.
     overwrite
         Replace a file that is already there.
+    dry_run
+        Export into a folder that is removed, to say whether it works and what it takes in time and disk: a graph is
+        traced as a whole or not at all, so this takes as long as the export.
 
     Examples
     --------
@@ -58,7 +66,7 @@ def export(
     segprobe export probes/scribble --format onnx --size 448,448 --out probe.onnx
     """
     shape = parse_size(size) if size else None
-    from segprobe.export import export_probe, plan_export
+    from segprobe.export import export_probe
     from segprobe.probe_file import newest_probe
 
     path = Path(probe) if probe else newest_probe()
@@ -72,7 +80,7 @@ def export(
         "overwrite": overwrite,
     }
     if dry_run:
-        _plan(path, plan_export(path, **settings), weights, shape, as_json=as_json)
+        _plan(path, settings, weights, as_json=as_json)
         return
     report = export_probe(path, **settings, weights=weights)
     if as_json:
@@ -86,24 +94,22 @@ def export(
     print_table(("", ""), rows, title=f"exported: {report.out}")
 
 
-def _plan(path: Path, target: Path, weights: str, size: tuple[int, int] | None, *, as_json: bool) -> None:
-    """The file, and how large it will be: 4 bytes a parameter; how long the exporter of torch takes is not known."""
+def _plan(path: Path, settings: dict[str, Any], weights: str, *, as_json: bool) -> None:
+    """Export into a folder that is removed, timed."""
     from segprobe.commands.plans import print_rows
-    from segprobe.export.network import default_size
-    from segprobe.predict import load_probe_backbone
-    from segprobe.probe_file import open_probe
+    from segprobe.export import export_probe, plan_export
 
-    probe = open_probe(path)
-    parameters = sum(tensor.numel() for tensor in probe.head.state_dict().values())
-    document: dict[str, Any] = {"probe": str(path), "out": str(target), "size": None}
-    if target.suffix != ".safetensors":
-        backbone = load_probe_backbone(probe, device="cpu", weights=weights)
-        parameters += sum(parameter.numel() for parameter in backbone.model.parameters())
-        document["size"] = list(size or default_size(backbone))
-    document["estimate"] = {"bytes": 4 * parameters}
-    rows = [("probe", str(path)), ("out", str(target)), ("disk", file_size(4 * parameters))]
-    rows += [("images", "{} x {} pixels".format(*document["size"]))] if document["size"] else []
-    print_rows(rows, document, as_json=as_json)
+    target = plan_export(path, **settings)
+    with tempfile.TemporaryDirectory(prefix="segprobe-estimate-") as name:
+        begin = time.perf_counter()
+        report = export_probe(path, **{**settings, "out": Path(name, target.name)}, weights=weights)
+        seconds = time.perf_counter() - begin
+        size = bytes_below(Path(name))
+    document = {"probe": str(path), "out": str(target), "size": list(report.size) if report.size else None}
+    document["estimate"] = {"seconds": round(seconds, 2), "bytes": size}
+    rows = [("probe", str(path)), ("out", str(target)), ("time", duration(seconds)), ("disk", file_size(size))]
+    rows += [("images", "{} x {} pixels".format(*report.size))] if report.size else []
+    print_rows([*rows, ("largest difference", f"{report.difference:.1e}")], document, as_json=as_json)
 
 
 def parse_size(text: str) -> tuple[int, int]:

@@ -12,8 +12,9 @@ if TYPE_CHECKING:
     from segprobe.compare.cell import Workshop
     from segprobe.compare.plan import Cell
     from segprobe.estimate import FeatureEstimate, FitEstimate
+    from segprobe.estimate_crossfit import CrossfitEstimate
 
-__all__ = ["plan_compare", "plan_fit", "print_rows", "rows_of_features", "rows_of_fit"]
+__all__ = ["plan_compare", "plan_crossfit", "plan_fit", "print_rows", "rows_of_features", "rows_of_fit"]
 
 TITLE = "would do (nothing is written; times are those of this machine)"
 
@@ -51,6 +52,32 @@ def plan_fit(source: Any, dataset: "Dataset", out: Path, cost: "FitEstimate", *,
     rows = [("labels", source.name), ("images", f"{cost.images:,} of {len(dataset.ids):,}"), *rows_of_fit(cost)]
     rows += [("time in all", duration(cost.all_seconds)), ("out", f"{out.as_posix()}{note}")]
     document = {**facts, "estimate": {**cost.to_json(), "all_seconds": round(cost.all_seconds, 2)}}
+    print_rows(rows, document, as_json=as_json)
+
+
+def plan_crossfit(
+    source: Any, dataset: "Dataset", out: Path, probes: Path, cost: "CrossfitEstimate", *, as_json: bool
+) -> None:
+    """What `segprobe crossfit` would do, all of it; what is there already is named."""
+    from segprobe.probe_file import DESCRIPTION
+
+    there = sum((probes / f"fold-{number}" / DESCRIPTION).is_file() for number in range(cost.folds))
+    facts = {"labels": source.name, "images": cost.predictions.images, "folds": cost.folds, "probes_there": there}
+    document = {**facts, "out": out.as_posix(), "probes": probes.as_posix(), "estimate": cost.to_json()}
+    note = f" ({there} are there; they stay where the settings are the same)" if there else ""
+    rows = [
+        ("labels", source.name),
+        *(rows_of_features(cost.fit.features) if cost.fit.features else []),
+        ("fits", f"{cost.folds} on {cost.fit.images:,} images each, {duration(cost.fit.seconds)} each"),
+        (
+            "predictions",
+            f"{cost.predictions.images:,} of {len(dataset.ids):,} images, {duration(cost.predictions.seconds)}",
+        ),
+        ("time in all", duration(cost.seconds)),
+        ("disk", file_size(cost.bytes)),
+        ("probes", f"{probes.as_posix()}/fold-0 ...{note}"),
+        ("out", out.as_posix()),
+    ]
     print_rows(rows, document, as_json=as_json)
 
 

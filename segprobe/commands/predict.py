@@ -16,7 +16,7 @@ from labelgen.commands.common import (
     print_table,
     progress_bar,
 )
-from labelgen.commands.generate import print_plan
+from labelgen.commands.generate import print_plan, say_failures
 from labelgen.commands.next_step import can_be_scored
 from labelgen.commands.sheet import leave_sheet
 from labelgen.errors import ConfigError
@@ -163,4 +163,6 @@ def predict(
         if can_be_scored(dataset, dataset.vocabulary):
             rows += [("next", f"labelgen quality {data_path(report.out)}")]
         print_table(("", ""), rows, title=f"predictions: {report.out}")
+    if report.first_failure is not None:
+        say_failures(report, report.first_failure)
     return EXIT_SOME_FAILED if report.failed else EXIT_DONE

@@ -9,7 +9,7 @@ from typing import Any
 from labelgen.errors import ConfigError
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.settings import settings_from_text, split_setting, values_from_text
-from segprobe.config import BASELINES, FitConfig
+from segprobe.config import BASELINES, FitConfig, idle_settings
 from segprobe.head_settings import default_layers
 
 __all__ = [
@@ -174,9 +174,15 @@ class Plan:
         kind = {"baseline": head} if head in BASELINES else {"head": head}
         values = read_settings(self.tuned if tune else self.frozen, of=f"the strategy {strategy}")
         values |= read_settings(own, of=f"the variant {title}")
+        values |= {setting: getattr(FitConfig, setting) for setting in self._read_by_others(head)}
         config = replace(self.config, **{**values, **kind, "tune": tune, "seed": seed})
         network, source = _for_head(backbone, config), path.replace(SEED, str(seed))
         return Cell(name, source, network, head, strategy, seed, config, title)
+
+    def _read_by_others(self, head: str) -> tuple[str, ...]:
+        """Settings that this head passes over and another head of the comparison reads, so that they may be given."""
+        idle = {other: () if other in BASELINES else idle_settings(other) for other in self.heads}
+        return tuple(name for name in idle[head] if any(name not in others for others in idle.values()))
 
 
 def _in_path(word: str) -> str:

@@ -1,9 +1,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
+from PIL import Image
 
 from labelgen.masks import write_mask
 from segprobe.cli import COMMANDS, main
@@ -109,7 +111,8 @@ def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
 @pytest.mark.slow
 def test_heads_are_typed_with_their_settings_and_choose_their_layers(folder, vit, capsys):
     for head, layers in (("multi", [2, 3, 4, 5]), ("conv,width=8", [5]), ("knn,neighbours=3", [5])):
-        code, _, err = run(capsys, "fit", "truth", *vit, *FEW, "--head", head, "--out", "probes/p", "--overwrite")
+        few = ["--limit", "3", "--pixels", "64"] if head.startswith("knn") else FEW
+        code, _, err = run(capsys, "fit", "truth", *vit, *few, "--head", head, "--out", "probes/p", "--overwrite")
         assert code == 0, err
         values = json.loads((folder / "probes" / "p" / "probe.json").read_text(encoding="utf-8"))
         assert (values["config"]["head"], values["backbone"]["layers"]) == (head, layers)
@@ -120,13 +123,37 @@ def test_heads_are_typed_with_their_settings_and_choose_their_layers(folder, vit
 
 
 @pytest.mark.slow
+def test_an_image_that_cannot_be_predicted_fails_alone(folder, vit, capsys):
+    assert run(capsys, "fit", "truth", *vit, *FEW, "--out", "probes/p")[0] == 0
+    (folder / "photos").mkdir()
+    for name in ("a", "b"):
+        Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(folder / f"photos/{name}.png")
+    from labelgen.data.open import open_data
+
+    (folder / "photos/classes.txt").write_text("\n".join(open_data("demo").vocabulary.classes), encoding="utf-8")
+    damaged = folder / "photos/b.png"
+    damaged.write_bytes(damaged.read_bytes()[:70])
+    code, out, err = run(capsys, "predict", "probes/p", "images:photos", "--json")
+    assert code == 3, err
+    assert (json.loads(out)["failed"], json.loads(out)["done"]) == (1, 1)
+    assert "error: 1 of 2 images could not be labelled, the first b: " in err and "hint: " in err
+    assert run(capsys, "predict", "probes/p", "images:photos", "--out", "strict", "--strict")[0] == 1
+
+
+@pytest.mark.slow
 def test_a_probe_is_exported_and_that_is_said(folder, vit, capsys):
     assert run(capsys, "fit", "truth", *vit, *FEW, "--out", "probes/p")[0] == 0
     code, out, err = run(capsys, "export")
     assert code == 0, err
     assert "exports/p/head.safetensors" in out and "largest difference" in out
-    code, out, err = run(capsys, "export", "probes/p", "--format", "torch", "--size", "32,48", "--json")
+    graph = ["export", "probes/p", "--format", "torch", "--size", "32,48", "--json"]
+    code, out, err = run(capsys, *graph, "--dry-run")
     assert code == 0, err
+    plan = json.loads(out)
+    assert plan["size"] == [32, 48] and plan["estimate"]["seconds"] > 0 and not Path(plan["out"]).exists()
+    code, out, err = run(capsys, *graph)
+    assert code == 0, err
+    assert plan["estimate"]["bytes"] == pytest.approx(Path(plan["out"]).stat().st_size, rel=0.01)
     assert json.loads(out)["size"] == [32, 48] and json.loads(out)["agreement"] > 0.999
     code, _, err = run(capsys, "export", "--format", "torch", "--size", "big")
     assert code == 2 and "--size must be a height and a width, got 'big'" in err
@@ -178,6 +205,11 @@ def test_nothing_there_is_said_in_two_lines(folder, capsys):
 
 def test_wrong_settings_are_usage_errors(folder, capsys):
     for tokens, word in (
+        (
+            ["fit", "truth", "--head", "ridge", "--epochs", "4"],
+            "epochs has no say with head ridge, which has no epochs",
+        ),
+        (["demo", "--head", "ridge", "--lr", "0.1"], "lr has no say with head ridge"),
         (["fit", "truth", "--head", "tree"], "head must be one of linear, multi, mlp"),
         (["fit", "truth", "--layers", "a"], "--layers must be whole numbers"),
         (["fit", "truth", "--policy", "crop"], "--policy must be one of"),

@@ -2,11 +2,12 @@
 
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from labelgen.errors import ConfigError, RunFolderError
+from labelgen.errors import ConfigError, DataError, RunFolderError
 from labelgen.nets.backbones import BackboneConfig, load_backbone
 from labelgen.run import RunOptions
 from labelgen.store import RunFolder
@@ -17,7 +18,7 @@ from segprobe.crossfit import crossfit
 from segprobe.probe_file import open_probe
 from tests.segprobe.toy import VOCABULARY, ToyFeatures, toy_dataset
 
-CONFIG = FitConfig(head="ridge", epochs=2, pixels=128)
+CONFIG = FitConfig(head="ridge", pixels=128)
 
 
 class ToyLabels:
@@ -192,11 +193,14 @@ def test_as_typed_and_ranked(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     words = ["corrupt", "--limit", "4", "--images", "0.5", "--seed", "1", "--out", "runs/half"]
     assert labelgen(words) == 0
-    common = ["crossfit", "runs/half", "--folds", "2", "--head", "ridge", "--epochs", "1", "--device", "cpu"]
+    common = ["crossfit", "runs/half", "--folds", "2", "--head", "ridge", "--device", "cpu"]
     assert main(common) == 0
     out = capsys.readouterr().out
+    assert "runs/half-crossfit/contact_sheet.jpg" in out and labelgen(["verify", "runs/half-crossfit"]) == 0
+    assert Path("runs/half-crossfit/contact_sheet.jpg").is_file()
+    capsys.readouterr()
     assert "labelgen rank runs/half --probe runs/half-crossfit" in out
-    assert main([*common, "--json"]) == 0
+    assert main([*common, "--json", "--no-sheet"]) == 0
     document = json.loads(capsys.readouterr().out)
     assert (document["done"], document["skipped"], document["fold_images"]) == (0, 4, [2, 2])
     assert labelgen(["rank", "runs/half", "--probe", "runs/half-crossfit", "--workers", "1", "--json"]) == 0
@@ -206,3 +210,14 @@ def test_as_typed_and_ranked(tmp_path, monkeypatch, capsys):
         *("combined", "probe", "region", "given", "softmin", "confident")
     }
     assert main([*common, "--folds", "7", "--out", "x"]) == 2
+    capsys.readouterr()
+    probabilities = module.image_probabilities
+
+    def but_one(head, features, sample_id, **asked):
+        if sample_id.endswith("2"):
+            raise DataError(f"no tokens of {sample_id}")
+        return probabilities(head, features, sample_id, **asked)
+
+    monkeypatch.setattr(module, "image_probabilities", but_one)
+    assert main([*common, "--probes", "probes/half-crossfit", "--out", "runs/three"]) == 3
+    assert "error: 1 of 4 images could not be labelled, the first train_0002: no tokens" in capsys.readouterr().err

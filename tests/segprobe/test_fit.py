@@ -70,7 +70,6 @@ def test_learns_from_truth_scribbles_clicks_and_noise(train, val):
 @pytest.mark.parametrize(
     "settings",
     [
-        {"head": "ridge"},
         {"head": "mlp", "hidden": 32},
         {"head": "conv,width=16"},
         {"head": "projection,dim=16"},
@@ -84,6 +83,11 @@ def test_learns_from_truth_scribbles_clicks_and_noise(train, val):
 def test_every_option_learns(train, val, settings):
     dataset, features = train
     assert miou(fit_head(truth_labels(dataset), features, replace(FAST, **settings)), val) > 0.8
+
+
+def test_ridge_learns(train, val):
+    dataset, features = train
+    assert miou(fit_head(truth_labels(dataset), features, FitConfig(head="ridge", pixels=256)), val) > 0.8
 
 
 def test_ridge_start_is_better_than_none_before_any_step(train):

@@ -2,8 +2,10 @@ import pytest
 
 from labelgen.errors import ConfigError
 from segprobe.closed_form import SOLVERS
-from segprobe.config import FitConfig
+from segprobe.config import FitConfig, idle_settings
+from segprobe.fit import fit_head
 from segprobe.head_settings import CLOSED_FORM, HEAD_SETTINGS, default_layers, parse_head
+from tests.segprobe.toy import ToyFeatures, label_set, toy_dataset
 
 
 @pytest.mark.parametrize("name", HEAD_SETTINGS)
@@ -62,9 +64,50 @@ def test_every_head_without_epochs_has_its_solver():
     assert set(SOLVERS) == set(CLOSED_FORM)
 
 
+TRAINING = {"loss": "gce", "ema": 0.9, "feature_dropout": 0.1, "epochs": 4, "steps": 9, "batch_size": 2, "lr": 0.1}
+TRAINING |= {"weight_decay": 0.0, "warmup": 0.1, "checkpoint_every": 7}
+
+
 @pytest.mark.parametrize("head", CLOSED_FORM)
-@pytest.mark.parametrize("setting", [{"loss": "gce"}, {"ema": 0.9}, {"feature_dropout": 0.1}])
-def test_heads_without_epochs_take_no_settings_of_training(head, setting):
-    name = next(iter(setting)).replace("_", "-")
-    with pytest.raises(ConfigError, match=f"{name} has no say with head {head}, which has no epochs"):
-        FitConfig(head=head, **setting)
+@pytest.mark.parametrize("name", TRAINING)
+def test_heads_without_epochs_take_no_settings_of_training(head, name):
+    said = name.replace("_", "-")
+    with pytest.raises(ConfigError, match=f"{said} has no say with head {head}, which has no epochs"):
+        FitConfig(head=head, **{name: TRAINING[name]})
+    assert FitConfig(head="linear", **{name: TRAINING[name]}).head == "linear"
+
+
+def test_a_start_and_a_penalty_are_refused_where_they_have_no_say():
+    with pytest.raises(ConfigError, match="init has no say with head ridge"):
+        FitConfig(head="ridge", init="ridge")
+    with pytest.raises(ConfigError, match="ridge-penalty has no say with head knn, which is no ridge regression"):
+        FitConfig(head="knn,bank=9", ridge_penalty=0.3)
+    with pytest.raises(ConfigError, match="epochs, lr has no say"):
+        FitConfig(head="ridge", epochs=1, lr=1.0)
+    assert FitConfig(head="ridge", ridge_penalty=0.3).ridge_penalty == 0.3
+
+
+ACTS = {
+    "pixels": 3,
+    "sampling": "full",
+    "reduction": "image",
+    "class_weights": "inverse",
+    "ridge_penalty": 3.0,
+    "seed": 5,
+}
+
+
+@pytest.mark.parametrize("name", ACTS)
+def test_what_ridge_takes_changes_it(name):
+    """The other half: a setting that is not refused is read. Those of views and labels are tested elsewhere."""
+    assert name not in idle_settings("ridge")
+    dataset = toy_dataset(3)
+    features = ToyFeatures(dataset)
+    maps = {sample_id: dataset.truth(sample_id).copy() for sample_id in dataset.ids}
+    maps[dataset.ids[0]].flat[20:] = 255  # so that images differ in what their pixels weigh together
+    labels = label_set(maps)
+    usual, other = (
+        fit_head(labels, features, FitConfig(head="ridge", **{"pixels": 40, **more})).head.classify.weight
+        for more in ({}, {name: ACTS[name]})
+    )
+    assert not usual.equal(other)

@@ -9,7 +9,7 @@ import torch
 
 from labelgen.errors import ConfigError, RunFolderError
 from segprobe.batches import BatchMaker
-from segprobe.config import FitConfig
+from segprobe.config import FitConfig, idle_settings
 from segprobe.corrections import AdeleConfig, ConfidentConfig, parse_correction
 from segprobe.fit import fit_head
 from segprobe.fit_folder import finish_fit
@@ -240,7 +240,8 @@ def test_replacing_labels_repairs_noise(toy):
 @pytest.mark.parametrize("head", ["ridge", "prototype", "mlp,hidden=8", "conv,width=8"])
 def test_rounds_with_other_heads(toy, head):
     dataset, features = toy
-    config = replace(FAST, steps=8, lr=5e-2, head=head, rounds=1, correct="confident,confidence=0.3")
+    training = {} if idle_settings(head) else {"steps": 8, "batch_size": 4, "lr": 5e-2}
+    config = FitConfig(head=head, pixels=128, rounds=1, correct="confident,confidence=0.3", **training)
     fitted = fit_head(sparse_labels(dataset, 0.05), features, config)
     assert len(fitted.figures["rounds"]) == 2
     assert fitted.figures["rounds"][1]["added"] > 0

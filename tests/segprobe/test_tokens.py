@@ -1,5 +1,6 @@
 """Clusters and components of tokens, and the picture that shows them."""
 
+import json
 from itertools import product
 
 import numpy as np
@@ -103,9 +104,12 @@ def test_the_sheet_has_a_row_for_each_image(weights, rng):
 def test_the_command_writes_a_picture(weights, tmp_path, rng, capsys):
     Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save(tmp_path / "a.png")
     out = tmp_path / "deep" / "tokens.png"
-    code = main(["tokens", str(tmp_path / "a.png"), "--weights", weights, "-k", "3", "--out", str(out)])
-    assert code == 0
+    words = ["tokens", str(tmp_path / "a.png"), "--weights", weights, "-k", "3", "--out", str(out)]
+    assert main(words) == 0
     assert "wrote" in capsys.readouterr().err
+    assert main([*words, "--json"]) == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["out"], facts["pictures"], facts["clusters"]) == (out.as_posix(), 1, 3)
     with Image.open(out) as picture:
         assert picture.format == "PNG"
 
@@ -131,7 +135,7 @@ def test_the_cache_command_makes_what_fit_will_look_for(weights, tmp_path, capsy
         "--json",
     ]
     assert main([*arguments, "--verify"]) == 0
-    assert '"complete": true' in capsys.readouterr().out
+    assert json.loads(capsys.readouterr().out)["complete"] is True
     assert main([*arguments, "--shard", "9"]) == 2
     assert "--shard must be i/n" in capsys.readouterr().err
 
@@ -139,4 +143,9 @@ def test_the_cache_command_makes_what_fit_will_look_for(weights, tmp_path, capsy
 def test_the_list_of_timm_names(capsys):
     assert main(["backbones", "--all", "small*dinov2"]) == 0
     assert "vit_small_patch14_reg4_dinov2.lvd142m" in capsys.readouterr().out
+    assert main(["backbones", "--all", "small*dinov2", "--json"]) == 0
+    assert "vit_small_patch14_reg4_dinov2.lvd142m" in json.loads(capsys.readouterr().out)
+    assert main(["backbones", "--json"]) == 0
+    rows = {row["name"]: row for row in json.loads(capsys.readouterr().out)}
+    assert rows["demo-ssvt"]["at_hand"] is True and rows["demo-ssvt"]["dim"] > 0
     assert main(["backbones", "--all", "unheard_of"]) == 2

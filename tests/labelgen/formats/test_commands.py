@@ -47,6 +47,52 @@ def test_a_run_goes_out_and_comes_back(run, capsys, name, flags):
     assert json.loads("{" + documents[2])["skipped"] == len(IDS)
 
 
+def test_an_imported_run_has_a_contact_sheet(run, capsys):
+    assert Path("runs/toy/contact_sheet.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert main(["export", "runs/toy", "--to", "voc"]) == 0
+    back = ["import", "exports/toy-voc", "--from", "voc", "--data", "folder:data", "--out"]
+    capsys.readouterr()
+    assert main([*back, "shown"]) == 0 and main([*back, "hidden", "--no-sheet"]) == 0
+    assert capsys.readouterr().out.count("contact_sheet.jpg") == 1
+    assert Path("shown/contact_sheet.jpg").is_file() and not Path("hidden/contact_sheet.jpg").exists()
+    assert Path("shown/manifest.jsonl").read_bytes() == Path("hidden/manifest.jsonl").read_bytes()
+    Path("shown/contact_sheet.jpg").unlink()
+    assert main(["verify", "shown"]) == 0
+    assert main([*back, "shown"]) == 0  # complete: the sheet alone is drawn again
+    assert "nothing to do" in capsys.readouterr().out and Path("shown/contact_sheet.jpg").is_file()
+
+
+WRITTEN = [name for name, row in FORMATS.items() if row.write and name != "cityscapes"]  # the toy has other classes
+
+
+@pytest.mark.parametrize("name", WRITTEN)
+def test_a_dry_run_tells_time_and_disk_and_writes_nothing(run, capsys, name):
+    if name == "hf":
+        pytest.importorskip("pyarrow")
+    capsys.readouterr()
+    before = sorted(Path.cwd().rglob("*"))
+    assert main(["export", "runs/toy", "--to", name, "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert sorted(Path.cwd().rglob("*")) == before
+    assert (plan["images"], plan["estimate"]["timed"]) == (len(IDS), len(IDS)) and plan["estimate"]["seconds"] > 0
+    assert main(["export", "runs/toy", "--to", name]) == 0
+    assert Path(plan["out"]).exists()
+    made = sum(path.stat().st_size for path in Path("exports").rglob("*") if path.is_file())
+    assert plan["estimate"]["bytes"] == pytest.approx(made, rel=0.01)  # all images were tried
+    assert main(["export", "runs/toy", "--to", name, "--dry-run"]) == 1  # what the export itself would say
+    assert "exists" in capsys.readouterr().err
+    assert main(["export", "runs/toy", "--to", name, "--dry-run", "--overwrite", "--limit", "2"]) == 0
+    assert "2 images timed on this machine" in capsys.readouterr().out
+
+
+def test_a_plan_scales_with_the_images(run, capsys, monkeypatch):
+    monkeypatch.setattr("labelgen.estimate.WRITTEN", 2)
+    capsys.readouterr()
+    assert main(["export", "runs/toy", "--to", "voc", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)["estimate"]
+    assert (plan["images"], plan["timed"]) == (len(IDS), 2)
+
+
 @pytest.mark.slow
 def test_several_processes_read_the_same(run):
     assert main(["export", "runs/toy", "--to", "cvat"]) == 0

@@ -5,8 +5,14 @@ import zipfile
 import numpy as np
 import pytest
 from format_toys import IDS, VOCABULARIES, export, labels_of, read_back, toy_data, tree
+from PIL import Image
+from scipy import ndimage
 
+from labelgen.data.open import open_data
 from labelgen.errors import ConfigError
+from labelgen.formats.cityscapes import instance_ids
+from labelgen.formats.export_masks import estimate_export
+from labelgen.formats.format import ExportOptions
 from labelgen.formats.table import FORMATS
 from labelgen.store import MaskFolder
 from labelgen.vocab import Vocabulary
@@ -49,6 +55,38 @@ def test_cityscapes_masks_come_back(tmp_path):
         path.unlink()  # now train ids are read
     read = read_back("cityscapes", tmp_path / "out", dataset.vocabulary)
     np.testing.assert_array_equal(read("whole", (6, 5)), labels.labels("whole"))
+
+
+def test_cityscapes_counts_humans_and_vehicles(tmp_path):
+    """Read as Cityscapes' own scripts do: below 1000 a label id, else label id * 1000 + number of the object."""
+    _, labels = toy_data(tmp_path / "city", "cityscapes")
+    plan = estimate_export(labels, "cityscapes", tmp_path / "out", ExportOptions(instances=True), ids=IDS, dataset=None)
+    export(labels, "cityscapes", tmp_path / "out", instances=True)
+    files = [path for path in (tmp_path / "out").rglob("*") if path.is_file()]
+    assert len(files) == 3 * len(IDS) + 1 and plan.bytes == sum(path.stat().st_size for path in files)
+    things = (24, 25, 26, 27, 28, 31, 32, 33)  # hasInstances in labels.py of cityscapesScripts
+    for sample_id in IDS:
+        stem = tmp_path / "out/gtFine/train" / sample_id
+        instances = np.array(Image.open(f"{stem}_gtFine_instanceIds.png"), np.int64)
+        label_ids = np.array(Image.open(f"{stem}_gtFine_labelIds.png"), np.int64)
+        counted = instances >= 1000
+        np.testing.assert_array_equal(np.where(counted, instances // 1000, instances), label_ids)
+        np.testing.assert_array_equal(counted, np.isin(label_ids, things))
+        for label_id in set(label_ids[counted].tolist()):
+            _, count = ndimage.label(label_ids == label_id, np.ones((3, 3)))
+            assert np.unique(instances[label_ids == label_id]).tolist() == [1000 * label_id + k for k in range(count)]
+    back = open_data(f"cityscapes:{tmp_path / 'out'}")
+    assert (back.load("whole", {"truth"}).instances > 0).any()
+
+
+def test_more_objects_than_can_be_counted_are_a_group():
+    labels = np.zeros((40, 120), np.uint8)
+    labels[::2, ::2] = 1  # 1200 single pixels
+    label_ids, is_thing = np.zeros(256, np.uint8), np.arange(256) == 1
+    label_ids[:2] = 23, 26
+    ids = instance_ids(labels, label_ids, is_thing, ignore=255)
+    assert sorted(set(ids[labels == 1].tolist())) == [26, *range(26000, 27000)]
+    assert (ids == 26).sum() == 200 and (ids[labels == 0] == 23).all()
 
 
 @pytest.mark.parametrize("name", ["coco-panoptic", "cvat", "label-studio"])

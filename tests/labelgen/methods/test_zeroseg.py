@@ -66,6 +66,9 @@ def test_training_again_does_nothing_and_says_so(student, capsys):
     assert fit(student) == 0
     assert "nothing to do" in capsys.readouterr().out
     assert (student / "weights.safetensors").read_bytes() == before
+    assert fit(student, "--json") == 0
+    facts = json.loads(capsys.readouterr().out)
+    assert facts["already"] is True and facts["images"] == 4
     assert fit(student, "--mask", "0.5") == 1
     assert "training.mask is 0.3 there, 0.5 now" in capsys.readouterr().err
 

@@ -235,7 +235,13 @@ def test_commands_import_and_export(seed_folder, tmp_path, capsys):
     (document,) = json.loads(capsys.readouterr().out)
     assert document["fixed"]["miou"] == 1 and document["fixed"]["alpha"] == pytest.approx(6)
     assert [p["miou"] == 1 for p in document["curve"]] == [k < 18 for k in range(21)]
+    assert main(["export", "runs/psa", "--to", "clipes", "--dry-run", "--json"]) == 0
+    plan = json.loads(capsys.readouterr().out)
+    assert not Path(plan["out"]).exists()
     assert main(["export", "runs/psa", "--to", "clipes", "--json"]) == 0
+    made = sum(path.stat().st_size for path in Path(plan["out"]).rglob("*.npy"))
+    assert plan["images"] == plan["estimate"]["timed"] and plan["estimate"]["bytes"] == made
+    assert plan["estimate"]["seconds"] > 0
     assert json.loads(capsys.readouterr().out)["files"] == 2
     assert main(["import", "seeds/psa-clipes", "--from", "clipes", "--limit", "2", "--out", "runs/back"]) == 0
     back = RunFolder.open("runs/back")

@@ -112,6 +112,14 @@ def test_baselines_are_heads_and_some_heads_read_more_layers():
     assert [len(c.backbone.config.layers) for c in cells] == [1, 4, 1]
 
 
+def test_heads_without_epochs_pass_over_what_other_heads_read():
+    both = plan(heads=("linear", "ridge", "knn"), config=FitConfig(epochs=7, ridge_penalty=0.3), truth=False).cells()
+    found = {cell.head: (cell.config.epochs, cell.config.ridge_penalty) for cell in both}
+    assert found == {"linear": (7, 0.3), "ridge": (FitConfig.epochs, 0.3), "knn": (FitConfig.epochs, 0.01)}
+    with pytest.raises(ConfigError, match="epochs has no say with head ridge"):
+        plan(heads=("ridge", "knn"), config=FitConfig(epochs=7)).cells()
+
+
 def test_settings_need_only_make_sense_together():
     """amp says nothing without tuning, and lorm needs its head; neither is asked before the whole cell is known."""
     made = plan(heads=("projection",), variants=(parse_variant("lorm: terms=lorm"),), truth=False, seeds=1)
