@@ -1,8 +1,8 @@
 """Finding corrupted labels of photographs: AUROC of every score of `labelgen rank`, without any look at the truth.
 
 Data: voc2012-animals of the shared data folder, 437 train images. Half of the images are corrupted on purpose by
-`labelgen corrupt --images 0.5`, in several ways, each at full strength but for look-alikes: where all objects of half of
-the images take the class of their look-alike, cat and dog are each half wrong, and no method can tell which half.
+`labelgen corrupt --images 0.5`, in several ways, each at full strength but for look-alikes: where all objects of half
+of the images take the class of their look-alike, cat and dog are each half wrong, and no method can tell which half.
 `segprobe crossfit` predicts each image by a head that never saw its labels, on frozen MobileNetV2 features;
 `labelgen rank --json` then says how well each score finds the images that came out corrupted. Three seeds, of
 corruption, folds and pixels, by the commands that a user would type; runs of predictions are removed once ranked.
