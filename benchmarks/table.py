@@ -374,6 +374,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "probe_voc_animals": probe_voc_animals,
     "compare_demo": compared("compare_demo", compare_tables.frozen_and_tuned),
     "compare_voc_animals": compared("compare_voc_animals", compare_tables.frozen_and_tuned),
+    "compare_photo_ssvt": compared("compare_photo_ssvt", compare_tables.frozen_and_tuned),
     "promotion": compared("promotion", compare_tables.promotion),
     "terms": compared("terms", compare_tables.terms),
     "speed": speed,
