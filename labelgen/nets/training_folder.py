@@ -143,7 +143,12 @@ class TrainingFolder:
                 f"the training of the {self.noun.split()[-1]} in {where} is not complete",
                 hint=f"{self.command} with the same settings and --out {where.as_posix()} goes on with it",
             )
-        raise WeightsError(f"no {self.noun} at {where}", hint=f"{self.command} trains one")
+        beside = sorted(path.parent.as_posix() for path in where.parent.glob(f"*/{TENSORS}") if self._is_mine(path))
+        there = f"; --weights takes one of these: {', '.join(beside)}" if beside else ""
+        raise WeightsError(f"no {self.noun} at {where}", hint=f"{self.command} trains one{there}")
+
+    def _is_mine(self, path: Path) -> bool:
+        return (path.parent / self.description).is_file()
 
     def read_about(self, path: Path) -> dict[str, Any]:
         """What a weight file says of itself.

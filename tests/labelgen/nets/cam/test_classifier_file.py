@@ -61,6 +61,10 @@ def test_files_that_cannot_be_read_are_named(tmp_path):
     with pytest.raises(WeightsError, match="no image-level classifier at") as caught:
         load_classifier(tmp_path / "nowhere")
     assert caught.value.hint == "labelgen fit-cam trains one"
+    small_folder(tmp_path / "other")
+    with pytest.raises(WeightsError) as caught:
+        load_classifier(tmp_path / "nowhere")
+    assert caught.value.hint.endswith(f"--weights takes one of these: {(tmp_path / 'other').as_posix()}")
     folder = small_folder(tmp_path / "one")
     (folder / "weights.safetensors").write_bytes(b"nothing")
     with pytest.raises(WeightsError, match="does not hold an image-level classifier of this version"):
