@@ -197,6 +197,20 @@ def tree_rows() -> list[list[str]]:
     ]
 
 
+def ranked(result: dict) -> tuple[list[str], list[list[str]]]:
+    """AUROC of finding corrupted photographs: one row for each kind of corruption, the seeds of the default score."""
+    scores = ("combined", "region", "probe", "confident", "softmin", "given")
+    rows = [
+        [
+            row["kind"],
+            f"{row['auroc_combined']:.3f} ({' '.join(f'{seed:.3f}' for seed in row['seeds_combined'])})",
+            *(f"{row[f'auroc_{score}']:.3f}" for score in scores[1:]),
+        ]
+        for row in result["rows"]
+    ]
+    return ["half of the images: their labels", "combined, default (seeds)", *scores[1:]], rows
+
+
 def compared(name: str, table: Callable[[dict], tuple[list[str], list[list[str]]]]) -> Callable[[], str]:
     """The table of a comparison and where it comes from."""
 
@@ -377,6 +391,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "compare_photo_ssvt": compared("compare_photo_ssvt", compare_tables.frozen_and_tuned),
     "promotion": compared("promotion", compare_tables.promotion),
     "terms": compared("terms", compare_tables.terms),
+    # "rank_voc_animals": compared("rank_voc_animals", ranked),
     "speed": speed,
     "presets": presets,
 }

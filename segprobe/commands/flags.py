@@ -130,8 +130,15 @@ class ProbeFlags(ImageFlags):
     weights: str = ""
 
 
-def evaluation_data(data: str, flags: ImageFlags, trained_on: DataSpec | None) -> Dataset:
+def evaluation_data(
+    data: str, flags: ImageFlags, trained_on: DataSpec | None, classes: tuple[str, ...] = ()
+) -> Dataset:
     """The data of `eval` and `predict`: those that were typed, else the probe's own; the val split where there is one.
+
+    Parameters
+    ----------
+    classes
+        Names by id, for a folder of pictures that does not name its classes: those of the probe.
 
     Raises
     ------
@@ -141,11 +148,11 @@ def evaluation_data(data: str, flags: ImageFlags, trained_on: DataSpec | None) -
         When a split was typed that does not exist.
     """
     if flags.split:
-        return _open_part(data, flags.split, flags, trained_on)
+        return _open_part(data, flags.split, flags, trained_on, classes)
     try:
-        return _open_part(data, "val", flags, trained_on)
+        return _open_part(data, "val", flags, trained_on, classes)
     except SplitError:
-        dataset = _open_part(data, "", flags, trained_on)
+        dataset = _open_part(data, "", flags, trained_on, classes)
     spec = dataset.spec
     part = f"its split {spec.split}" if spec.split else "all of its images"
     seen = trained_on is not None and (trained_on.kind, trained_on.root, trained_on.split) == (
@@ -158,11 +165,16 @@ def evaluation_data(data: str, flags: ImageFlags, trained_on: DataSpec | None) -
     return dataset
 
 
-def _open_part(data: str, split: str, flags: ImageFlags, trained_on: DataSpec | None) -> Dataset:
-    from labelgen.data.open import open_data, reopen
+def _open_part(
+    data: str, split: str, flags: ImageFlags, trained_on: DataSpec | None, classes: tuple[str, ...]
+) -> Dataset:
+    from labelgen.data.open import open_data, parse_source, reopen
 
     if data:
         vocabulary = trained_on.vocabulary if trained_on else ""
+        plain = not any(mark in name for name in classes for mark in ",;=")
+        if not vocabulary and classes and plain and parse_source(data)[0] == "images":
+            vocabulary = f"classes:{', '.join(classes)}"
         return open_data(data, split=split, vocabulary=vocabulary, ids_file=flags.ids, limit=flags.limit)
     if trained_on is None:
         raise ConfigError("the probe does not say which data it was trained on", hint="name the data: --data DATA")

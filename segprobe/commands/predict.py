@@ -129,7 +129,8 @@ def predict(
 
     path = Path(probe) if probe else newest_probe()
     flags = flags or ProbeFlags()
-    dataset = evaluation_data(data, flags, open_probe(path).data)
+    known = open_probe(path)
+    dataset = evaluation_data(data, flags, known.data, known.vocabulary.classes)
     options = RunOptions(
         workers=workers,
         shard=parse_shard(shard),

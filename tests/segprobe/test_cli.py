@@ -107,6 +107,14 @@ def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
     assert json.loads(out)["images"] == 2
     assert run(capsys, "eval", "--limit", "1")[0] == 0
 
+    # pictures alone, which name no classes: those of the probe
+    (folder / "photos").mkdir()
+    Image.fromarray(np.full((40, 50, 3), 90, np.uint8)).save(folder / "photos" / "a.png")
+    code, out, err = run(capsys, "predict", "probes/point", "photos", "--out", "runs/photos", "--json")
+    assert code == 0, err
+    header = json.loads((folder / "runs" / "photos" / "run.json").read_text(encoding="utf-8"))
+    assert header["vocabulary"]["classes"][15] == "person"
+
 
 @pytest.mark.slow
 def test_heads_are_typed_with_their_settings_and_choose_their_layers(folder, vit, capsys):
