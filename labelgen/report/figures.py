@@ -10,17 +10,19 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from labelgen.report.placement import LETTER, placed_names
+
 __all__ = ["Curve", "Point", "curves", "histogram", "matrix", "points", "ticks"]
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 46
-LETTER = 7.2  # pixels of a letter of the text of a plot, about
-LINE = 13  # pixels of a line of it
+FRAME = (LEFT, 3, WIDTH, HEIGHT - BOTTOM)  # in which names of points stand
 SERIES = 6  # colours of the style sheet; the next series begin anew with other markers
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
-AWAY = (26, 60, 100, 140)  # pixels from a point to a name that has no room beside it
 CELL = 27  # pixels of a cell of a matrix
 NAMED = 110  # pixels for the names of its rows
+LONGEST = 24  # letters of the names of its columns
+DARK, DARKER = 0.65, 0.88  # shares from which ink on a cell is hard to read, on a dark and on a light page
 
 
 @dataclass(frozen=True)
@@ -100,7 +102,7 @@ def histogram(
         title = f"<title>{low:g} to {high:g}: {count}</title>"
         parts.append(f'<rect class="bar" x="{_n(left)}" y="{_n(top)}" {size}>{title}</rect>')
     if mark is not None and math.isfinite(mark):
-        parts.append(_line(x.at(mark), TOP, x.at(mark), HEIGHT - BOTTOM, "mark"))
+        parts += [_line(x.at(mark), TOP, x.at(mark), HEIGHT - BOTTOM, kind) for kind in ("halo", "mark")]
     return _svg(parts, about)
 
 
@@ -109,51 +111,13 @@ def points(shown: Sequence[Point], *, x_title: str, y_title: str, about: str) ->
     x, y = _Axis(0, 1, LEFT, WIDTH - RIGHT), _Axis(0, 1, HEIGHT - BOTTOM, TOP)
     parts = _axes(x, y, x_title, y_title)
     places = [(x.at(p.x), y.at(p.y)) for p in shown]
-    taken = [(col - 5, row - 5, col + 5, row + 5) for col, row in places]
     for point, (col, row) in zip(shown, places, strict=True):
         title = f"<title>{escape(point.name)}: {point.x:.3f}, {point.y:.3f}</title>"
         parts.append(f'<circle class="dot" cx="{_n(col)}" cy="{_n(row)}" r="4">{title}</circle>')
-        box = _room_for(point.name, col, row, taken)
-        if box is not None:
-            taken.append(box)
-            if _far(box, col, row):
-                end = box[2] if box[2] < col else box[0]
-                parts.append(_line(col, row, end, (box[1] + box[3]) / 2, "leader"))
-            parts.append(_text(box[0], box[3] - 3, point.name, anchor="start"))
+    for number, (box, leader) in placed_names([point.name for point in shown], places, FRAME).items():
+        parts += [_line(*leader, "leader")] if leader else []
+        parts.append(_text(box[0], box[3] - 3, shown[number].name, anchor="start"))
     return _svg(parts, about)
-
-
-def _room_for(
-    name: str, col: float, row: float, taken: Sequence[tuple[float, float, float, float]]
-) -> tuple[float, float, float, float] | None:
-    """A box beside a point that touches no other and stays in the plot."""
-    width, half = LETTER * len(name), LINE / 2
-    corners = [
-        (col + 7, row - half),
-        (col - 7 - width, row - half),
-        (col - width / 2, row - 7 - LINE),
-        (col - width / 2, row + 7),
-        (col + 5, row - 5 - LINE),
-        (col - 5 - width, row + 5),
-    ]
-    for away in AWAY:  # farther off, with a line to the point
-        for down in (0, -LINE, LINE, -2 * LINE, 2 * LINE):
-            corners += [(col - away - width, row - half + down), (col + away, row - half + down)]
-    for left, top in corners:
-        box = (left, top, left + width, top + LINE)
-        inside = left >= LEFT and box[2] <= WIDTH and top >= 0 and box[3] <= HEIGHT - BOTTOM
-        if inside and not any(_overlap(box, other) for other in taken):
-            return box
-    return None
-
-
-def _far(box: tuple[float, float, float, float], col: float, row: float) -> bool:
-    """Whether a name stands so far from its point that a line must join them."""
-    return max(box[0] - col, col - box[2], 0) >= AWAY[0]
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def curves(
@@ -252,6 +216,7 @@ def matrix(
     titles
         Tooltip of each cell.
     """
+    columns = [_shortened(name, most=LONGEST) for name in columns]
     head = round(12 + LETTER * max(map(len, columns)) * 0.75)
     lean = round(LETTER * max(map(len, columns[-3:])) * 0.67)  # how far the last names reach to the right
     width, height = NAMED + CELL * len(columns) + lean, head + CELL * len(rows) + 4
@@ -274,10 +239,10 @@ def matrix(
 def _cell(left: float, top: float, share: float, title: str, *, on: bool) -> str:
     known = math.isfinite(share)
     kind = "cell" if known else "cell none"
-    shade = f' fill-opacity="{_n(min(max(share, 0), 1))}"' if known else ""
+    shade = f' fill-opacity="{min(max(share, 0), 1):.2g}"' if known else ""
     text = ""
     if known and share >= 0.005:
-        inside = "on" if share > 0.55 else "off"
+        inside = "on" if share > DARKER else "mid" if share > DARK else "off"
         text = f'<text class="{inside}" x="{_n(left + CELL / 2)}" y="{_n(top + CELL / 2 + 4)}">{100 * share:.0f}</text>'
     frame = ' class="diagonal"' if on else ""
     rect = f'<rect class="{kind}" x="{_n(left)}" y="{_n(top)}" width="{CELL - 1}" height="{CELL - 1}"{shade}/>'
@@ -298,7 +263,8 @@ def _axes(
     room = (x.last - x.first) / max(len(labels), 1) / LETTER
     for value, text in labels:
         parts.append(_line(x.at(value), y.first, x.at(value), y.first + 4, "axis"))
-        parts.append(_text(x.at(value), y.first + 17, _shortened(text, most=max(3, int(room) + 1)), anchor="middle"))
+        shown = _shortened(text, most=max(3, int(room) + 1))
+        parts.append(_text(x.at(value), y.first + 17, shown, anchor="middle", kind="tight" if len(labels) > 7 else ""))
     parts.append(_line(x.first, y.first, x.last, y.first, "axis"))
     parts.append(_text((x.first + x.last) / 2, HEIGHT - 8, x_title, anchor="middle"))
     middle = (y.first + y.last) / 2
@@ -313,8 +279,9 @@ def _svg(parts: Sequence[str], about: str, *, size: tuple[int, int] = (WIDTH, HE
     return Markup(f"{head}{wide if kind == 'matrix' else ''}>{''.join(parts)}</svg>")  # all texts are escaped above
 
 
-def _text(x: float, y: float, text: str, *, anchor: str) -> str:
-    return f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{escape(text)}</text>'
+def _text(x: float, y: float, text: str, *, anchor: str, kind: str = "") -> str:
+    kind = f' class="{kind}"' if kind else ""
+    return f'<text{kind} x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:
