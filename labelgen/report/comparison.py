@@ -11,7 +11,6 @@ from labelgen.report.gallery import Album, Panels, card_of, text_size_of
 from labelgen.report.html import Cell, Column, Figure, Gallery, Section, Table, change, count, fraction, text_cell
 from labelgen.report.measured import MeasuredRun
 from labelgen.report.overlays import label_picture
-from labelgen.report.run_section import percent
 from labelgen.report.views import View
 from labelgen.vocab import Colour, Vocabulary
 
@@ -57,7 +56,9 @@ def comparison_section(runs: Sequence[MeasuredRun], album: Album, *, images: int
     return Section(
         anchor="comparison",
         title=f"{len(runs)} runs beside each other",
-        intro=(f"Changes are against the first run, {runs[0].name}; more is better but for missing classes.",),
+        intro=(
+            f"Changes are against the first run, {runs[0].name}; more is better, but for images with a missing class.",
+        ),
         warnings=warnings,
         tables=tables,
         figures=figures,
@@ -204,7 +205,7 @@ def _differing(runs: Sequence[MeasuredRun], album: Album, *, images: int, budget
         used += cost
         cards.append(card)
     more = f" Labels of {', '.join(run.name for run in beside)}." if len(runs) > len(beside) else ""
-    caption = f"Largest spread of image mIoU, up to {percent(max(spread.values(), default=0.0))} apart.{more}"
+    caption = f"Largest spread of image mIoU first: up to {max(spread.values(), default=0.0):.3f} apart.{more}"
     return [Gallery("Where the runs differ most", cards, caption)] if cards else []
 
 
