@@ -77,10 +77,12 @@ def _value(run: MeasuredRun, key: str) -> float | None:
 
 def _figures(runs: Sequence[MeasuredRun]) -> Table:
     """A row a run, so that any number of runs fits; each figure with its change."""
+    sizes = {_value(run, "num_images") for run in runs}
+    measures = {key: title for key, title in MEASURES.items() if key != "num_images" or len(sizes) > 1}
     rows = []
     for number, run in enumerate(runs):
         cells = [text_cell(run.name), text_cell(", ".join(run.header.get("supervision", [])) or "-")]
-        for key in MEASURES:
+        for key in measures:
             value, first = _value(run, key), _value(runs[0], key)
             whole = key in ("images_with_missed_classes", "num_images")
             cells.append(count(None if value is None else int(value)) if whole else fraction(value))
@@ -89,10 +91,11 @@ def _figures(runs: Sequence[MeasuredRun]) -> Table:
                 cells.append(change(value - first) if both and value is not None and first is not None else Cell(""))
         rows.append(cells)
     columns = [Column("run", kind="name"), Column("supervision", kind="words")]
-    for key, title in MEASURES.items():
+    for key, title in measures.items():
         columns.append(Column(title))
         columns += [Column("change", f"of {title}")] if key in CURVES else []
-    return Table("Figures", columns, rows)
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    return Table("Figures", columns, rows, caption="" if size is None else f"Each over {size:.0f} images.")
 
 
 def _classes(runs: Sequence[MeasuredRun]) -> Table:

@@ -55,12 +55,14 @@ def percent(value: float | None) -> str:
 
     Examples
     --------
-    >>> percent(0.1234), percent(0.0001), percent(None)
-    ('12.3 %', '0.01 %', '-')
+    >>> percent(0.1234), percent(0.0001), percent(0.000013), percent(0.000002), percent(None)
+    ('12.3 %', '0.01 %', '0.001 %', '< 0.001 %', '-')
     """
     if value is None or np.isnan(value):
         return "-"
-    return f"{100 * value:.2g} %" if 0 < value < 0.01 else f"{100 * value:.1f} %"
+    if 0 < value < 0.000_01:
+        return "< 0.001 %"
+    return f"{100 * value:.{1 if value < 0.001 else 2}g} %" if 0 < value < 0.01 else f"{100 * value:.1f} %"
 
 
 def headlines_of(run: MeasuredRun) -> list[Headline]:
