@@ -160,6 +160,7 @@ def _swept(runs: Sequence[MeasuredRun]) -> list[Figure]:
         y_title="fraction",
         names=() if numbers else [str(value) for value in values],
         about=f"mIoU and coverage over {key}",
+        joined=numbers,
     )
     return [Figure(f"Over {key}", chart, f"The runs differ in this setting only. Bands and whiskers: {what}.")]
 

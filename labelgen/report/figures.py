@@ -18,6 +18,7 @@ WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 46
 FRAME = (LEFT, 3, WIDTH, HEIGHT - BOTTOM)  # in which names of points stand
 SERIES = 6  # colours of the style sheet; the next series begin anew with other markers
+APART, ASIDE = 0.09, 0.36  # between markers side by side at one name, and at most from its middle
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
 CELL = 27  # pixels of a cell of a matrix
 NAMED = 110  # pixels for the names of its rows
@@ -128,6 +129,7 @@ def curves(
     about: str,
     names: Sequence[str] = (),
     y_range: tuple[float, float] = (0.0, 1.0),
+    joined: bool = True,
 ) -> Markup:
     """Lines with markers and bands, and their key below the plot.
 
@@ -135,6 +137,8 @@ def curves(
     ----------
     names
         What stands at x = 0, 1, 2, ... where the axis has names and no numbers.
+    joined
+        False where the names have no order: then there are markers and whiskers side by side, and no line.
 
     Examples
     --------
@@ -149,40 +153,41 @@ def curves(
     y = _Axis(*y_range, HEIGHT - BOTTOM, TOP)
     parts = _axes(x, y, x_title, y_title, names=names)
     for number, line in enumerate(lines):
-        parts += _curve(line, number, x, y)
-    key = Markup("").join(_key(line.name, number) for number, line in enumerate(lines))
+        aside = 0.0 if joined else APART * (number - (len(lines) - 1) / 2)
+        parts += _curve(line, number, x, y, joined=joined, aside=max(-ASIDE, min(ASIDE, aside)))
+    key = Markup("").join(_key(line.name, number, joined=joined) for number, line in enumerate(lines))
     return _svg(parts, about) + Markup('<ul class="key">{}</ul>').format(key)
 
 
-def _curve(line: Curve, number: int, x: _Axis, y: _Axis) -> list[str]:
+def _curve(line: Curve, number: int, x: _Axis, y: _Axis, *, joined: bool, aside: float) -> list[str]:
+    line = Curve(line.name, [a + aside for a in line.x], line.y, line.low, line.high)
     colour, dash = f"s{number % SERIES}", DASHES[number % len(DASHES)]
     parts = []
     if len(line.low) == len(line.x) == len(line.high) and len(line.x):
         rows = [(a, b, c) for a, b, c in zip(line.x, line.low, line.high) if math.isfinite(b) and math.isfinite(c)]
         around = [(x.at(a), y.at(c)) for a, _, c in rows] + [(x.at(a), y.at(b)) for a, b, _ in reversed(rows)]
-        if len(rows) > 1:
+        if joined and len(rows) > 1:
             parts.append(f'<polygon class="band {colour}" points="{_path(around)}"/>')
         for a, b, c in rows:
             parts.append(_line(x.at(a), y.at(b), x.at(a), y.at(c), f"whisker {colour}"))
     places = [(a, b) for a, b in zip(line.x, line.y, strict=True) if math.isfinite(b)]
     path = _path([(x.at(a), y.at(b)) for a, b in places])
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    parts.append(f'<polyline class="line {colour}" points="{path}"{dashes}/>')
+    if joined:
+        parts.append(f'<polyline class="line {colour}" points="{path}"{dashes}/>')
     for a, b in places:
-        title = f"<title>{escape(line.name)} at {a:g}: {b:.4f}</title>"
+        title = f"<title>{escape(line.name)} at {a - aside:g}: {b:.4f}</title>"
         parts.append(f'<g class="dot {colour}">{_marker(number, x.at(a), y.at(b))}{title}</g>')
     return parts
 
 
-def _key(name: str, number: int) -> Markup:
-    """One entry of the key of a plot: line, marker, name."""
+def _key(name: str, number: int, *, joined: bool) -> Markup:
+    """One entry of the key of a plot: line where there is one, marker, name."""
     dash = DASHES[number % len(DASHES)]
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     colour = f"s{number % SERIES}"
-    drawn = (
-        f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true"><polyline class="line {colour}"{dashes} '
-        f'points="1,7 33,7"/><g class="dot {colour}">{_marker(number, 17, 7)}</g></svg>'
-    )
+    stroke = f'<polyline class="line {colour}"{dashes} points="1,7 33,7"/>' if joined else ""
+    drawn = f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true">{stroke}<g class="dot {colour}">{_marker(number, 17, 7)}</g></svg>'
     return Markup("<li>{}{}</li>").format(Markup(drawn), name)
 
 

@@ -121,6 +121,17 @@ def test_curves_leave_gaps_and_differ_by_marker_and_dash():
     assert corners == {0, 3, 4}  # circle, triangle, square and diamond
 
 
+def test_names_without_an_order_are_not_joined_by_a_line():
+    lines = [Curve(name, [0, 1], [0.2, 0.4], [0.1, 0.3], [0.3, 0.5]) for name in "ab"]
+    words = {"x_title": "x", "y_title": "y", "about": "c", "names": ["cat", "dog"]}
+    apart, joined = curves(lines, **words, joined=False), curves(lines, **words)
+    assert not shapes(apart, "polyline") and not shapes(apart, "polygon", "band") and "polyline" not in apart
+    assert len(shapes(joined, "polyline")) == len(shapes(joined, "polygon", "band")) == 2
+    assert len(shapes(apart, "line", "whisker")) == len(shapes(joined, "line", "whisker")) == 4
+    assert len({line.get("x1") for line in shapes(apart, "line", "whisker")}) == 4  # side by side
+    assert len({line.get("x1") for line in shapes(joined, "line", "whisker")}) == 2
+
+
 def test_matrix_shades_by_share_and_marks_the_diagonal():
     svg = matrix(
         [[0.75, 0.25], [math.nan, math.nan]], [["a", "b"], ["c", "d"]], rows=["x", "y"], columns=["x", "y"], about="m"
