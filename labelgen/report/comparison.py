@@ -11,7 +11,6 @@ from labelgen.report.gallery import Album, Panels, card_of, text_size_of
 from labelgen.report.html import Cell, Column, Figure, Gallery, Section, Table, change, count, fraction, text_cell
 from labelgen.report.measured import MeasuredRun
 from labelgen.report.overlays import label_picture
-from labelgen.report.run_section import percent
 from labelgen.report.views import View
 from labelgen.vocab import Colour, Vocabulary
 
@@ -57,7 +56,9 @@ def comparison_section(runs: Sequence[MeasuredRun], album: Album, *, images: int
     return Section(
         anchor="comparison",
         title=f"{len(runs)} runs beside each other",
-        intro=(f"Changes are against the first run, {runs[0].name}; more is better but for missing classes.",),
+        intro=(
+            f"Changes are against the first run, {runs[0].name}; more is better, but for images with a missing class.",
+        ),
         warnings=warnings,
         tables=tables,
         figures=figures,
@@ -76,10 +77,12 @@ def _value(run: MeasuredRun, key: str) -> float | None:
 
 def _figures(runs: Sequence[MeasuredRun]) -> Table:
     """A row a run, so that any number of runs fits; each figure with its change."""
+    sizes = {_value(run, "num_images") for run in runs}
+    measures = {key: title for key, title in MEASURES.items() if key != "num_images" or len(sizes) > 1}
     rows = []
     for number, run in enumerate(runs):
         cells = [text_cell(run.name), text_cell(", ".join(run.header.get("supervision", [])) or "-")]
-        for key in MEASURES:
+        for key in measures:
             value, first = _value(run, key), _value(runs[0], key)
             whole = key in ("images_with_missed_classes", "num_images")
             cells.append(count(None if value is None else int(value)) if whole else fraction(value))
@@ -88,10 +91,11 @@ def _figures(runs: Sequence[MeasuredRun]) -> Table:
                 cells.append(change(value - first) if both and value is not None and first is not None else Cell(""))
         rows.append(cells)
     columns = [Column("run", kind="name"), Column("supervision", kind="words")]
-    for key, title in MEASURES.items():
+    for key, title in measures.items():
         columns.append(Column(title))
         columns += [Column("change", f"of {title}")] if key in CURVES else []
-    return Table("Figures", columns, rows)
+    (size,) = sizes if len(sizes) == 1 else (None,)
+    return Table("Figures", columns, rows, caption="" if size is None else f"Each over {size:.0f} images.")
 
 
 def _classes(runs: Sequence[MeasuredRun]) -> Table:
@@ -156,6 +160,7 @@ def _swept(runs: Sequence[MeasuredRun]) -> list[Figure]:
         y_title="fraction",
         names=() if numbers else [str(value) for value in values],
         about=f"mIoU and coverage over {key}",
+        joined=numbers,
     )
     return [Figure(f"Over {key}", chart, f"The runs differ in this setting only. Bands and whiskers: {what}.")]
 
@@ -204,7 +209,7 @@ def _differing(runs: Sequence[MeasuredRun], album: Album, *, images: int, budget
         used += cost
         cards.append(card)
     more = f" Labels of {', '.join(run.name for run in beside)}." if len(runs) > len(beside) else ""
-    caption = f"Largest spread of image mIoU, up to {percent(max(spread.values(), default=0.0))} apart.{more}"
+    caption = f"Largest spread of image mIoU first: up to {max(spread.values(), default=0.0):.3f} apart.{more}"
     return [Gallery("Where the runs differ most", cards, caption)] if cards else []
 
 

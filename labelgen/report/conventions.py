@@ -12,11 +12,17 @@ RULES = (
     ),
     ("void", "Pixels that are void in the truth (255) are counted nowhere"),
     ("IoU", "TP / (TP + FP + FN) of a class, from sums over the data set; not a mean over images"),
-    ("mIoU", "Unlabelled pixels are misses of their true class, and predict nothing"),
-    ("mIoU, labelled", "Over labelled pixels only; says nothing of what was left out, so read it beside coverage"),
+    ("mIoU, unlabelled = miss", "Unlabelled pixels are misses of their true class, and predict nothing"),
+    (
+        "mIoU, labelled pixels",
+        "Over labelled pixels only; says nothing of what was left out, so read it beside coverage",
+    ),
     ("coverage", "Labelled share of the pixels that are not void in the truth"),
-    ("precision", "TP / (TP + FP) of a class; over all classes together it is the right share of the labelled pixels"),
+    ("precision", "TP / (TP + FP) of a class"),
+    ("pixel precision", "Right share of the labelled pixels of all classes; also called accuracy on labelled pixels"),
     ("recall", "TP / (TP + FN) of a class, unlabelled pixels among the FN"),
+    ("mIoU, unlabelled = background", "As if unlabelled pixels were labelled background; where there is a background"),
+    ("missing class", "A class in the truth of an image without a single labelled pixel on it, whatever its label"),
     (
         "absent classes",
         "A class in neither truth nor labels has no value (-) and is in no mean; one that is only labelled has IoU 0",
@@ -36,9 +42,15 @@ OTHERS = (  # tool, how it pools, absent classes, a predicted 255, which figure 
         "data set",
         "left out of the mean (or 0 with nan_to_num)",
         "falls out of its histogram: a miss",
-        "mIoU",
+        "mIoU, unlabelled = miss",
     ),
-    ("HF evaluate mean_iou", "data set", "left out of the mean", "falls out of its histogram: a miss", "mIoU"),
+    (
+        "HF evaluate mean_iou",
+        "data set",
+        "left out of the mean",
+        "falls out of its histogram: a miss",
+        "mIoU, unlabelled = miss",
+    ),
     (
         "torchmetrics MeanIoU",
         "mean of the IoU of each image",
@@ -51,21 +63,21 @@ OTHERS = (  # tool, how it pools, absent classes, a predicted 255, which figure 
         "data set",
         "left out of the macro mean",
         "ignore_index holds for the truth only: an error",
-        "mIoU, of dense labels only",
+        "either mIoU, of dense labels only",
     ),
     (
         "FiftyOne evaluate_segmentations",
         "data set; accuracy, precision and recall, no mIoU",
         "depends on the list of classes",
         "pairs outside the list of classes are left out",
-        "mIoU, labelled (from its confusion matrix)",
+        "mIoU, labelled pixels (from its confusion matrix)",
     ),
     (
         "scikit-learn confusion_matrix",
         "what it is given",
         "rows of zeros",
         "pairs outside labels= are left out",
-        "mIoU, labelled",
+        "mIoU, labelled pixels",
     ),
 )
 
@@ -112,7 +124,7 @@ def _others() -> Table:
         "What other tools do",
         tuple(Column(title, kind="words" if title == "tool" else "words long") for title in titles),
         [(text_cell(row[0]), *(Cell(text, text.lower(), "words long") for text in row[1:])) for row in OTHERS],
-        caption="On dense labels without 255 all that pool over the data set agree with mIoU here, "
+        caption="On dense labels without 255 all that pool over the data set agree with both mIoUs here, "
         "apart from absent classes.",
         sortable=False,
     )

@@ -10,17 +10,20 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
+from labelgen.report.placement import LETTER, placed_names
+
 __all__ = ["Curve", "Point", "curves", "histogram", "matrix", "points", "ticks"]
 
 WIDTH, HEIGHT = 480, 300
 LEFT, RIGHT, TOP, BOTTOM = 54, 14, 14, 46
-LETTER = 7.2  # pixels of a letter of the text of a plot, about
-LINE = 13  # pixels of a line of it
+FRAME = (LEFT, 3, WIDTH, HEIGHT - BOTTOM)  # in which names of points stand
 SERIES = 6  # colours of the style sheet; the next series begin anew with other markers
+APART, ASIDE = 0.09, 0.36  # between markers side by side at one name, and at most from its middle
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
-AWAY = (26, 60, 100, 140)  # pixels from a point to a name that has no room beside it
 CELL = 27  # pixels of a cell of a matrix
 NAMED = 110  # pixels for the names of its rows
+LONGEST = 24  # letters of the names of its columns
+DARK, DARKER = 0.65, 0.88  # shares from which ink on a cell is hard to read, on a dark and on a light page
 
 
 @dataclass(frozen=True)
@@ -100,7 +103,7 @@ def histogram(
         title = f"<title>{low:g} to {high:g}: {count}</title>"
         parts.append(f'<rect class="bar" x="{_n(left)}" y="{_n(top)}" {size}>{title}</rect>')
     if mark is not None and math.isfinite(mark):
-        parts.append(_line(x.at(mark), TOP, x.at(mark), HEIGHT - BOTTOM, "mark"))
+        parts += [_line(x.at(mark), TOP, x.at(mark), HEIGHT - BOTTOM, kind) for kind in ("halo", "mark")]
     return _svg(parts, about)
 
 
@@ -109,51 +112,13 @@ def points(shown: Sequence[Point], *, x_title: str, y_title: str, about: str) ->
     x, y = _Axis(0, 1, LEFT, WIDTH - RIGHT), _Axis(0, 1, HEIGHT - BOTTOM, TOP)
     parts = _axes(x, y, x_title, y_title)
     places = [(x.at(p.x), y.at(p.y)) for p in shown]
-    taken = [(col - 5, row - 5, col + 5, row + 5) for col, row in places]
     for point, (col, row) in zip(shown, places, strict=True):
         title = f"<title>{escape(point.name)}: {point.x:.3f}, {point.y:.3f}</title>"
         parts.append(f'<circle class="dot" cx="{_n(col)}" cy="{_n(row)}" r="4">{title}</circle>')
-        box = _room_for(point.name, col, row, taken)
-        if box is not None:
-            taken.append(box)
-            if _far(box, col, row):
-                end = box[2] if box[2] < col else box[0]
-                parts.append(_line(col, row, end, (box[1] + box[3]) / 2, "leader"))
-            parts.append(_text(box[0], box[3] - 3, point.name, anchor="start"))
+    for number, (box, leader) in placed_names([point.name for point in shown], places, FRAME).items():
+        parts += [_line(*leader, "leader")] if leader else []
+        parts.append(_text(box[0], box[3] - 3, shown[number].name, anchor="start"))
     return _svg(parts, about)
-
-
-def _room_for(
-    name: str, col: float, row: float, taken: Sequence[tuple[float, float, float, float]]
-) -> tuple[float, float, float, float] | None:
-    """A box beside a point that touches no other and stays in the plot."""
-    width, half = LETTER * len(name), LINE / 2
-    corners = [
-        (col + 7, row - half),
-        (col - 7 - width, row - half),
-        (col - width / 2, row - 7 - LINE),
-        (col - width / 2, row + 7),
-        (col + 5, row - 5 - LINE),
-        (col - 5 - width, row + 5),
-    ]
-    for away in AWAY:  # farther off, with a line to the point
-        for down in (0, -LINE, LINE, -2 * LINE, 2 * LINE):
-            corners += [(col - away - width, row - half + down), (col + away, row - half + down)]
-    for left, top in corners:
-        box = (left, top, left + width, top + LINE)
-        inside = left >= LEFT and box[2] <= WIDTH and top >= 0 and box[3] <= HEIGHT - BOTTOM
-        if inside and not any(_overlap(box, other) for other in taken):
-            return box
-    return None
-
-
-def _far(box: tuple[float, float, float, float], col: float, row: float) -> bool:
-    """Whether a name stands so far from its point that a line must join them."""
-    return max(box[0] - col, col - box[2], 0) >= AWAY[0]
-
-
-def _overlap(a: tuple[float, float, float, float], b: tuple[float, float, float, float]) -> bool:
-    return a[0] < b[2] and b[0] < a[2] and a[1] < b[3] and b[1] < a[3]
 
 
 def curves(
@@ -164,6 +129,7 @@ def curves(
     about: str,
     names: Sequence[str] = (),
     y_range: tuple[float, float] = (0.0, 1.0),
+    joined: bool = True,
 ) -> Markup:
     """Lines with markers and bands, and their key below the plot.
 
@@ -171,6 +137,8 @@ def curves(
     ----------
     names
         What stands at x = 0, 1, 2, ... where the axis has names and no numbers.
+    joined
+        False where the names have no order: then there are markers and whiskers side by side, and no line.
 
     Examples
     --------
@@ -185,40 +153,41 @@ def curves(
     y = _Axis(*y_range, HEIGHT - BOTTOM, TOP)
     parts = _axes(x, y, x_title, y_title, names=names)
     for number, line in enumerate(lines):
-        parts += _curve(line, number, x, y)
-    key = Markup("").join(_key(line.name, number) for number, line in enumerate(lines))
+        aside = 0.0 if joined else APART * (number - (len(lines) - 1) / 2)
+        parts += _curve(line, number, x, y, joined=joined, aside=max(-ASIDE, min(ASIDE, aside)))
+    key = Markup("").join(_key(line.name, number, joined=joined) for number, line in enumerate(lines))
     return _svg(parts, about) + Markup('<ul class="key">{}</ul>').format(key)
 
 
-def _curve(line: Curve, number: int, x: _Axis, y: _Axis) -> list[str]:
+def _curve(line: Curve, number: int, x: _Axis, y: _Axis, *, joined: bool, aside: float) -> list[str]:
+    line = Curve(line.name, [a + aside for a in line.x], line.y, line.low, line.high)
     colour, dash = f"s{number % SERIES}", DASHES[number % len(DASHES)]
     parts = []
     if len(line.low) == len(line.x) == len(line.high) and len(line.x):
         rows = [(a, b, c) for a, b, c in zip(line.x, line.low, line.high) if math.isfinite(b) and math.isfinite(c)]
         around = [(x.at(a), y.at(c)) for a, _, c in rows] + [(x.at(a), y.at(b)) for a, b, _ in reversed(rows)]
-        if len(rows) > 1:
+        if joined and len(rows) > 1:
             parts.append(f'<polygon class="band {colour}" points="{_path(around)}"/>')
         for a, b, c in rows:
             parts.append(_line(x.at(a), y.at(b), x.at(a), y.at(c), f"whisker {colour}"))
     places = [(a, b) for a, b in zip(line.x, line.y, strict=True) if math.isfinite(b)]
     path = _path([(x.at(a), y.at(b)) for a, b in places])
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
-    parts.append(f'<polyline class="line {colour}" points="{path}"{dashes}/>')
+    if joined:
+        parts.append(f'<polyline class="line {colour}" points="{path}"{dashes}/>')
     for a, b in places:
-        title = f"<title>{escape(line.name)} at {a:g}: {b:.4f}</title>"
+        title = f"<title>{escape(line.name)} at {a - aside:g}: {b:.4f}</title>"
         parts.append(f'<g class="dot {colour}">{_marker(number, x.at(a), y.at(b))}{title}</g>')
     return parts
 
 
-def _key(name: str, number: int) -> Markup:
-    """One entry of the key of a plot: line, marker, name."""
+def _key(name: str, number: int, *, joined: bool) -> Markup:
+    """One entry of the key of a plot: line where there is one, marker, name."""
     dash = DASHES[number % len(DASHES)]
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     colour = f"s{number % SERIES}"
-    drawn = (
-        f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true"><polyline class="line {colour}"{dashes} '
-        f'points="1,7 33,7"/><g class="dot {colour}">{_marker(number, 17, 7)}</g></svg>'
-    )
+    stroke = f'<polyline class="line {colour}"{dashes} points="1,7 33,7"/>' if joined else ""
+    drawn = f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true">{stroke}<g class="dot {colour}">{_marker(number, 17, 7)}</g></svg>'
     return Markup("<li>{}{}</li>").format(Markup(drawn), name)
 
 
@@ -252,6 +221,7 @@ def matrix(
     titles
         Tooltip of each cell.
     """
+    columns = [_shortened(name, most=LONGEST) for name in columns]
     head = round(12 + LETTER * max(map(len, columns)) * 0.75)
     lean = round(LETTER * max(map(len, columns[-3:])) * 0.67)  # how far the last names reach to the right
     width, height = NAMED + CELL * len(columns) + lean, head + CELL * len(rows) + 4
@@ -274,10 +244,10 @@ def matrix(
 def _cell(left: float, top: float, share: float, title: str, *, on: bool) -> str:
     known = math.isfinite(share)
     kind = "cell" if known else "cell none"
-    shade = f' fill-opacity="{_n(min(max(share, 0), 1))}"' if known else ""
+    shade = f' fill-opacity="{min(max(share, 0), 1):.2g}"' if known else ""
     text = ""
     if known and share >= 0.005:
-        inside = "on" if share > 0.55 else "off"
+        inside = "on" if share > DARKER else "mid" if share > DARK else "off"
         text = f'<text class="{inside}" x="{_n(left + CELL / 2)}" y="{_n(top + CELL / 2 + 4)}">{100 * share:.0f}</text>'
     frame = ' class="diagonal"' if on else ""
     rect = f'<rect class="{kind}" x="{_n(left)}" y="{_n(top)}" width="{CELL - 1}" height="{CELL - 1}"{shade}/>'
@@ -298,7 +268,8 @@ def _axes(
     room = (x.last - x.first) / max(len(labels), 1) / LETTER
     for value, text in labels:
         parts.append(_line(x.at(value), y.first, x.at(value), y.first + 4, "axis"))
-        parts.append(_text(x.at(value), y.first + 17, _shortened(text, most=max(3, int(room) + 1)), anchor="middle"))
+        shown = _shortened(text, most=max(3, int(room) + 1))
+        parts.append(_text(x.at(value), y.first + 17, shown, anchor="middle", kind="tight" if len(labels) > 7 else ""))
     parts.append(_line(x.first, y.first, x.last, y.first, "axis"))
     parts.append(_text((x.first + x.last) / 2, HEIGHT - 8, x_title, anchor="middle"))
     middle = (y.first + y.last) / 2
@@ -313,8 +284,9 @@ def _svg(parts: Sequence[str], about: str, *, size: tuple[int, int] = (WIDTH, HE
     return Markup(f"{head}{wide if kind == 'matrix' else ''}>{''.join(parts)}</svg>")  # all texts are escaped above
 
 
-def _text(x: float, y: float, text: str, *, anchor: str) -> str:
-    return f'<text x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{escape(text)}</text>'
+def _text(x: float, y: float, text: str, *, anchor: str, kind: str = "") -> str:
+    kind = f' class="{kind}"' if kind else ""
+    return f'<text{kind} x="{_n(x)}" y="{_n(y)}" text-anchor="{anchor}">{escape(text)}</text>'
 
 
 def _line(x1: float, y1: float, x2: float, y2: float, kind: str) -> str:

@@ -28,6 +28,8 @@ QUALITY = 80  # of the JPEG
 FOLDER = "pictures"
 PREFIX = "labelgen-"  # of the files in it, so that those of an earlier report can be told from others'
 HASH = 16  # hex digits of the content in a file name
+TITLES = ("Worst", "Around the median", "Best")
+LABEL_TITLES = ("Least labelled", "In the middle", "Most labelled")
 CARD = 2000  # bytes of the text of a card, about
 
 
@@ -125,7 +127,7 @@ def picks_of(run: MeasuredRun, options: GalleryOptions) -> dict[str, list[Pick]]
     if run.evaluation is None:
         ranked = sorted(run.images, key=lambda image: (image.coverage, image.id))
         notes = [Pick(image.id, f"{percent(image.coverage)} labelled") for image in ranked]
-        titles = ("Least labelled", "In the middle", "Most labelled")
+        titles = LABEL_TITLES
     else:
         rows = [row for row in run.evaluation.images if not math.isnan(row.miou)]
         rows.sort(key=lambda row: (row.miou, row.id))
@@ -134,7 +136,7 @@ def picks_of(run: MeasuredRun, options: GalleryOptions) -> dict[str, list[Pick]]
         for row in rows:
             missed = f"; no label on {', '.join(names[i] for i in row.missed)}" if row.missed else ""
             notes.append(Pick(row.id, f"mIoU {row.miou:.3f}; {percent(row.coverage)} labelled{missed}"))
-        titles = ("Worst", "Around the median", "Best")
+        titles = TITLES
     worst, median, best = share_out(len(notes), (options.worst, options.median, options.best))
     start = min(max(worst, (len(notes) - median) // 2), len(notes) - best - median)
     parts = (notes[:worst], notes[start : start + median], notes[len(notes) - best :][::-1])
@@ -162,10 +164,18 @@ def gallery_of(
     while sum(cost for part in cards.values() for _, cost in part) > budget and any(len(p) > 1 for p in cards.values()):
         max(cards.values(), key=len).pop()
         left_out += 1
-    how = "by their mIoU" if run.evaluation is not None else "by how much of them is labelled"
+    by = "mIoU" if run.evaluation is not None else "labelled share"
+    total = (
+        len(run.images) if run.evaluation is None else sum(not math.isnan(row.miou) for row in run.evaluation.images)
+    )
     note = f" {left_out} more are left out to keep the page small." if left_out else ""
+    orders = {title: "highest" if title in (TITLES[-1], LABEL_TITLES[-1]) else "lowest" for title in cards}
     return [
-        Gallery(title, [card for card, _ in part], f"{len(part)} images, ranked {how}.{note if k == 0 else ''}")
+        Gallery(
+            title,
+            [card for card, _ in part],
+            f"{len(part)} of {total} images, {orders[title]} {by} first.{note if k == 0 else ''}",
+        )
         for k, (title, part) in enumerate(cards.items())
     ]
 

@@ -191,15 +191,19 @@ def missing() -> Cell:
 
 
 def fraction(value: float | None, *, digits: int = 3) -> Cell:
-    """A fraction with three decimals.
+    """A fraction with three decimals; what is not 0 is not shown as 0.
 
     Examples
     --------
     >>> fraction(0.51239).text, fraction(None).text, fraction(float("nan")).text
     ('0.512', '-', '-')
+    >>> fraction(0.00002).text, fraction(0.0).text
+    ('< 0.001', '0.000')
     """
     if value is None or math.isnan(value):
         return missing()
+    if 0 < value < 0.5 * 10**-digits:
+        return Cell(f"< {10**-digits:.{digits}f}", float(value))
     return Cell(f"{value:.{digits}f}", float(value))
 
 

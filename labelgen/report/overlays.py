@@ -18,7 +18,7 @@ ERRORS: Mapping[int, tuple[str, str]] = {
     EXTRA: ("extra", "labelled, but background in the truth"),
     MISSED: ("missed", "background in the labels, a class in the truth"),
     OTHER: ("other", "another class"),
-    UNLABELLED: ("unlabelled", "unlabelled (void where it is in the truth)"),
+    UNLABELLED: ("unlabelled", "unlabelled (in the truth: void)"),
     VOID: ("void", "void in the truth, not counted"),
 }
 """Code of each kind of pixel to its short name (a class of the style sheet) and what it means."""
@@ -33,6 +33,8 @@ FAINT, STRONG = 0.3, 0.82  # of the colour over the grey image: what is right, w
 FINEST = 8  # parts of the side of a cell that are looked at when a map shrinks
 STRIPES = 6  # pixels from stripe to stripe
 SPARSE = 0.25  # coverage below which labels are strokes: drawn solid and a little wider
+DOTTED = 0.01  # share of the picture below which they are dots: drawn as discs with a rim
+DISC = 1 / 55  # radius of a disc, as a share of the long side of the picture
 STROKE_BACKGROUND: Colour = (40, 40, 40)
 TINT = 0.6
 EDGE = (255, 255, 255)
@@ -94,7 +96,8 @@ def label_picture(
         See `is_sparse`.
     """
     picture = image.astype(np.float32)
-    shown = _wider(labels, ignore=vocabulary.ignore) if strokes else labels
+    dots = strokes and _are_dots(labels, ignore=vocabulary.ignore)
+    shown = _widened(labels, ignore=vocabulary.ignore) if strokes else labels
     empty = shown == vocabulary.ignore
     picture[empty] = hatched(image)[empty]
     painted = dict(colours)
@@ -105,15 +108,35 @@ def label_picture(
         picture[inside] += (1.0 if strokes else TINT) * (np.asarray(colour, np.float32) - picture[inside])
     if not strokes:
         picture[_edges(shown, ignore=vocabulary.ignore)] = EDGE
+    if dots:
+        picture[_rim(shown, ignore=vocabulary.ignore)] = EDGE
     names = {class_id: vocabulary.classes[class_id] for class_id in colours}
-    return with_names(np.rint(picture).astype(np.uint8), shown, names, text_size=text_size)
+    return with_names(np.rint(picture).astype(np.uint8), shown, names, text_size=text_size, dots=dots)
 
 
-def _wider(labels: Integer[np.ndarray, "H W"], *, ignore: int) -> Integer[np.ndarray, "H W"]:
-    """Strokes one pixel wider on each side, over what is unlabelled only."""
+def _are_dots(labels: Integer[np.ndarray, "H W"], *, ignore: int) -> bool:
+    """Whether so little is labelled that it is not seen as it is."""
+    return bool((labels != ignore).mean() < DOTTED)
+
+
+def _widened(labels: Integer[np.ndarray, "H W"], *, ignore: int) -> Integer[np.ndarray, "H W"]:
+    """Strokes a little wider, dots as discs; over what is unlabelled only."""
+    steps = max(2, round(DISC * max(labels.shape))) if _are_dots(labels, ignore=ignore) else 1
+    for step in range(steps):
+        labels = _wider(labels, ignore=ignore, corners=step % 2 == 1)
+    return labels
+
+
+def _rim(labels: Integer[np.ndarray, "H W"], *, ignore: int) -> np.ndarray:
+    """Unlabelled pixels beside labelled ones."""
+    return (labels == ignore) & (_wider(labels, ignore=ignore) != ignore)
+
+
+def _wider(labels: Integer[np.ndarray, "H W"], *, ignore: int, corners: bool = False) -> Integer[np.ndarray, "H W"]:
+    """Strokes one pixel wider on each side, over what is unlabelled only; with corners a pixel becomes a square."""
     wide = labels.copy()
     for axis, step in ((0, 1), (0, -1), (1, 1), (1, -1)):
-        moved = np.roll(labels, step, axis=axis)
+        moved = np.roll(wide if corners else labels, step, axis=axis)
         border = (slice(None),) * axis + (0 if step == 1 else -1,)
         moved[border] = ignore
         wide = np.where(wide == ignore, moved, wide)
@@ -154,7 +177,14 @@ def error_picture(
     image: UInt8[np.ndarray, "h w 3"], errors: UInt8[np.ndarray, "h w"], *, strokes: bool = False
 ) -> UInt8[np.ndarray, "h w 3"]:
     """Kinds of pixels over the grey image, told apart by colour and by stripes: missed level, another class upright."""
-    return _painted(image, _wider(errors, ignore=UNLABELLED), faint=STRONG) if strokes else _painted(image, errors)
+    if not strokes:
+        return _painted(image, errors)
+    drawn = np.where(errors == VOID, UNLABELLED, errors).astype(np.uint8)  # void does not grow
+    wide = _widened(drawn, ignore=UNLABELLED)
+    picture = _painted(image, np.where((wide == UNLABELLED) & (errors == VOID), VOID, wide), faint=STRONG)
+    if _are_dots(drawn, ignore=UNLABELLED):
+        picture[_rim(wide, ignore=UNLABELLED)] = EDGE
+    return picture
 
 
 def _painted(image: np.ndarray, kinds: np.ndarray, *, faint: float = FAINT) -> np.ndarray:

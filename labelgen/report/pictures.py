@@ -138,25 +138,56 @@ def label_overlay(
 
 
 def with_names(
-    picture: UInt8[np.ndarray, "H W 3"], labels: LabelMap, names: Mapping[int, str], *, text_size: int
+    picture: UInt8[np.ndarray, "H W 3"],
+    labels: LabelMap,
+    names: Mapping[int, str],
+    *,
+    text_size: int,
+    dots: bool = False,
 ) -> UInt8[np.ndarray, "H W 3"]:
-    """The name of each class where it is farthest from its edges; none for classes too small for it."""
+    """The name of each class where it is farthest from its edges; none for classes too small for it.
+
+    A name never covers another: it moves by a line within its class, or is left out.
+
+    Parameters
+    ----------
+    dots
+        Whether the labels are dots: names then stand beside them, however small they are.
+    """
     import cv2
 
     sheet, face = Image.fromarray(picture), font(text_size)
     draw = ImageDraw.Draw(sheet)
+    taken: list[tuple[float, float, float, float]] = []
     for class_id, name in names.items():
         region = np.pad(labels == class_id, 1)
-        if region.mean() < NAMED:
+        if region.mean() < (0 if dots else NAMED) or not region.any():
             continue
         depth = cv2.distanceTransform(region.view(np.uint8), cv2.DIST_L2, cv2.DIST_MASK_PRECISE)
         row, col = (int(place) - 1 for place in np.unravel_index(depth.argmax(), depth.shape))
         text = text_that_fits(name, face, sheet.width - 8)
         half = face.getlength(text) / 2 + 4
         col = min(max(col, half), max(sheet.width - half, half))
-        row = min(max(row, 0.7 * text_size), sheet.height - 0.7 * text_size)
-        draw.text((col, row), text, fill=PAPER, font=face, anchor="mm", stroke_width=2, stroke_fill=INK)
+        rows = _rows_of_name(
+            labels == class_id, row, int(col), depth=float(depth.max()), text_size=text_size, dots=dots
+        )
+        for wanted in rows:
+            middle = min(max(wanted, 0.7 * text_size), sheet.height - 0.7 * text_size)
+            box = (col - half, middle - 0.6 * text_size, col + half, middle + 0.6 * text_size)
+            if not any(box[0] < b[2] and b[0] < box[2] and box[1] < b[3] and b[1] < box[3] for b in taken):
+                taken.append(box)
+                draw.text((col, middle), text, fill=PAPER, font=face, anchor="mm", stroke_width=2, stroke_fill=INK)
+                break
     return np.asarray(sheet)
+
+
+def _rows_of_name(region: np.ndarray, row: int, col: int, *, depth: float, text_size: int, dots: bool) -> list[float]:
+    """Where the name of a region may stand, the best first: on it, or above and below a dot."""
+    if dots:
+        away = depth + 0.8 * text_size
+        return [row + away, row - away] if row < 2 * away else [row - away, row + away]
+    lines = [round(row + step * text_size) for step in (0, 1.3, -1.3, 2.6, -2.6)]
+    return [line for line in lines if 0 <= line < region.shape[0] and region[line, col]] or [row]
 
 
 def hatched(image: UInt8[np.ndarray, "H W 3"]) -> UInt8[np.ndarray, "H W 3"]:

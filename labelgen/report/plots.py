@@ -32,13 +32,24 @@ def quality_figures(run: MeasuredRun) -> list[Figure]:
         *([_distances(evaluation)] if evaluation.bands is not None else []),
         _image_histogram(
             [row.miou for row in evaluation.images],
-            "Image mIoU, unlabelled pixels as misses"
+            "Image mIoU (no pixel is unlabelled)"
+            if _is_dense(evaluation)
+            else "Image mIoU, unlabelled pixels as misses"
             if evaluation.options.unlabelled == "miss"
             else f"Image mIoU, unlabelled pixels: {evaluation.options.unlabelled}",
         ),
-        _image_histogram([row.miou_labelled for row in evaluation.images], "Image mIoU, labelled pixels only"),
+        *([] if _is_dense(evaluation) else [_labelled_histogram(evaluation)]),
         *([_thresholds(run.document)] if run.document and "curve" in run.document else []),
     ]
+
+
+def _is_dense(evaluation: Evaluation) -> bool:
+    """Whether no pixel is unlabelled, so that the mIoU of labelled pixels is the same."""
+    return not evaluation.matrix[:, -1].any()
+
+
+def _labelled_histogram(evaluation: Evaluation) -> Figure:
+    return _image_histogram([row.miou_labelled for row in evaluation.images], "Image mIoU, labelled pixels only")
 
 
 def _thresholds(document: Mapping[str, Any]) -> Figure:
@@ -118,7 +129,7 @@ def _distances(evaluation: Evaluation) -> Figure:
         y_title="share of pixels",
         names=[ring.name for ring in found],
         about="share of wrong pixels by distance from the contours of the truth",
-        y_range=(0.0, min(1.0, 1.15 * top) or 1.0),
+        y_range=(0.0, _round_top(top)),
     )
     return Figure(
         "Errors by distance from the boundary",
@@ -126,6 +137,17 @@ def _distances(evaluation: Evaluation) -> Figure:
         "Distance to the nearest change of class in the truth; a ring of void counts as a class, so that distance is "
         "measured from either rim of it.",
     )
+
+
+def _round_top(value: float) -> float:
+    """The end of an axis above a share: a tick of it.
+
+    Examples
+    --------
+    >>> _round_top(0.48), _round_top(0.012), _round_top(0.97), _round_top(0)
+    (0.6, 0.02, 1.0, 1.0)
+    """
+    return next((end for end in (0.02, 0.05, 0.1, 0.2, 0.4, 0.6, 0.8) if 0 < value <= end / 1.05), 1.0)
 
 
 def _confusion(evaluation: Evaluation) -> Figure:

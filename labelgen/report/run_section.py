@@ -18,7 +18,6 @@ from labelgen.report.html import (
     Table,
     count,
     fraction,
-    missing,
     text_cell,
 )
 from labelgen.report.measured import MeasuredRun
@@ -28,6 +27,7 @@ from labelgen.report.plots import coverage_figure, quality_figures
 __all__ = ["facts_of", "headlines_of", "percent", "run_section", "settings_of"]
 
 SHOWN_IDS = 3
+MOST_NAMES = 40  # of classes that are left out of a table
 RULES = {"exclude": "left out", "background": "background", "error": "an error (there are none)"}
 HASH = 16  # digits of a hash
 
@@ -55,12 +55,14 @@ def percent(value: float | None) -> str:
 
     Examples
     --------
-    >>> percent(0.1234), percent(0.0001), percent(None)
-    ('12.3 %', '0.01 %', '-')
+    >>> percent(0.1234), percent(0.0001), percent(0.000013), percent(0.000002), percent(None)
+    ('12.3 %', '0.01 %', '0.001 %', '< 0.001 %', '-')
     """
     if value is None or np.isnan(value):
         return "-"
-    return f"{100 * value:.2g} %" if 0 < value < 0.01 else f"{100 * value:.1f} %"
+    if 0 < value < 0.000_01:
+        return "< 0.001 %"
+    return f"{100 * value:.{1 if value < 0.001 else 2}g} %" if 0 < value < 0.01 else f"{100 * value:.1f} %"
 
 
 def headlines_of(run: MeasuredRun) -> list[Headline]:
@@ -190,12 +192,15 @@ def _shown(value: Any) -> str:
 
 
 def _classes(evaluation: Evaluation) -> Table:
-    """One row per class; a class in neither truth nor labels has no value."""
+    """One row per class in the truth or the labels; the others have no value, and are named below the table."""
     table, names = evaluation.matrix, evaluation.vocabulary.classes
     miss, labelled = scores_from_confusion(table), scores_from_confusion(table, unlabelled="exclude")
     boundary = _boundary_ious(evaluation)
     rows = []
+    there = (table.sum(axis=1) > 0) | (miss.label_pixels > 0)
     for class_id, name in enumerate(names):
+        if not there[class_id]:
+            continue
         rows.append(
             [
                 text_cell(name),
@@ -226,9 +231,25 @@ def _classes(evaluation: Evaluation) -> Table:
         "By class",
         columns,
         rows,
-        caption="A class in neither truth nor labels has no value (-) and is in no mean; a class that is only labelled "
-        "has an IoU of 0, which counts.",
+        caption="A class that is only labelled has an IoU of 0, which counts. "
+        + _left_out(
+            [name for name, shown in zip(names, there) if not shown], "in neither truth nor labels, in no mean"
+        ),
     )
+
+
+def _left_out(names: Sequence[str], why: str) -> str:
+    """What is said of classes without a row; empty when there are none.
+
+    Examples
+    --------
+    >>> _left_out(["bus"], "in no label"), _left_out([], "in no label")
+    ('1 class left out, in no label: bus.', '')
+    """
+    if not names:
+        return ""
+    shown = ", ".join(names[:MOST_NAMES]) + (", ..." if len(names) > MOST_NAMES else "")
+    return f"{len(names)} {'class' if len(names) == 1 else 'classes'} left out, {why}: {shown}."
 
 
 def _boundary_ious(evaluation: Evaluation) -> np.ndarray | None:
@@ -260,16 +281,18 @@ def _label_classes(run: MeasuredRun) -> Table:
     rows = [
         [
             text_cell(name),
-            count(pixels[i]) if pixels[i] else missing(),
-            fraction(pixels[i] / total) if pixels[i] else missing(),
-            count(images[i]) if images[i] else missing(),
+            count(pixels[i]),
+            fraction(pixels[i] / total),
+            count(images[i]),
         ]
         for i, name in enumerate(names)
+        if pixels[i]
     ]
+    unused = [name for i, name in enumerate(names) if not pixels[i]]
     columns = [
         Column("class", kind="name"),
         Column("label px"),
         Column("share", "of all labelled pixels"),
         Column("images", "with this label"),
     ]
-    return Table("By class", columns, rows, caption="A class that no label has is shown as -.")
+    return Table("By class", columns, rows, caption=_left_out(unused, "in no label"))

@@ -11,6 +11,7 @@ from labelgen.errors import RunFolderError
 from labelgen.masks import write_atomic
 from labelgen.report.overlays import ERRORS, error_picture, label_picture, swatch_of
 from labelgen.report.pictures import GAP, INK, font, paper, text_that_fits
+from labelgen.report.run_section import percent
 from labelgen.report.views import Shown, View, colours_over
 from labelgen.vocab import Colour, Vocabulary
 
@@ -20,6 +21,7 @@ SHEET_IMAGES = 24
 SIDE = 160  # pixels of the long side of a panel
 QUALITY = 88  # of the JPEG
 TEXT = 12
+NAMES = 10  # pixels of the names of classes on a panel
 LINE = 20  # pixels of a line of the legend
 GROUPS = 2  # images beside each other where each has four panels, twice as many where it has two
 INSET = 4  # pixels between the panels of one image
@@ -72,7 +74,7 @@ def run_sheet(shown: Shown, *, title: str, images: int = SHEET_IMAGES) -> Image.
     return sheet
 
 
-def panels_of(view: View, vocabulary: Vocabulary, colours: dict[int, Colour], *, text_size: int = TEXT) -> list[Panel]:
+def panels_of(view: View, vocabulary: Vocabulary, colours: dict[int, Colour], *, text_size: int = NAMES) -> list[Panel]:
     """Name and picture of each panel of one image."""
     panels: list[Panel] = [("image", view.image)]
     if view.truth is not None:
@@ -106,7 +108,7 @@ def _block(view: View, panels: Sequence[Panel], most: int) -> Image.Image:
     height = max(picture.shape[0] for _, picture in panels)
     block = paper((height + LINE, most * (SIDE + INSET)))
     draw = ImageDraw.Draw(block)
-    note = view.note or f"{100 * view.coverage:.0f} % labelled" if view.note or view.coverage < 1 else ""
+    note = view.note or ("" if view.coverage == 1 else f"{percent(view.coverage)} labelled")
     text = f"{view.id}   {note}".rstrip()
     shown = text_that_fits(text, font(TEXT), block.width)
     draw.text((0, LINE // 2 - 1), shown, fill=INK, font=font(TEXT), anchor="lm")

@@ -101,6 +101,7 @@ def _figure(panel: str, found: Sequence[Swept], means: Sequence[Row], spread: st
         names=names,
         about=f"{', '.join(line.name for line in lines)} over {setting}",
         y_range=(0.0, 1.02),
+        joined=not names,
     )
     return Figure(f"Over {panel.replace('_', ' ')}", chart, f"Means over runs; {spread}.")
 
@@ -116,6 +117,8 @@ def _number(text: str) -> float | None:
 def _means(means: Sequence[Row]) -> Table:
     names = list(dict.fromkeys(name for row in means for name in row["settings"]))
     shown = [key for key in MEASURES if any(row[key] is not None for row in means)]
+    if not any(row["strokes"] and row["strokes"]["max"] for row in means):  # of a method that draws none
+        shown = [key for key in shown if key != "strokes"]
     rows = [
         [
             *(_setting(row["settings"].get(name)) for name in names),

@@ -37,7 +37,7 @@ class View:
     label_classes
         Ids in the labels or in the truth.
     coverage
-        Share of labelled pixels, in [0, 1].
+        Share of labelled pixels, in [0, 1]; with truth of those that are not void in it, as in all other figures.
     note
         What could not be read; empty when all is there.
     """
@@ -110,7 +110,7 @@ class Shown:
             errors=errors,
             strokes=labels is not None and is_sparse(labels, ignore=ignore),
             counts={int(i): int(counts[i]) for i in np.flatnonzero(counts[: self.vocabulary.num_classes])},
-            coverage=0.0 if labels is None else float((labels != ignore).mean()),
+            coverage=_coverage(labels, truth, ignore=ignore),
             note=note if labels is not None else "no label of this image",
         )
 
@@ -124,6 +124,14 @@ class Shown:
             if instead is None:
                 raise
             return _grey(instead.shape), error.message
+
+
+def _coverage(labels: LabelMap | None, truth: LabelMap | None, *, ignore: int) -> float:
+    """Share of labelled pixels among those that count; 1 where none does."""
+    if labels is None:
+        return 0.0
+    counted = labels != ignore if truth is None else (labels != ignore)[truth != ignore]
+    return float(counted.mean()) if counted.size else 1.0
 
 
 def _grey(size: tuple[int, ...]) -> np.ndarray:

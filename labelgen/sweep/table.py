@@ -9,7 +9,7 @@ from labelgen.sweep.plan import SweepPoint
 __all__ = ["MEASURES", "means_of", "row_of"]
 
 MEASURES: Mapping[str, str] = {
-    "miou": "mIoU, all pixels",
+    "miou": "mIoU, unlabelled = miss",
     "miou_labelled": "mIoU, labelled pixels",
     "miou_background": "mIoU, unlabelled = background",
     "coverage": "coverage",

@@ -77,6 +77,7 @@ def _figures(means: Sequence[Row]) -> list[Figure]:
         y_title="mIoU on val images",
         names=runs,
         about=f"mIoU after training on {len(runs)} sets of labels",
+        joined=False,
     )
     ends = (min(row.label_miou for row in means), max(row.label_miou for row in means))
     lines = _lines(means, lambda row: row.label_miou)

@@ -85,6 +85,47 @@ def test_strokes_are_solid_and_their_background_is_seen():
     assert picture[5, 55].tolist() == [40, 40, 40]
 
 
+def test_one_labelled_pixel_is_a_disc_with_a_rim_and_its_name_beside_it():
+    image = np.full((160, 160, 3), 120, np.uint8)
+    labels = np.full((160, 160), 255, np.uint8)
+    labels[80, 60] = 1
+    picture = label_picture(image, labels, ANIMALS, {1: (213, 94, 0)}, strokes=True, text_size=10)
+    disc = (picture == (213, 94, 0)).all(axis=2)
+    assert 20 <= disc.sum() <= 60 and disc[80, 60] and disc[80, 62] and disc[78, 60]
+    beside = label_picture(image, labels, ANIMALS, {}, strokes=True, text_size=10)
+    assert (picture[:74] != beside[:74]).any() and (picture[90:] == beside[90:]).all()  # the name stands above
+    rows, cols = np.nonzero(disc)
+    assert (picture[80, cols.max() + 1] == 255).all() and (picture[rows.max() + 1, 60] == 255).all()
+
+
+def test_in_the_errors_a_dot_is_a_disc_and_void_does_not_grow():
+    image = np.full((160, 160, 3), 120, np.uint8)
+    errors = np.full((160, 160), 255, np.uint8)
+    errors[80, 60] = 1
+    plain = error_picture(image, errors, strokes=True)
+    orange = (plain[..., 0] > 190) & (plain[..., 2] < 90)
+    assert 20 <= orange.sum() <= 60 and orange[80, 60]
+    errors[:, 100:] = 4
+    with_void = error_picture(image, errors, strokes=True)
+    assert np.array_equal(with_void[:, :100], plain[:, :100])
+    assert np.array_equal(with_void[:, 100:], error_picture(image, errors)[:, 100:])
+
+
+def test_names_do_not_cover_each_other():
+    image = np.full((100, 200, 3), 120, np.uint8)
+    labels = np.zeros((100, 200), np.uint8)
+    labels[:, 90:100], labels[:, 100:110] = 1, 2
+    names = Vocabulary("long", ("ground", "a very long name", "another long name"), background=0)
+    colours = {1: (213, 94, 0), 2: (86, 180, 233)}
+    bare = Vocabulary("bare", ("ground", " ", "  "), background=0)
+    both, none = (label_picture(image, labels, v, colours, text_size=10) for v in (names, bare))
+    lines = np.flatnonzero((both != none).any(axis=(1, 2)))
+    assert len(lines) > 16 and np.diff(lines).max() >= 1  # two lines of text, one below the other
+    first = label_picture(image, labels, names, {1: colours[1]}, text_size=10)
+    alone = label_picture(image, labels, bare, {1: colours[1]}, text_size=10)
+    assert len(np.flatnonzero((first != alone).any(axis=(1, 2)))) < 0.7 * len(lines)
+
+
 def test_errors_of_the_mirror_image_are_the_mirror_image(rng):
     truth, labels = (rng.choice(np.array([0, 1, 2, 255], np.uint8), (12, 12)) for _ in range(2))
     kinds = errors_of(truth, labels, ANIMALS)
