@@ -16,6 +16,7 @@ __all__ = ["RunEstimate", "bytes_below", "estimate_run", "part_of", "spread"]
 
 IMAGES = 4  # timed; the first also pays for what is compiled at its first use
 PATIENCE = 20.0  # seconds after which no further image is begun
+AT_LEAST = 2  # images that are timed all the same: compiling can take longer than the patience, and happens once
 
 T = TypeVar("T")
 
@@ -79,7 +80,7 @@ def estimate_run(
             for sample_id in spread(ids, count):  # one by one, so that work on the next is not in the time of this
                 failed += sum("error" in record for record in label_images(task, generate, [sample_id], writer))
                 ends.append(time.perf_counter())
-                if ends[-1] - ends[1] > PATIENCE:
+                if ends[-1] - ends[1] > PATIENCE and len(ends) > AT_LEAST + 1:
                     break
         size = bytes_below(Path(name))
     begun, ready, first, *others = ends

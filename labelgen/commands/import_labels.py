@@ -19,6 +19,7 @@ from labelgen.commands.common import (
 from labelgen.commands.generate import print_plan, print_report, say_failures
 from labelgen.commands.import_seeds import ImportRunFlags, check_supervision, import_seeds
 from labelgen.commands.next_step import can_be_scored
+from labelgen.commands.sheet import leave_sheet
 from labelgen.errors import ConfigError, DataError
 
 if TYPE_CHECKING:
@@ -197,7 +198,8 @@ def _import_masks(
     with progress_bar("import") as progress:
         report = run_job(dataset, job, out, options, progress=progress)
     scored = report.complete and can_be_scored(dataset, job.vocabulary)
-    steps = [("next", f"labelgen quality {data_path(report.out)}")] if scored else []
+    steps = leave_sheet(report, dataset, wanted=flags.sheet)
+    steps += [("next", f"labelgen quality {data_path(report.out)}")] if scored else []
     print_report(report, job, as_json=flags.as_json, more={"format": config.format}, steps=steps)
     if row.rest and config.rest == "unlabelled" and dataset.vocabulary.background is not None and report.coverage < 1:
         say("pixels in no mask stay unlabelled; --rest background makes them background")
