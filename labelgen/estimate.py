@@ -16,7 +16,8 @@ __all__ = ["RunEstimate", "bytes_below", "estimate_run", "estimate_writing", "pa
 
 IMAGES = 4  # timed; the first also pays for what is compiled at its first use
 PATIENCE = 20.0  # seconds after which no further image is begun
-WRITTEN, LEAST = 16, 2  # images of an export that are timed, at the most and at the least
+WRITTEN = 16  # images of an export that are timed at the most
+AT_LEAST = 2  # images that are timed all the same: compiling can take longer than the patience, and happens once
 
 T = TypeVar("T")
 
@@ -80,7 +81,7 @@ def estimate_run(
             for sample_id in spread(ids, count):  # one by one, so that work on the next is not in the time of this
                 failed += sum("error" in record for record in label_images(task, generate, [sample_id], writer))
                 ends.append(time.perf_counter())
-                if ends[-1] - ends[1] > PATIENCE:
+                if ends[-1] - ends[1] > PATIENCE and len(ends) > AT_LEAST + 1:
                     break
         size = bytes_below(Path(name))
     begun, ready, first, *others = ends
@@ -107,7 +108,7 @@ def estimate_writing(write: Callable[[Sequence[str], Path], object], ids: Sequen
         warm.mkdir()
         write(spread(ids, 1), warm)  # also pays for what comes once
         first = time.perf_counter() - begin
-        count = max(LEAST, min(WRITTEN, int(PATIENCE / 2 / max(first, 1e-6))))
+        count = max(AT_LEAST, min(WRITTEN, int(PATIENCE / 2 / max(first, 1e-6))))
         tried = spread(ids, count)
         begin = time.perf_counter()
         timed.mkdir()

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Parameter
 
 from labelgen.commands.common import EXIT_DONE, print_json, progress_bar, say
-from labelgen.errors import ConfigError
+from labelgen.errors import ConfigError, RunFolderError
 
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
@@ -44,6 +44,7 @@ def rank(
     split: str = "",
     vocab: str = "",
     top: int = 20,
+    write_ids: str = "",
     workers: int = 0,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
@@ -83,6 +84,8 @@ def rank(
         Vocabulary of plain folders of masks, and of the truth. Default: that of the run.
     top
         How many images to list; 0 for all.
+    write_ids
+        File to write with the ids of the listed images, one a line, as --ids of other commands reads them.
     workers
         Threads; 0 for one per core.
     as_csv
@@ -93,7 +96,7 @@ def rank(
     Examples
     --------
     labelgen rank runs/cam --probe runs/cam-crossfit
-    labelgen rank runs/cam --against runs/clip
+    labelgen rank runs/cam --against runs/clip --top 50 --write-ids worst.txt
     labelgen rank runs/clip --by margin --truth demo --top 50
     """
     _check(as_csv=as_csv, as_json=as_json, top=top, workers=workers, bad_below=bad_below)
@@ -125,6 +128,8 @@ def rank(
         "probe": predictions.path.as_posix() if predictions else None,
         "against": others.path.as_posix() if others else None,
     }
+    if write_ids:
+        _write_ids(Path(write_ids), [row["id"] for row in document["images"]])
     if as_json:
         print_json(document)
     elif as_csv:
@@ -209,6 +214,15 @@ def _say_missing(found: "Suspicion") -> None:
     for name, count in found.missing.items():
         if count:
             say(f"warning: {count} of {len(found.ids)} images have no {what[name]}; they come last")
+
+
+def _write_ids(path: Path, ids: list[str]) -> None:
+    from labelgen.masks import write_atomic
+
+    try:
+        write_atomic(path, "".join(f"{sample_id}\n" for sample_id in ids).encode())
+    except OSError as error:
+        raise RunFolderError(f"cannot write {path} ({error.strerror or error})", hint="choose another file") from error
 
 
 def _print_csv(document: dict[str, Any]) -> None:

@@ -166,6 +166,17 @@ def test_tables_and_csv(folder, ids, capsys):
     assert rows[0]["corrupted"] == "1" and 0 <= float(rows[0]["softmin"]) <= 1
 
 
+def test_the_listed_ids_are_written_for_other_commands(folder, tmp_path, capsys):
+    words = (folder / "labels", "--probe", folder / "predictions", "--top", "3")
+    first = listed(ranked(capsys, *words, "--write-ids", tmp_path / "worst.txt"))
+    assert (tmp_path / "worst.txt").read_bytes() == "".join(f"{name}\n" for name in first).encode()
+    assert open_data("demo", ids_file=str(tmp_path / "worst.txt")).ids == tuple(sorted(first)) and len(first) == 3
+    assert (
+        main(["rank", str(folder / "labels"), "--against", str(folder / "labels"), "--write-ids", str(tmp_path)]) == 1
+    )
+    assert "choose another file" in capsys.readouterr().err
+
+
 def test_images_without_predictions_come_last_and_are_said(folder, ids, tmp_path, capsys):
     few = make_run(tmp_path / "few", predicted, method="crossfit", scores=True, skip=(1, 2))
     assert main(["rank", str(folder / "labels"), "--probe", str(few), "--workers", "1", "--json"]) == 0
