@@ -187,7 +187,8 @@ def _key(name: str, number: int, *, joined: bool) -> Markup:
     dashes = f' stroke-dasharray="{dash}"' if dash else ""
     colour = f"s{number % SERIES}"
     stroke = f'<polyline class="line {colour}"{dashes} points="1,7 33,7"/>' if joined else ""
-    drawn = f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true">{stroke}<g class="dot {colour}">{_marker(number, 17, 7)}</g></svg>'
+    marker = f'<g class="dot {colour}">{_marker(number, 17, 7)}</g>'
+    drawn = f'<svg class="swatch" viewBox="0 0 34 14" aria-hidden="true">{stroke}{marker}</svg>'
     return Markup("<li>{}{}</li>").format(Markup(drawn), name)
 
 
