@@ -104,10 +104,10 @@ def _title(runs: Sequence[MeasuredRun]) -> str:
 
 
 def _lead(runs: Sequence[MeasuredRun]) -> str:
-    if len(runs) == 1 and runs[0].document is not None:
-        run = runs[0]
-        made = f"by {run.header['method']}" if run.header.get("method") else "from a plain folder of masks"
-        return f"Labels of {run.document['num_images']} images, {made}, against their truth; and what they look like."
+    if len(runs) == 1 and (document := runs[0].document) is not None:
+        method = runs[0].header.get("method")
+        made = f"by {method}" if method else "from a plain folder of masks"
+        return f"Labels of {document['num_images']} images, {made}, against their truth; and what they look like."
     names = ", ".join(run.name for run in runs)
     if all(run.document is None for run in runs):
         return f"{names}: labels without truth, so how much is labelled and not how well."
