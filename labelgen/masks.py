@@ -179,7 +179,11 @@ def read_mask(path: Path | str) -> Integer[np.ndarray, "H W"]:
     try:
         content = Path(path).read_bytes()
     except FileNotFoundError as error:
-        raise DataError(f"mask file not found: {path}", hint="check --data, --split and the file name") from error
+        raise DataError(
+            f"mask file not found: {path}",
+            hint="check the path; of a run, labelgen verify RUN lists what is missing, and the command that made it "
+            "makes it again",
+        ) from error
     except OSError as error:
         raise DataError(f"mask cannot be read: {path} ({error.strerror})", hint="is it a file you may read?") from error
     return decode_mask(content, where=str(path))
@@ -240,7 +244,7 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
                 )
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except FileNotFoundError as error:
-        raise DataError(f"image file not found: {path}", hint="check --data, --split and the file name") from error
+        raise DataError(f"image file not found: {path}", hint="check the path and the file name") from error
     except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
         if isinstance(error, DataError):
             raise

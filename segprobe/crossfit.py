@@ -4,7 +4,6 @@ import hashlib
 from collections.abc import Mapping, Set
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +22,7 @@ from segprobe.batches import FeatureSource
 from segprobe.config import FitConfig
 from segprobe.fit import FitReport, cached_features, fit, ids_to_cache, views_of
 from segprobe.folds import assign_folds
-from segprobe.labels import Labels, LabelSet, read_labels
+from segprobe.labels import Labels, LabelSet, read_labels, supervision_of
 from segprobe.layers import LayerSource
 from segprobe.predict import models_of
 from segprobe.probe_file import open_probe
@@ -202,7 +201,6 @@ class MakeHeldOut:
 
 def held_out_job(source: Labels, make: MakeHeldOut) -> Job:
     """The job that predicts images in the classes of their labels."""
-    header: Mapping[str, Any] = getattr(source, "header", {})
     return Job(
         method=METHOD,
         config={},
@@ -210,7 +208,7 @@ def held_out_job(source: Labels, make: MakeHeldOut) -> Job:
         needs=frozenset(),
         reads_image=False,
         vocabulary=source.vocabulary,
-        inherited=frozenset(header.get("supervision", ())),
+        inherited=frozenset(supervision_of(source)),
     )
 
 

@@ -18,7 +18,7 @@ from segprobe.config import FitConfig
 from segprobe.features import FeatureCache, View, build_cache, build_shards, cache_fingerprint, cache_name
 from segprobe.fit_folder import begin_fit, finish_fit
 from segprobe.fitted import FittedHead, fit_head
-from segprobe.labels import Labels, LabelSet, read_labels
+from segprobe.labels import Labels, LabelSet, read_labels, supervision_of
 from segprobe.layers import Layers, LayerSource
 from segprobe.losses import parse_loss
 from segprobe.probe_file import Probe, save_probe
@@ -249,6 +249,7 @@ def _probe(
         labels={
             "name": labels.name,
             "path": str(getattr(source, "path", None) or ""),
+            "supervision": supervision_of(source),
             "images": len(labels.ids),
             "skipped": len(labels.skipped),
             "coverage": labels.coverage,

@@ -16,7 +16,7 @@ from labelgen.masks import LabelMap
 from labelgen.vocab import Vocabulary
 from segprobe.confidence import confident_reader
 
-__all__ = ["ImageLabels", "LabelSet", "Labels", "TruthSource", "read_labels"]
+__all__ = ["ImageLabels", "LabelSet", "Labels", "TruthSource", "read_labels", "supervision_of"]
 
 log = logging.getLogger(__name__)
 
@@ -70,6 +70,13 @@ class TruthSource:
     def labels(self, sample_id: str) -> LabelMap:
         """Ground truth of one image; void is unlabelled."""
         return self.dataset.truth(sample_id)
+
+
+def supervision_of(source: Labels) -> list[str]:
+    """What a person had to give for these labels: as a run records it, truth, or unknown for a folder of masks."""
+    if isinstance(source, TruthSource):
+        return ["truth"]
+    return list(getattr(source, "header", {}).get("supervision", ["unknown"]))
 
 
 @dataclass(frozen=True)

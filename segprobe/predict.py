@@ -314,6 +314,7 @@ def predict_job(
         reads_image=True,
         vocabulary=dataset.vocabulary,
         models=models_of(path, probe),
+        inherited=frozenset(probe.labels.get("supervision", ["unknown"])),
     )
     return with_refiners(job, config, dataset)
 

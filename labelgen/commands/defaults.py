@@ -39,7 +39,11 @@ class FileDefaults:
         self.path = path
         try:
             self.content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
-        except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except OSError as error:
+            raise ConfigError(
+                f"config file cannot be read: {path} ({error.strerror})", hint="check its path"
+            ) from error
+        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
             raise ConfigError(f"config file cannot be read: {path} ({error})", hint="it must be TOML") from error
 
     def __call__(self, _: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

@@ -249,7 +249,7 @@ def print_report(
         ("images labelled", f"{counts['labelled']}{before}"),
         ("without any label", counts["empty"]),
         ("failed", f"{report.failed}" + (f" (see {report.out / 'failures.jsonl'})" if report.failed else "")),
-        ("coverage", f"{100 * report.coverage:.3g} % of the pixels"),
+        ("coverage", f"{100 * report.coverage:.3g} % of all pixels, void included"),
         (
             "classes",
             f"{len(counts['classes'])} of {vocabulary.num_classes} ({_largest(counts['classes'], vocabulary)})",
@@ -260,6 +260,11 @@ def print_report(
     ]
     rows += steps
     always = {"images labelled", "failed", "coverage", "classes", "supervision", *(word for word, _ in steps)}
+    if report.complete and "truth" in job.needs and set(counts["classes"]) == {str(vocabulary.background)}:
+        say(
+            "warning: nothing but background is labelled. Are objects 255 in the masks? Ids are 0, 1, 2, ... in the "
+            "order of the classes, and 255 is void: such masks must be converted first"
+        )
     _print_pairs([row for row in rows if row[0] in always or not str(row[1]).startswith("0")], title=title)
 
 

@@ -108,7 +108,7 @@ def rank(
     from labelgen.store import RunFolder, newest_run
 
     source = _open(Path(run) if run else newest_run(but="crossfit"), vocab)
-    others = _open(Path(against), vocab or source.vocabulary.name) if against else None
+    others = _open(Path(against), vocab, beside=source) if against else None
     predictions = _predictions(Path(probe), source) if probe else None
     dataset = _truth(source, truth, split=split, vocab=vocab) if truth else None
     with progress_bar(f"rank {source.name}") as progress:
@@ -151,11 +151,13 @@ def _check(*, as_csv: bool, as_json: bool, top: int, workers: int, bad_below: fl
         raise ConfigError(f"--bad-below must be an IoU in (0, 1], got {bad_below}", hint="0.5 is half of the pixels")
 
 
-def _open(path: Path, vocab: str) -> "LabelSource":
+def _open(path: Path, vocab: str, *, beside: "LabelSource | None" = None) -> "LabelSource":
+    """The labels of a path; a plain folder has the classes that were typed, else those of the labels beside it."""
     from labelgen.store import open_labels
     from labelgen.vocab import load_vocabulary
 
-    return open_labels(path, vocabulary=load_vocabulary(vocab) if vocab else None)
+    known = load_vocabulary(vocab) if vocab else beside.vocabulary if beside else None
+    return open_labels(path, vocabulary=known)
 
 
 def _predictions(path: Path, source: "LabelSource") -> "RunFolder":

@@ -143,7 +143,7 @@ class DiskDataset:
         if self.masks is None:
             raise DataError(
                 f"there is no ground truth for {sample_id!r} in {self.spec.root}",
-                hint="this needs masks beside the images, or for tags a file given with --tags",
+                hint="this needs masks beside the images, as PNG, or for tags a file given with --tags",
             )
         return self.masks
 

@@ -187,8 +187,10 @@ def fetch_published(name: str) -> Path:
         where = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
         raise WeightsError(
             f"the weights of {name} are not on this machine and {where} could not be fetched ({type(error).__name__})",
-            hint=f"copy them into {_cache_folder(config)}, or give a checkpoint: --weights FILE in segprobe, fit-cam, "
-            "--proxy-weights FILE in labelgen clip, weights=FILE in a refiner",
+            hint="without network: demo-ssvt needs no download (segprobe fit --backbone demo-ssvt), and segprobe "
+            "backbones lists what is here; or fetch a checkpoint elsewhere and name it (--weights FILE; "
+            "--proxy-weights FILE in labelgen clip; weights=FILE in a refiner), or put the cached files into "
+            f"{_cache_folder(config)}",
         ) from error
 
 

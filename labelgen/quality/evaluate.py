@@ -180,6 +180,11 @@ def evaluate(
         )
     lookup = id_lookup(source.vocabulary, vocabulary)
     labelled = set(source.ids)
+    if not labelled:
+        raise DataError(
+            f"{source.name} has no labelled image yet",
+            hint="the command that makes the run, typed again, goes on with it",
+        )
     if not labelled.intersection(truth.ids):
         raise DataError(
             f"no label of {source.name} belongs to an image of the truth: labels such as "

@@ -112,7 +112,9 @@ class ImageReader:
         self.lookups = {}
         for other in (against, probe):
             if other is not None:
-                self.lookups[id(other)] = id_lookup(other.vocabulary, run.vocabulary)
+                self.lookups[id(other)] = id_lookup(
+                    other.vocabulary, run.vocabulary, between=(f"labels of {other.name}", f"labels of {run.name}")
+                )
                 if not set(other.ids).intersection(run.ids):
                     raise DataError(f"{run.path} and {other.path} share no image", hint="are they of the same data?")
         records = {} if probe is None else probe.records()

@@ -11,11 +11,18 @@ __all__ = ["id_lookup", "translate"]
 SHOWN = 4  # names in a message
 
 
-def id_lookup(labels: Vocabulary, truth: Vocabulary) -> np.ndarray | None:
+def id_lookup(
+    labels: Vocabulary, truth: Vocabulary, *, between: tuple[str, str] = ("labels", "truth")
+) -> np.ndarray | None:
     """Table from the ids of labels to the ids of the truth, or None when they are the same.
 
     Classes are matched by name or alias. Both vocabularies must hold the same classes: dropping or inventing one would
     change what the mean is over.
+
+    Parameters
+    ----------
+    between
+        What the two belong to, for the message.
 
     Raises
     ------
@@ -33,14 +40,14 @@ def id_lookup(labels: Vocabulary, truth: Vocabulary) -> np.ndarray | None:
     foreign = [name for name in names if name not in truth.classes]
     absent = [name for name in truth.classes if name not in names]
     if foreign or absent or len(set(names)) != len(names):
-        sides = [f"only in the labels: {_some(foreign)}"] if foreign else []
-        sides += [f"only in the truth: {_some(absent)}"] if absent else []
+        sides = [f"only in the {between[0]}: {_some(foreign)}"] if foreign else []
+        sides += [f"only in the {between[1]}: {_some(absent)}"] if absent else []
         known = labels.name in vocabulary_names()
         other = f"score against truth in the vocabulary of the labels (--vocab {labels.name}), or " if known else ""
         raise VocabularyError(
-            f"labels and truth must have the same classes, got {labels.name!r} with {labels.num_classes} and "
+            f"{' and '.join(between)} must have the same classes, got {labels.name!r} with {labels.num_classes} and "
             f"{truth.name!r} with {truth.num_classes} ({'; '.join(sides) or 'two names of one class'})",
-            hint=f"{other}make the labels again with --vocab {truth.name}",
+            hint=f"are both of the same data? Else {other}make the {between[0]} again with --vocab {truth.name}",
         )
     lookup = np.full(int(labels.ignore) + 1, truth.ignore, np.uint16)
     # ids that are no class pass through, so that counting can refuse them

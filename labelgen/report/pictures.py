@@ -168,9 +168,8 @@ def with_names(
         text = text_that_fits(name, face, sheet.width - 8)
         half = face.getlength(text) / 2 + 4
         col = min(max(col, half), max(sheet.width - half, half))
-        rows = _rows_of_name(
-            labels == class_id, row, int(col), depth=float(depth.max()), text_size=text_size, dots=dots
-        )
+        column = min(int(col), sheet.width - 1)  # a picture may be narrower than any name
+        rows = _rows_of_name(labels == class_id, row, column, depth=float(depth.max()), text_size=text_size, dots=dots)
         for wanted in rows:
             middle = min(max(wanted, 0.7 * text_size), sheet.height - 0.7 * text_size)
             box = (col - half, middle - 0.6 * text_size, col + half, middle + 0.6 * text_size)

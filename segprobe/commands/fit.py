@@ -101,7 +101,7 @@ def fit(
     rows = [
         ("labels", source.name),
         ("images", f"{report.images}" + (f" ({report.skipped} without a label left out)" if report.skipped else "")),
-        ("coverage", f"{100 * report.coverage:.2f} % of the pixels"),
+        ("coverage", f"{100 * report.coverage:.3g} % of all pixels, void included"),
         ("seconds", f"{report.seconds:.1f}"),
         ("next", f"segprobe {following} {data_path(report.out)}"),
     ]
