@@ -96,6 +96,7 @@ def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
     assert json.loads(out)["done"] == 2
     header = json.loads((folder / "runs" / "predict" / "run.json").read_text(encoding="utf-8"))
     assert header["config"]["upsample"] == "guided,radius=1"
+    assert header["supervision"] == ["truth"]  # the clicks that the probe was trained on were drawn from it
     assert header["config"]["refine"] == ["pamr,steps=1", "par,steps=1"]
     assert run(capsys, "eval", "--limit", "1", *options)[0] == 0
     assert sorted(p.name for p in (folder / "runs" / "predict" / "labels").iterdir()) == [

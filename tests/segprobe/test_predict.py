@@ -136,7 +136,7 @@ def test_a_run_of_predictions_is_a_run_like_any_other(fitted, tmp_path):
     )
     assert (report.done, report.failed, report.complete) == (6, 0, True)
     run = RunFolder.open(tmp_path / "run")
-    assert run.header["supervision"] == []
+    assert run.header["supervision"] == ["unknown"]  # a probe of before its labels were asked
     assert set(run.header["models"]) == {"probe", "toy"}
     predictor = predict.load_predictor(path, device="cpu")
     expected = predictor.labels([dataset.image(i) for i in dataset.ids])
