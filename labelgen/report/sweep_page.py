@@ -103,7 +103,8 @@ def _figure(panel: str, found: Sequence[Swept], means: Sequence[Row], spread: st
         y_range=(0.0, 1.02),
         joined=not names,
     )
-    return Figure(f"Over {panel.replace('_', ' ')}", chart, f"Means over runs; {spread}.")
+    over = f"over {setting.replace('_', ' ')}"
+    return Figure(f"{panel} {over}" if is_measure else over.capitalize(), chart, f"Means over runs; {spread}.")
 
 
 def _number(text: str) -> float | None:

@@ -9,6 +9,7 @@ from labelgen.sweep.table import MEASURES
 
 __all__ = ["CURVES", "curves_of", "write_plot"]
 
+LEGEND_COLUMNS = 3
 CURVES = ("miou", "miou_labelled", "coverage")
 """Fractions that are drawn."""
 
@@ -61,7 +62,8 @@ def write_plot(path: Path, means: Sequence[Row], *, title: str) -> None:
             ylim=(0, 1.02),
         )
         axes.grid(alpha=0.3)
-        axes.legend()
+        # below, because curves of labels run along both ends of [0, 1]
+        axes.legend(loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=LEGEND_COLUMNS, frameon=False, fontsize=8)
     seeds = max((row["seeds"] for row in means), default=1)
     figure.suptitle(f"{title}, mean and range of {seeds} seeds" if seeds > 1 else title)
     try:
