@@ -89,6 +89,9 @@ def row_of(name: str, documents: list[dict]) -> dict:
     row |= {"corrupted": [d["corrupted"]["corrupted"] for d in documents]}
     for score in SCORES:
         found = [d["corrupted"]["scores"][score]["auroc"] for d in documents]
+        if None in found:  # forgotten objects leave no region to judge
+            row |= {f"auroc_{score}": None, f"seeds_{score}": found}
+            continue
         row |= {f"auroc_{score}": round(mean(found), 4), f"seeds_{score}": [round(value, 4) for value in found]}
     spearman = [d["truth"]["scores"]["combined"]["spearman"] for d in documents]
     return row | {"spearman_combined": round(mean(spearman), 4)}

@@ -204,7 +204,7 @@ def ranked(result: dict) -> tuple[list[str], list[list[str]]]:
         [
             row["kind"],
             f"{row['auroc_combined']:.3f} ({' '.join(f'{seed:.3f}' for seed in row['seeds_combined'])})",
-            *(f"{row[f'auroc_{score}']:.3f}" for score in scores[1:]),
+            *("-" if (found := row[f"auroc_{score}"]) is None else f"{found:.3f}" for score in scores[1:]),
         ]
         for row in result["rows"]
     ]
@@ -391,7 +391,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "compare_photo_ssvt": compared("compare_photo_ssvt", compare_tables.frozen_and_tuned),
     "promotion": compared("promotion", compare_tables.promotion),
     "terms": compared("terms", compare_tables.terms),
-    # "rank_voc_animals": compared("rank_voc_animals", ranked),
+    "rank_voc_animals": compared("rank_voc_animals", ranked),
     "speed": speed,
     "presets": presets,
 }

@@ -29,7 +29,8 @@ def print_ranking(document: Document) -> None:
 def _images(document: Document) -> tuple[list[str], list[list[str]]]:
     names = list(document["scores"])
     first = document["images"][0] if document["images"] else {}
-    texts = [key for key in ("worst_class", "labelled", "looks_like") if key in first]
+    texts = [key for key in ("labelled", "looks_like") if key in first]
+    texts = texts or [key for key in ("worst_class",) if key in first]  # one opinion a row is enough to read
     extra = [key for key in ("corrupted", "iou") if key in first]
     columns: list[str] = ["", "image", *texts, *names, *extra]
     titles = {"worst_class": "worst class", "looks_like": "looks like", "iou": "IoU"}
