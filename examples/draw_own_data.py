@@ -58,7 +58,7 @@ def main(folder: Path) -> None:
             image, mask = scene(np.random.default_rng((number, index)))
             for name, picture in ((f"images/{split}/{index:03}.jpg", image), (f"masks/{split}/{index:03}.png", mask)):
                 (folder / name).parent.mkdir(parents=True, exist_ok=True)
-                picture.save(folder / name, **({"quality": 92} if name.endswith("jpg") else {}))
+                picture.save(folder / name, quality=92)  # of the JPEG
     (folder / "classes.txt").write_text("\n".join(CLASSES) + "\n", encoding="utf-8")
     print(f"{sum(SPLITS.values())} images and masks in {folder}")
 

@@ -52,6 +52,21 @@ def test_what_comes_once_is_not_multiplied():
     assert 0.4 <= cost.seconds < 0.4 * 100
 
 
+def test_a_slow_first_image_is_not_taken_for_the_usual_one(monkeypatch):
+    """Compiling at the first use may take longer than the patience."""
+    monkeypatch.setattr("labelgen.estimate.PATIENCE", 0.1)
+    pauses = iter([0.3, 0.0, 0.0])
+
+    def generate(sample, rng):
+        time.sleep(next(pauses))
+        return SoftMask(np.ones((1, *sample.size), np.float32), (0,))
+
+    data = open_data("demo", split="train", limit=100)
+    job = Job("slow", {}, lambda: generate, frozenset(), False, load_vocabulary("voc"))
+    cost = estimate_run(data, job, data.ids, RunOptions(), count=3)
+    assert cost.timed == 2 and cost.seconds < 0.3 * 50
+
+
 def test_nothing_left_to_do_loads_nothing():
     data = open_data("demo", split="train", limit=2)
     cost = estimate_run(data, pausing_job(start=30.0), [], RunOptions())

@@ -190,6 +190,9 @@ def test_unknown_names_and_the_map(run, capsys):
     assert main([*back, "--dry-run", "--map", "feline=cat"]) == 0 and not Path("back").exists()
     assert main([*back, "--map", "feline=cat"]) == 0
     np.testing.assert_array_equal(RunFolder.open("back").labels("whole"), run.labels("whole"))
+    assert Path("back", "contact_sheet.jpg").is_file()
+    assert main([*back[:-1], "plain", "--map", "feline=cat", "--no-sheet"]) == 0
+    assert not Path("plain", "contact_sheet.jpg").exists()
     # a run does not go on with another file
     Path("x.json").write_bytes(Path("x.json").read_bytes() + b"\n")
     capsys.readouterr()
