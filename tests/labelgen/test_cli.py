@@ -118,7 +118,7 @@ def test_debug_adds_the_traceback(capsys):
             "too many arguments: cow=1 dog=1;",
             "clip --help",
         ),
-        (["point", "--config", "absent.toml"], "config file cannot be read: absent.toml", "TOML"),
+        (["point", "--config", "absent.toml"], "config file cannot be read: absent.toml", "check its path"),
     ],
 )
 def test_wrong_usage_gives_exit_code_2_and_names_the_cure(argv, error, hint, capsys):

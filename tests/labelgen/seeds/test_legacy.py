@@ -241,7 +241,7 @@ def test_commands_import_and_export(seed_folder, tmp_path, capsys):
     assert main(["export", "runs/psa", "--to", "clipes", "--json"]) == 0
     made = sum(path.stat().st_size for path in Path(plan["out"]).rglob("*.npy"))
     assert plan["images"] == plan["estimate"]["timed"] and plan["estimate"]["bytes"] == made
-    assert plan["estimate"]["seconds"] > 0
+    assert 0 <= plan["estimate"]["seconds"] < 60  # of two small files, rounded to hundredths
     assert json.loads(capsys.readouterr().out)["files"] == 2
     assert main(["import", "seeds/psa-clipes", "--from", "clipes", "--limit", "2", "--out", "runs/back"]) == 0
     back = RunFolder.open("runs/back")
