@@ -74,7 +74,7 @@ class Dataset(Protocol):
         ...
 
     def load(self, sample_id: str, fields: Set[str]) -> Sample:
-        """Load one sample with only `fields`, out of image, truth (with instances where there are), tags, ....
+        """Load one sample with only `fields`, out of image, truth (with instances where there are) and tags.
 
         Raises
         ------

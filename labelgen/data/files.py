@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from labelgen.errors import DataError
+from labelgen.untrusted import opened_picture
 
 __all__ = ["IMAGE_SUFFIXES", "MASK_SUFFIXES", "FileTable", "image_size", "list_files"]
 
@@ -116,17 +117,15 @@ def image_size(path: Path) -> tuple[int, int]:
     DataError
         When the file is missing or no image.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path) as picture:
             width, height = picture.size
             # asked for its EXIF data, Pillow decodes a whole PNG that announces none
             has_exif = picture.format != "PNG" or not _PNG_EXIF.isdisjoint(picture.info)
             turned = has_exif and picture.getexif().get(_ORIENTATION, 1) in _QUARTER_TURNS
     except FileNotFoundError as error:
         raise DataError(f"file not found: {path}", hint="check the data folder and --split") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"image cannot be read: {path} ({error})", hint="the file is truncated or no image") from error
     return (width, height) if turned else (height, width)
 

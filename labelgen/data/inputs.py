@@ -7,6 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from labelgen.untrusted import read_bounded
+from labelgen.untrusted.limits import LARGEST_ARRAYS
+
 __all__ = ["INPUTS", "InputFile", "inputs_of", "with_input"]
 
 INPUTS = "inputs"
@@ -33,7 +36,7 @@ class InputFile:
         OSError
             As the system says; the caller knows what the file was for.
         """
-        return InputFile(path, path.read_bytes())
+        return InputFile(path, read_bounded(path, LARGEST_ARRAYS))
 
     @cached_property
     def sha256(self) -> str:

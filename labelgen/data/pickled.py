@@ -17,12 +17,15 @@ import numpy as np
 
 from labelgen.data.tensor_storages import STORAGE_TYPES, Storage, read_storage, view_of_storage
 from labelgen.errors import DataError
+from labelgen.untrusted import check_pickle, read_bounded, read_npy_array
+from labelgen.untrusted.limits import LARGEST_ARRAYS, LARGEST_DOCUMENT
 
 __all__ = ["decode_npy", "read_npy"]
 
 NPY_DTYPES = frozenset(
     f"{kind}{size}" for kind, sizes in {"f": "248", "i": "1248", "u": "1248"}.items() for size in sizes
 )
+COPIES = 4  # of a file's bytes that its arrays may take: text that stands for bytes, a storage, an array of it
 DEEPEST = 50  # nested containers; those of published code have three levels
 MOST_VALUES = 1_000_000  # values in containers; the labels of all images of COCO are 0.2 million
 
@@ -36,7 +39,7 @@ def read_npy(path: Path) -> Any:
         When the file cannot be read, is no .npy file, or names anything but arrays, tensors and plain containers.
     """
     try:
-        content = path.read_bytes()
+        content = read_bounded(path, LARGEST_ARRAYS)
     except OSError as error:
         raise DataError(f"file cannot be read: {path} ({error.strerror or error})", hint="check the path") from error
     return decode_npy(content, where=str(path))
@@ -62,9 +65,9 @@ def decode_npy(content: bytes, *, where: str) -> Any:
         version = np.lib.format.read_magic(stream)
         shape, _, dtype = _HEADERS[version](stream)
         if not dtype.hasobject:
-            stream.seek(0)
-            return np.lib.format.read_array(stream, allow_pickle=False)
-        found = _Finish()(_Unpickler(stream).load())
+            return read_npy_array(content)
+        check_pickle(stream)
+        found = _Finish()(_Unpickler(stream, _Meter(COPIES * len(content) + LARGEST_DOCUMENT)).load())
     except Exception as error:  # whatever the bytes of a stranger make the reader stumble over
         if isinstance(error, DataError):
             raise DataError(f"{error.message} in {where}", hint=error.hint) from error
@@ -78,6 +81,19 @@ def decode_npy(content: bytes, *, where: str) -> Any:
 
 
 _HEADERS = {(1, 0): np.lib.format.read_array_header_1_0, (2, 0): np.lib.format.read_array_header_2_0}
+
+
+class _Meter:
+    """Counts the bytes that are made of a pickle, in which a few bytes can name the same content again and again."""
+
+    def __init__(self, most: int) -> None:
+        self.left = most
+
+    def take(self, count: int) -> None:
+        """Refuse more than there is left."""
+        self.left -= count
+        if self.left < 0:
+            raise pickle.UnpicklingError("it names the same content far too often")
 
 
 class _Allowed:
@@ -125,7 +141,8 @@ class _Dtype:
 class _Array:
     """An array whose content comes with its state, as `numpy.ndarray.__reduce__` has it."""
 
-    def __init__(self) -> None:
+    def __init__(self, meter: _Meter) -> None:
+        self.meter = meter
         self.shape: tuple[int, ...] = ()
         self.items: list[Any] | None = None
         self.numbers: np.ndarray | None = None
@@ -146,6 +163,7 @@ class _Array:
                 raise pickle.UnpicklingError("an array of objects must come with a list of them")
             self.items = data
             return self
+        self.meter.take(len(data) if isinstance(data, str | bytes | bytearray) else 0)
         raw = data.encode("latin1") if isinstance(data, str) else data  # Python 2 had no bytes
         real = dtype.numpy()
         if not isinstance(raw, bytes | bytearray) or len(raw) != count * real.itemsize:
@@ -154,27 +172,6 @@ class _Array:
         self.numbers = np.array(numbers.reshape(shape[::-1]).T if order == "F" else numbers.reshape(shape))
         self.numbers = self.numbers.astype(real.newbyteorder("="))
         return self
-
-
-def _reconstruct(kind: Any, shape: Any, code: Any) -> _Array:
-    return _Array()
-
-
-def _frombuffer(data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> _Array:
-    return _Array().fill(shape, dtype, "F" if order == "F" else "C", data)
-
-
-def _scalar(dtype: Any, data: Any) -> Any:
-    numbers = _Array().fill((1,), dtype, "C", data).numbers
-    if numbers is None:
-        raise pickle.UnpicklingError("a scalar must be a number or text")
-    return numbers[0]
-
-
-def _encode(text: Any, encoding: Any = "latin1") -> bytes:
-    if not isinstance(text, str) or encoding != "latin1":
-        raise pickle.UnpicklingError("bytes must be written as latin1")
-    return text.encode("latin1")
 
 
 def _no_bytes() -> bytes:
@@ -187,50 +184,72 @@ def _ordered_dict(*pairs: Any) -> dict[Any, Any]:
     return {}
 
 
-def _tensor(storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
-    if not isinstance(storage, Storage):
-        raise pickle.UnpicklingError("a tensor must come with a storage")
-    return view_of_storage(storage, offset, size, stride)
+class _Makers:
+    """What the names in a pickle stand for, all on one meter."""
 
+    def __init__(self, meter: _Meter) -> None:
+        self.meter = meter
+        table: dict[tuple[str, str], Callable[..., Any]] = {
+            ("numpy", "ndarray"): _not_to_be_called,
+            ("numpy", "dtype"): _Dtype,
+            ("_codecs", "encode"): self.encode,
+            ("__builtin__", "bytes"): _no_bytes,  # protocol 2 calls it, without arguments, for no bytes at all
+            ("collections", "OrderedDict"): _ordered_dict,
+            ("torch._utils", "_rebuild_tensor"): self.tensor,
+            ("torch._utils", "_rebuild_tensor_v2"): self.tensor,
+            ("torch.storage", "_load_from_bytes"): self.storage,
+        }
+        for core in ("numpy.core", "numpy._core"):  # the name before and since numpy 2
+            table[f"{core}.multiarray", "_reconstruct"] = self.array
+            table[f"{core}.multiarray", "scalar"] = self.scalar
+            table[f"{core}.numeric", "_frombuffer"] = self.from_buffer
+        self.allowed = {name: _Allowed(call) for name, call in table.items()}
 
-def _load_from_bytes(content: Any) -> Storage:
-    return read_storage(content, _Unpickler)
+    def array(self, kind: Any, shape: Any, code: Any) -> _Array:
+        return _Array(self.meter)
 
+    def from_buffer(self, data: Any, dtype: Any, shape: Any, order: Any, *_: Any) -> _Array:
+        return _Array(self.meter).fill(shape, dtype, "F" if order == "F" else "C", data)
 
-def _allowed() -> dict[tuple[str, str], _Allowed]:
-    table: dict[tuple[str, str], Callable[..., Any]] = {
-        ("numpy", "ndarray"): _not_to_be_called,
-        ("numpy", "dtype"): _Dtype,
-        ("_codecs", "encode"): _encode,
-        ("__builtin__", "bytes"): _no_bytes,  # protocol 2 calls it, without arguments, for no bytes at all
-        ("collections", "OrderedDict"): _ordered_dict,
-        ("torch._utils", "_rebuild_tensor"): _tensor,
-        ("torch._utils", "_rebuild_tensor_v2"): _tensor,
-        ("torch.storage", "_load_from_bytes"): _load_from_bytes,
-    }
-    for core in ("numpy.core", "numpy._core"):  # the name before and since numpy 2
-        table[f"{core}.multiarray", "_reconstruct"] = _reconstruct
-        table[f"{core}.multiarray", "scalar"] = _scalar
-        table[f"{core}.numeric", "_frombuffer"] = _frombuffer
-    return {name: _Allowed(call) for name, call in table.items()}
+    def scalar(self, dtype: Any, data: Any) -> Any:
+        numbers = _Array(self.meter).fill((1,), dtype, "C", data).numbers
+        if numbers is None:
+            raise pickle.UnpicklingError("a scalar must be a number or text")
+        return numbers[0]
 
+    def encode(self, text: Any, encoding: Any = "latin1") -> bytes:
+        if not isinstance(text, str) or encoding != "latin1":
+            raise pickle.UnpicklingError("bytes must be written as latin1")
+        self.meter.take(len(text))
+        return text.encode("latin1")
 
-ALLOWED = _allowed()
+    def tensor(self, storage: Any, offset: Any, size: Any, stride: Any, *_: Any) -> np.ndarray:
+        if not isinstance(storage, Storage):
+            raise pickle.UnpicklingError("a tensor must come with a storage")
+        if isinstance(size, tuple) and all(type(side) is int and side >= 0 for side in size):
+            self.meter.take(min(math.prod(size), storage.count) * storage.dtype.itemsize)
+        return view_of_storage(storage, offset, size, stride)
+
+    def storage(self, content: Any) -> Storage:
+        if isinstance(content, bytes | bytearray):
+            self.meter.take(len(content))
+        return read_storage(content, lambda stream, storages: _Unpickler(stream, self.meter, storages))
 
 
 class _Unpickler(pickle.Unpickler):
-    """An unpickler to which no name means anything but what stands in `ALLOWED`."""
+    """An unpickler to which no name means anything but what `_Makers` allows."""
 
-    def __init__(self, stream: io.BytesIO, storages: dict[str, Storage] | None = None) -> None:
+    def __init__(self, stream: io.BytesIO, meter: _Meter, storages: dict[str, Storage] | None = None) -> None:
         super().__init__(stream, encoding="latin1")
         self.storages = storages
+        self.allowed = _Makers(meter).allowed
 
     def find_class(self, module_name: str, global_name: str, /) -> Any:
         """What a name stands for."""
         if self.storages is not None and module_name == "torch" and global_name in STORAGE_TYPES:
             return _StorageType(STORAGE_TYPES[global_name])
-        if self.storages is None and (module_name, global_name) in ALLOWED:
-            return ALLOWED[module_name, global_name]
+        if self.storages is None and (module_name, global_name) in self.allowed:
+            return self.allowed[module_name, global_name]
         raise DataError(
             f"a pickle of seeds or labels must hold arrays and plain containers alone, got {module_name}.{global_name}",
             hint="nothing of it was executed; do not load this file with numpy either unless you made it yourself",

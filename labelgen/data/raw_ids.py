@@ -6,7 +6,7 @@ import numpy as np
 from jaxtyping import Bool, Integer
 
 from labelgen.errors import DataError
-from labelgen.masks import LabelMap
+from labelgen.masks import LabelMap, has_foreign, label_dtype
 from labelgen.vocab import Vocabulary
 
 __all__ = ["RawIds", "raw_ids_of"]
@@ -55,12 +55,12 @@ class RawIds:
         >>> table.apply(np.array([[0, 1, 2, 255]], np.uint8), where="x.png")
         array([[255,   0,   1, 255]], dtype=uint8)
         """
-        if raw.size and int(raw.max()) >= len(self.table):
-            raise self._foreign(raw, where)
         if self.identity and raw.dtype == self.table.dtype:
-            if ((raw >= self.num_classes) & (raw != self.ignore)).any():
+            if has_foreign(raw, num_classes=self.num_classes, ignore=self.ignore):
                 raise self._foreign(raw, where)
             return raw if raw.flags.writeable else raw.copy()
+        if raw.size and int(raw.max()) >= len(self.table):
+            raise self._foreign(raw, where)
         labels = self.table.take(raw)
         suspects = raw[labels == self.ignore]  # unknown ids lead there too; to look at these alone is quick
         if not self.known[suspects].all():
@@ -101,7 +101,7 @@ def raw_ids_of(vocabulary: Vocabulary, *, own_ids: bool = True) -> RawIds:
     ignore = vocabulary.ignore
     raw = vocabulary.raw_ids if own_ids and vocabulary.raw_ids else tuple(range(vocabulary.num_classes))
     void = vocabulary.void_ids if own_ids else ()
-    table = np.full(max(ignore, *raw, *void, 0) + 1, ignore, np.uint8 if ignore <= 255 else np.uint16)
+    table = np.full(max(ignore, *raw, *void, 0) + 1, ignore, label_dtype(ignore))
     known = np.zeros(len(table), bool)
     known[[ignore, *void]] = True
     table[list(raw)] = np.arange(vocabulary.num_classes)

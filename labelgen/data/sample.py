@@ -94,12 +94,6 @@ class Sample:
             )
         return self.tags
 
-    def need_strokes(self) -> tuple[Stroke, ...]:
-        """The strokes, or a DataError that says they were not there."""
-        if self.strokes is None:
-            raise DataError(f"this method needs strokes, but {self.id} has none")
-        return self.strokes
-
 
 Generate = Callable[[Sample, np.random.Generator], SoftMask]
 """A method after `make`: one sample in, class scores out; all randomness from the generator."""

@@ -5,6 +5,7 @@ from pathlib import Path, PurePosixPath
 
 from labelgen.data.dataset import DataSpec
 from labelgen.errors import ConfigError, DataError, SplitError
+from labelgen.untrusted import LARGEST_INDEX, read_bounded
 
 __all__ = ["choose_split", "id_of_line", "read_ids", "read_lines", "select_ids"]
 
@@ -18,7 +19,7 @@ def read_lines(path: Path) -> list[str]:
         When the file is missing or not UTF-8 text.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bounded(path, LARGEST_INDEX).decode("utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
         raise DataError(f"list of ids cannot be read: {path} ({error})", hint="one id a line, in UTF-8") from error
     return [line.strip() for line in text.splitlines() if line.strip()]
@@ -57,7 +58,8 @@ def id_of_line(line: str, known: Container[str] = frozenset()) -> str:
     if line in known:
         return line
     if line.startswith("/"):
-        path = PurePosixPath(line.split()[0]).with_suffix("").as_posix()
+        name = PurePosixPath(line.split()[0])
+        path = name.with_suffix("").as_posix() if name.name else "/"
         _, folder, below = path.rpartition("/JPEGImages/")
         return below if folder else path.rpartition("/")[2]
     first, *rest = line.split()

@@ -1,18 +1,18 @@
 """Image-level tags: which classes an image shows, from a file or derived from the truth."""
 
 import csv
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
-from xml.etree import ElementTree
 
 import numpy as np
 
 from labelgen.data.pickled import read_npy
 from labelgen.errors import DataError, VocabularyError
 from labelgen.masks import LabelMap
+from labelgen.untrusted import parse_json, parse_xml, read_bounded
+from labelgen.untrusted.limits import LARGEST_XML
 from labelgen.vocab import Vocabulary
 
 __all__ = ["TagSource", "foreground_ids", "open_tags", "tags_of_truth"]
@@ -67,7 +67,7 @@ def open_tags(file: str, vocabulary: Vocabulary) -> TagSource | None:
     if path.suffix.lower() not in readers:
         raise DataError(f"tags must be a .json, .csv or .npy file or a folder of VOC XML, got {path}")
     try:
-        content = path.read_text(encoding="utf-8-sig")
+        content = read_bounded(path).decode("utf-8-sig")
         table = readers[path.suffix.lower()](content)
     except (OSError, ValueError, csv.Error) as error:
         raise DataError(f"tags cannot be read: {path} ({error})", hint='JSON: {"id": ["dog", "person"]}') from error
@@ -75,7 +75,7 @@ def open_tags(file: str, vocabulary: Vocabulary) -> TagSource | None:
 
 
 def _read_json(content: str) -> dict[str, list[Any]]:
-    data = json.loads(content)
+    data = parse_json(content)
     if not isinstance(data, dict) or not all(isinstance(value, list) for value in data.values()):
         raise ValueError("must be an object of id: list of class names or ids")
     return data
@@ -163,10 +163,10 @@ class XmlTags:
         """Class ids in one image."""
         path = self.folder / f"{sample_id}.xml"
         try:
-            tree = ElementTree.parse(path)
+            root = parse_xml(read_bounded(path, LARGEST_XML))
         except FileNotFoundError as error:
             raise DataError(f"no tags for {sample_id!r}: {path} not found") from error
-        except (OSError, ElementTree.ParseError) as error:
+        except (OSError, ValueError) as error:
             raise DataError(f"tags cannot be read: {path} ({error})", hint="a PASCAL VOC XML file") from error
-        names = [name.text or "" for name in tree.iterfind("object/name")]
+        names = [name.text or "" for name in root.iterfind("object/name")]
         return _class_ids(names, self.vocabulary, str(path))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from labelgen.errors import DataError
+from labelgen.untrusted import check_pickle
 
 __all__ = ["STORAGE_TYPES", "Storage", "read_storage", "view_of_storage"]
 
@@ -74,6 +75,7 @@ def read_storage(content: Any, unpickler: Callable[..., Any]) -> Storage:
     stream, storages = io.BytesIO(content), {}
 
     def load() -> Any:
+        check_pickle(stream)
         return unpickler(stream, storages).load()
 
     if load() != MAGIC or load() != PROTOCOL:

@@ -1,7 +1,5 @@
 """Maps of one number in [0, 1] for each pixel, a file an image: 8-bit grey pictures, or arrays of numpy."""
 
-import io
-import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -9,6 +7,7 @@ from jaxtyping import Float32
 
 from labelgen.data.inputs import InputFile
 from labelgen.errors import DataError, ShapeError
+from labelgen.untrusted import opened_picture, read_npy_array, read_npz_arrays
 
 __all__ = ["read_unit_map"]
 
@@ -65,19 +64,18 @@ def read_unit_map(
 
 
 def _from_picture(file: InputFile, what: str) -> np.ndarray:
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(io.BytesIO(file.content)) as picture:
+        with opened_picture(file.content) as picture:
             if picture.mode not in ("L", "1"):
                 raise DataError(
                     f"a {what} must be an 8-bit grey PNG, got mode {picture.mode} in {file.path}",
                     hint="convert it, for instance with Pillow: Image.open(PATH).convert('L')",
                 )
             return np.array(picture.convert("L"), np.float32) / 255
-    except (UnidentifiedImageError, OSError, SyntaxError) as error:
-        why = "no kind of picture" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"{what} cannot be read: {file.path} ({why})", hint="make it anew") from error
+    except ValueError as error:
+        if isinstance(error, DataError):
+            raise
+        raise DataError(f"{what} cannot be read: {file.path} ({error})", hint="make it anew") from error
 
 
 def _from_array(file: InputFile, what: str) -> np.ndarray:
@@ -98,14 +96,11 @@ def _from_array(file: InputFile, what: str) -> np.ndarray:
 
 def _array_in(file: InputFile, what: str) -> np.ndarray:
     try:
-        loaded = np.load(io.BytesIO(file.content), allow_pickle=False)
-        if isinstance(loaded, np.ndarray):
-            return loaded
-        with loaded:
-            if len(loaded.files) != 1:
-                raise DataError(f"{file.path} must hold one array, got {', '.join(loaded.files) or 'none'}")
-            return loaded[loaded.files[0]]
-    except (ValueError, OSError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+        if file.path.suffix == ".npy":
+            return read_npy_array(file.content)
+        arrays = read_npz_arrays(file.content)
+    except ValueError as error:
         raise DataError(f"{what} cannot be read: {file.path} ({error})", hint="make it anew") from error
+    if len(arrays) != 1:
+        raise DataError(f"{file.path} must hold one array, got {', '.join(arrays) or 'none'}")
+    return next(iter(arrays.values()))

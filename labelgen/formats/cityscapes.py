@@ -13,7 +13,7 @@ from labelgen.formats.class_names import OTHERS, ClassNames
 from labelgen.formats.format import Exported, ExportOptions, Progress, ReadOptions, Written
 from labelgen.formats.mask_files import MaskReader
 from labelgen.formats.target import new_folder, provenance, write_below
-from labelgen.masks import LabelMap, encode_mask, read_mask
+from labelgen.masks import LabelMap, encode_mask, label_dtype, read_mask
 from labelgen.vocab import Vocabulary, load_vocabulary
 
 __all__ = ["instance_ids", "open_cityscapes_masks", "write_cityscapes"]
@@ -138,7 +138,7 @@ def open_cityscapes_masks(path: Path, names: ClassNames, options: ReadOptions) -
         if labels.size and labels.min() < 0:
             name = official.classes[int(official_ids[labels < 0][0])]
             names.ids_of([name], where=str(file))
-        return labels.astype(np.uint8 if names.vocabulary.ignore <= 255 else np.uint16), file
+        return labels.astype(label_dtype(names.vocabulary.ignore)), file
 
     return MaskReader(path, frozenset(files), names.vocabulary, read)
 

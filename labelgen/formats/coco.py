@@ -1,15 +1,13 @@
 """COCO JSON of run lengths: a mask for each class of an image, or for each connected component of one."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from labelgen.formats.coco_ids import categories_of, category_ids, image_record, info_of
+from labelgen.formats.coco_ids import categories_of, category_ids, image_record, info_of, write_coco_document
 from labelgen.formats.format import Exported, ExportOptions, Progress, Written
-from labelgen.formats.json_files import write_list
 from labelgen.formats.regions import regions_of
 from labelgen.formats.target import new_file
 
@@ -31,11 +29,7 @@ def write_coco(exported: Exported, out: Path, options: ExportOptions, progress: 
         ),
     }
     with new_file(out, overwrite=options.overwrite) as stream:
-        stream.write(json.dumps(head, ensure_ascii=False)[:-1].encode() + b',\n"annotations": ')
-        write_list(stream, _annotations(exported, options, images, unlabelled, progress))
-        stream.write(b',\n"images": ')
-        write_list(stream, images)
-        stream.write(b"}\n")
+        write_coco_document(stream, head, _annotations(exported, options, images, unlabelled, progress), images)
     notes = []
     if unlabelled and options.instances and exported.vocabulary.background is not None:
         notes = [

@@ -1,13 +1,16 @@
 """Category ids of COCO for the classes of a vocabulary, and what a COCO file says about images and categories."""
 
-from typing import Any
+import json
+from collections.abc import Iterable
+from typing import IO, Any
 
 import labelgen
 from labelgen.formats.format import Exported
+from labelgen.formats.json_files import write_list
 from labelgen.masks import LabelMap
 from labelgen.vocab import Vocabulary, load_vocabulary
 
-__all__ = ["categories_of", "category_ids", "image_record", "info_of"]
+__all__ = ["categories_of", "category_ids", "image_record", "info_of", "write_coco_document"]
 
 OFFICIAL = {"coco-object": 0, "coco-stuff": 1}  # category id = id in the files of that vocabulary + this
 
@@ -71,3 +74,14 @@ def info_of(exported: Exported) -> dict[str, Any]:
         "version": labelgen.__version__,
         "unlabelled": "pixels in no segment",
     }
+
+
+def write_coco_document(
+    stream: IO[bytes], head: dict[str, Any], annotations: Iterable[Any], images: Iterable[Any]
+) -> None:
+    """Write a COCO file, annotation by annotation; `images` is read when all annotations are written."""
+    stream.write(json.dumps(head, ensure_ascii=False)[:-1].encode() + b',\n"annotations": ')
+    write_list(stream, annotations)
+    stream.write(b',\n"images": ')
+    write_list(stream, images)
+    stream.write(b"}\n")

@@ -1,6 +1,5 @@
 """COCO panoptic: an RGB PNG of segment ids for each image, and a JSON that says what each segment is."""
 
-import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -12,10 +11,10 @@ from labelgen.data.files import FileTable
 from labelgen.data.readers.coco_panoptic import PanopticTruth, Segment
 from labelgen.errors import DataError, RunFolderError
 from labelgen.formats.class_names import ClassNames
-from labelgen.formats.coco_ids import categories_of, category_ids, image_record, info_of
+from labelgen.formats.coco_ids import categories_of, category_ids, image_record, info_of, write_coco_document
 from labelgen.formats.coco_read import names_of_categories
 from labelgen.formats.format import Exported, ExportOptions, Progress, ReadOptions, Written
-from labelgen.formats.json_files import field_of, image_id_of, read_json, write_list
+from labelgen.formats.json_files import field_of, image_id_of, read_json
 from labelgen.formats.mask_files import MaskReader
 from labelgen.formats.pictures import encode_rgb
 from labelgen.formats.regions import regions_of
@@ -42,11 +41,8 @@ def write_coco_panoptic(exported: Exported, out: Path, options: ExportOptions, p
     with new_folder(out, provenance(exported, "coco-panoptic"), overwrite=options.overwrite) as folder:
         (folder / FOLDER).mkdir()
         with (folder / FOLDER / f"{name}.json").open("wb") as stream:
-            stream.write(json.dumps(head, ensure_ascii=False)[:-1].encode() + b',\n"annotations": ')
-            write_list(stream, _annotations(exported, folder / FOLDER / name, options, images, progress))
-            stream.write(b',\n"images": ')
-            write_list(stream, images)
-            stream.write(b"}\n")
+            annotations = _annotations(exported, folder / FOLDER / name, options, images, progress)
+            write_coco_document(stream, head, annotations, images)
     recipe = [
         f"read it back: labelgen import {out.as_posix()} --from coco-panoptic --data DATA",
     ]
@@ -123,8 +119,7 @@ def open_coco_panoptic(path: Path, names: ClassNames, options: ReadOptions) -> M
         _check_name(name, where=where)
         files[image_id_of(name)] = name
         segments[image_id_of(name)] = tuple(
-            Segment(field_of(info, "id", int, where=where), class_of[info["category_id"]], False)
-            for info in record["segments_info"]
+            Segment(_segment_id(info, where), class_of[info["category_id"]], False) for info in record["segments_info"]
         )
     table = FileTable(file.with_suffix(""), files, "panoptic mask", "{id}.png")
     truth = PanopticTruth(table, segments, names.vocabulary.ignore)
@@ -133,6 +128,13 @@ def open_coco_panoptic(path: Path, names: ClassNames, options: ReadOptions) -> M
         return truth.labels(sample_id), table.path(sample_id)
 
     return MaskReader(path, frozenset(files), names.vocabulary, read)
+
+
+def _segment_id(info: Any, where: str) -> int:
+    number = field_of(info, "id", int, where=where)
+    if not 0 <= number < SEGMENT_IDS:
+        raise DataError(f"the id of a segment must be a colour, below {SEGMENT_IDS}, got {number} in {where}")
+    return number
 
 
 def _check_name(name: str, *, where: str) -> None:

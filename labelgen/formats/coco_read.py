@@ -76,9 +76,7 @@ def open_coco_masks(path: Path, names: ClassNames, options: ReadOptions) -> Coco
     return CocoMasks(path, parse_coco(data, data, names, where=str(path)), names.vocabulary, options)
 
 
-def parse_coco(
-    data: Mapping[str, Any], index: Mapping[str, Any], names: ClassNames, *, where: str
-) -> dict[str, list[Outline]]:
+def parse_coco(data: Any, index: Any, names: ClassNames, *, where: str) -> dict[str, list[Outline]]:
     """The masks by image id.
 
     Parameters
@@ -113,9 +111,7 @@ def parse_coco(
     return found
 
 
-def names_of_categories(
-    index: Mapping[str, Any], annotations: Sequence[Mapping[str, Any]], names: ClassNames, *, where: str
-) -> dict[int, int]:
+def names_of_categories(index: Any, annotations: Sequence[Any], names: ClassNames, *, where: str) -> dict[int, int]:
     """Class id of each category that occurs; those that do not may be unknown.
 
     Raises

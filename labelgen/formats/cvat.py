@@ -18,7 +18,7 @@ from labelgen.formats.pictures import UNLABELLED_COLOUR, distinct_colours, encod
 from labelgen.formats.regions import regions_of
 from labelgen.formats.target import new_file, refuse_existing
 from labelgen.formats.voc import CLASSES, LISTS, find_masks, read_class_mask
-from labelgen.masks import LabelMap, write_atomic
+from labelgen.masks import LabelMap, label_dtype, write_atomic
 from labelgen.vocab import Colour, Vocabulary, colour_map
 
 __all__ = ["open_cvat", "write_cvat"]
@@ -154,7 +154,7 @@ def open_cvat(path: Path, names: ClassNames, options: ReadOptions) -> MaskReader
 
     def read(sample_id: str, size: tuple[int, int]) -> tuple[LabelMap, Path | None]:
         if sample_id not in masks:
-            return np.full(size, ground, np.uint8 if names.vocabulary.ignore <= 255 else np.uint16), None
+            return np.full(size, ground, label_dtype(names.vocabulary.ignore)), None
         mask = masks[sample_id]
         return read_class_mask(archive, mask, names, labelmap, classes), archive.file(mask)
 

@@ -9,7 +9,6 @@ from typing import Any
 
 from labelgen.data.raw_ids import raw_ids_of
 from labelgen.errors import ConfigError, DataError
-from labelgen.formats.archives import is_plain_name
 from labelgen.formats.class_names import ClassNames
 from labelgen.formats.format import Exported, ExportOptions, Progress, ReadOptions, Written
 from labelgen.formats.json_files import field_of, image_id_of, read_json
@@ -17,6 +16,7 @@ from labelgen.formats.mask_files import MaskReader
 from labelgen.formats.named_masks import by_class_list
 from labelgen.formats.target import new_folder, provenance, write_below
 from labelgen.masks import LabelMap, decode_mask, encode_mask
+from labelgen.untrusted import is_plain_name
 
 __all__ = ["open_hf", "write_hf"]
 
@@ -170,15 +170,20 @@ def open_hf(path: Path, names: ClassNames, options: ReadOptions) -> MaskReader:
 def _batches(pa: Any, path: Path) -> list[Any]:
     """Record batches of an Arrow stream, left on disk until a value is asked for."""
     try:
-        return list(pa.ipc.open_stream(pa.memory_map(str(path))))
-    except (OSError, pa.ArrowException) as error:
+        batches = list(pa.ipc.open_stream(pa.memory_map(str(path))))
+        for batch in batches:
+            batch.validate(full=True)  # offsets that lead out of a buffer would be followed
+            list(batch.schema.names)  # one that is no UTF-8 raises here
+        return batches
+    except (OSError, ValueError, MemoryError, pa.ArrowException) as error:
         raise DataError(f"Arrow file cannot be read: {path} ({error})", hint="is the file whole?") from error
 
 
 def _ids(batch: Any, where: str) -> list[str]:
     column = next((name for name in ID_COLUMNS if name in batch.schema.names), None)
     if column is None:
-        paths = batch.column(_column(batch, ("image",), where)).field("path").to_pylist()
+        images = batch.column(_column(batch, ("image",), where)).to_pylist()
+        paths = [str(image.get("path") or "") if isinstance(image, dict) else "" for image in images]
         if not all(paths):
             raise DataError(f"rows must have an id, out of the columns {', '.join(ID_COLUMNS)}, in {where}")
         return [image_id_of(path) for path in paths]

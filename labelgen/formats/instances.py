@@ -8,7 +8,7 @@ from jaxtyping import Bool
 
 from labelgen.errors import ConfigError
 from labelgen.formats.format import ReadOptions
-from labelgen.masks import SoftMask
+from labelgen.masks import SoftMask, label_dtype
 from labelgen.vocab import Vocabulary
 
 __all__ = ["SMALLEST_SCORE", "Instance", "paint", "rest_of"]
@@ -79,7 +79,7 @@ def paint(
     (1, 2)
     """
     ignore = vocabulary.ignore
-    labels = np.full(size, rest_of(vocabulary, options.rest), np.uint8 if ignore <= 255 else np.uint16)
+    labels = np.full(size, rest_of(vocabulary, options.rest), label_dtype(ignore))
     best = np.where(labels == ignore, np.float32(0), np.float32(1))
     is_claimed, is_contested = np.zeros(size, bool), np.zeros(size, bool)
     kept = [i for i in instances if i.score >= options.min_score]

@@ -1,14 +1,16 @@
 """JSON read with its errors in words, and lists of JSON written piece by piece."""
 
 import json
-import math
 from collections.abc import Iterable
 from pathlib import Path
 from typing import IO, Any
 
 from labelgen.errors import DataError
+from labelgen.untrusted import LARGEST_INDEX, parse_json, read_bounded
 
 __all__ = ["field_of", "image_id_of", "read_json", "score_of", "write_list"]
+
+LARGEST_SCORE = 1e30  # what float32 holds with room to spare; NaN and infinity are not below it
 
 
 def read_json(path: Path) -> Any:
@@ -20,10 +22,10 @@ def read_json(path: Path) -> Any:
         When it cannot be read or is no JSON.
     """
     try:
-        return json.loads(path.read_bytes())
+        return parse_json(read_bounded(path, LARGEST_INDEX), largest=LARGEST_INDEX)
     except FileNotFoundError as error:
         raise DataError(f"no such file: {path}", hint="check the path") from error
-    except (OSError, ValueError, RecursionError) as error:
+    except (OSError, ValueError) as error:
         raise DataError(f"JSON cannot be read: {path} ({error})", hint="is the file whole?") from error
 
 
@@ -53,8 +55,8 @@ def score_of(value: Any, *, where: str) -> float:
         (value,) = value
     if value is None:
         return 1.0
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value) or value < 0:
-        raise DataError(f"a score must be a number >= 0, got {value!r} in {where}")
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= LARGEST_SCORE:
+        raise DataError(f"a score must be a number >= 0, got {str(value)[:60]} in {where}")
     return float(value)
 
 

@@ -78,7 +78,7 @@ class _Pixels:
             flat = [
                 float(share) / 100 * side for point in points for share, side in zip(point, size[::-1], strict=True)
             ]
-        except (TypeError, ValueError) as error:
+        except (TypeError, ValueError, OverflowError) as error:
             raise DataError(f"a polygon must be a list of [x, y] in percent in {self.where}") from error
         return decode_segmentation([flat], size, self.where).astype(bool)
 
@@ -117,8 +117,11 @@ def open_label_studio(path: Path, names: ClassNames, options: ReadOptions) -> La
 
 def _chosen(task: Mapping[str, Any], where: str) -> list[Any] | None:
     """Results of the annotation, or else the prediction, to read; None for a task without either."""
-    annotations = [a for a in task.get("annotations") or () if isinstance(a, dict) and not a.get("was_cancelled")]
-    entries = annotations or [p for p in task.get("predictions") or () if isinstance(p, dict)]
+    given = {key: task.get(key) or [] for key in ("annotations", "predictions")}
+    if not all(isinstance(entries, list) for entries in given.values()):
+        raise DataError(f"annotations and predictions must be lists in {where}", hint="Export > JSON, not MIN")
+    annotations = [a for a in given["annotations"] if isinstance(a, dict) and not a.get("was_cancelled")]
+    entries = annotations or [p for p in given["predictions"] if isinstance(p, dict)]
     return field_of(entries[-1], "result", list, where=where) if entries else None
 
 

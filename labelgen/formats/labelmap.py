@@ -8,7 +8,7 @@ import numpy as np
 from labelgen.errors import ConfigError, DataError
 from labelgen.formats.class_names import ClassNames
 from labelgen.formats.pictures import packed
-from labelgen.masks import LabelMap
+from labelgen.masks import LabelMap, label_dtype
 from labelgen.vocab import Colour
 
 __all__ = ["LABELMAP", "Labelmap", "encode_labelmap", "parse_labelmap"]
@@ -65,7 +65,7 @@ class Labelmap:
                 f"every colour must be named in {self.where}, got {shown} in {where}",
                 hint="JPEG, or resizing with blending, makes such colours; masks must be PNG",
             )
-        ids = np.array([table[key] for key in keys.tolist()], np.uint8 if ignore <= 255 else np.uint16)
+        ids = np.array([table[key] for key in keys.tolist()], label_dtype(ignore))
         return ids[inverse].reshape(pixels.shape[:2])
 
     @staticmethod

@@ -9,7 +9,7 @@ import numpy as np
 from labelgen.data.raw_ids import RawIds
 from labelgen.errors import ConfigError, DataError
 from labelgen.formats.class_names import ClassNames
-from labelgen.masks import LabelMap
+from labelgen.masks import LabelMap, label_dtype
 
 __all__ = ["ToIds", "by_class_list"]
 
@@ -40,6 +40,6 @@ def by_class_list(names: ClassNames, own: RawIds, path: Path) -> ToIds:
         found = names.ids_of(dict.fromkeys(listed[i] for i in used), where=where)
         none = names.vocabulary.ignore
         ids = [none if i in no_label else found[listed[i]] for i in present.tolist()]
-        return np.array(ids, np.uint8 if none <= 255 else np.uint16)[inverse].reshape(mask.shape)
+        return np.array(ids, label_dtype(none))[inverse].reshape(mask.shape)
 
     return to_ids

@@ -6,6 +6,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from labelgen.errors import DataError
+from labelgen.untrusted import opened_picture
 from labelgen.vocab import Colour, Vocabulary, colour_map
 
 __all__ = ["UNLABELLED_COLOUR", "decode_picture", "distinct_colours", "encode_rgb", "packed"]
@@ -31,16 +32,14 @@ def decode_picture(content: bytes, *, where: str) -> np.ndarray:
     DataError
         When it cannot be read, or is neither.
     """
-    from PIL import Image, UnidentifiedImageError
-
-    from labelgen.masks import decode_mask
+    from labelgen.masks import MASK_FORMATS, decode_mask
 
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with opened_picture(content, formats=MASK_FORMATS) as picture:
             if picture.mode not in ("RGB", "RGBA"):
                 return decode_mask(content, where=where)
             pixels = np.array(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except ValueError as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"mask cannot be read: {where} ({error})", hint="the file is truncated or not a PNG") from error

@@ -10,7 +10,6 @@ Four layouts are read:
 - a folder with `ID.npz` for each image: `masks` (N, H, W), `class_names` or `labels` (N), `scores` (N) or none.
 """
 
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -27,6 +26,8 @@ from labelgen.formats.format import Masks, ReadOptions
 from labelgen.formats.instances import Instance, paint, rest_of
 from labelgen.formats.json_files import field_of, image_id_of, read_json, score_of
 from labelgen.masks import SoftMask
+from labelgen.untrusted import read_bounded, read_npz_arrays
+from labelgen.untrusted.limits import LARGEST_ARRAYS
 
 __all__ = ["InstanceFolder", "open_scored_masks"]
 
@@ -72,7 +73,7 @@ def _open_results(path: Path, data: list[Any], names: ClassNames, options: ReadO
     return CocoMasks(path, outlines, names.vocabulary, options)
 
 
-def _grounded(data: Mapping[str, Any], names: ClassNames, where: str) -> list[Outline]:
+def _grounded(data: Any, names: ClassNames, where: str) -> list[Outline]:
     """The masks of a file of Grounded-SAM 2."""
     records = field_of(data, "annotations", list, where=where)
     named = [field_of(record, "class_name", str, where=where) for record in records]
@@ -128,9 +129,8 @@ class InstanceFolder:
 def _from_arrays(file: Path, names: ClassNames, size: tuple[int, int]) -> list[Instance]:
     where = str(file)
     try:
-        with np.load(file, allow_pickle=False) as archive:
-            arrays = {name: archive[name] for name in ("masks", *NAME_KEYS, *SCORE_KEYS) if name in archive.files}
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
+        arrays = read_npz_arrays(read_bounded(file, LARGEST_ARRAYS), ("masks", *NAME_KEYS, *SCORE_KEYS))
+    except (OSError, ValueError) as error:
         raise DataError(f"masks cannot be read: {where} ({error})", hint="arrays of objects are refused") from error
     masks = arrays.get("masks")
     labels = next((arrays[key] for key in NAME_KEYS if key in arrays), None)

@@ -3,7 +3,6 @@
 import contextlib
 import hashlib
 import json
-import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,8 +11,10 @@ from typing import IO, Any
 import labelgen
 from labelgen.errors import RunFolderError
 from labelgen.formats.format import Exported
+from labelgen.locks import alone
 from labelgen.store import RunFolder
 from labelgen.store.layout import MANIFEST
+from labelgen.writing import new_stream, sync_files, sync_folder, temporary_files
 
 __all__ = ["MARKER", "new_file", "new_folder", "provenance", "refuse_existing", "write_below"]
 
@@ -55,17 +56,13 @@ def new_file(out: Path, *, overwrite: bool = False) -> Iterator[IO[bytes]]:
         As `refuse_existing`, or when it cannot be written.
     """
     refuse_existing(out, folder=False, overwrite=overwrite)
-    temporary = out.with_name(f".{out.name}.{os.getpid()}.tmp")
-    try:
-        out.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as stream:
-            yield stream
-        temporary.replace(out)
-    except OSError as error:
-        raise _unwritable(out, error) from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with alone(out):
+        _tidy(out)
+        try:
+            with new_stream(out) as stream:
+                yield stream
+        except OSError as error:
+            raise _unwritable(out, error) from error
 
 
 @contextlib.contextmanager
@@ -80,28 +77,38 @@ def new_folder(out: Path, facts: dict[str, Any], *, overwrite: bool = False) -> 
     Raises
     ------
     RunFolderError
-        As `refuse_existing`, or when it cannot be written.
+        As `refuse_existing`, when it cannot be written, or another process is writing it.
     """
     refuse_existing(out, folder=True, overwrite=overwrite)
     target = out.resolve()
-    temporary = target.with_name(f".{target.name}.{os.getpid()}.tmp")
-    old = target.with_name(f".{target.name}.{os.getpid()}.old.tmp")
-    try:
-        target.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        yield temporary
-        write_below(temporary, MARKER, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
-        if target.exists():
-            target.replace(old)
-        temporary.replace(target)
-    except OSError as error:
-        if old.exists() and not target.exists():
-            old.replace(target)
-        raise _unwritable(out, error) from error
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-        shutil.rmtree(old, ignore_errors=True)
+    temporary, old = target.with_name(f".{target.name}.new.tmp"), target.with_name(f".{target.name}.old.tmp")
+    with alone(target):
+        _tidy(target)
+        refuse_existing(out, folder=True, overwrite=overwrite)
+        try:
+            temporary.mkdir()
+            yield temporary
+            write_below(temporary, MARKER, (json.dumps(facts, indent=2, ensure_ascii=False) + "\n").encode())
+            sync_files((path for path in temporary.rglob("*") if path.is_file()), below=temporary)
+            if target.exists():
+                target.replace(old)
+            temporary.replace(target)
+            sync_folder(target.parent)  # whoever removes the labels after an export may rely on it
+        except OSError as error:
+            raise _unwritable(out, error) from error
+        finally:
+            _tidy(target)
+
+
+def _tidy(target: Path) -> None:
+    """Put back what an export that was killed between its two renames had moved away, and remove what it left."""
+    temporary, old = target.with_name(f".{target.name}.new.tmp"), target.with_name(f".{target.name}.old.tmp")
+    if old.is_dir() and not target.exists():
+        old.replace(target)
+    for folder in (temporary, old):
+        shutil.rmtree(folder, ignore_errors=True)
+    for path in temporary_files(target.parent, name=target.name):
+        path.unlink(missing_ok=True)
 
 
 def _unwritable(out: Path, error: OSError) -> RunFolderError:

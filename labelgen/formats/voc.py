@@ -12,7 +12,7 @@ from labelgen.formats.labelmap import LABELMAP, Labelmap, encode_labelmap, parse
 from labelgen.formats.mask_files import MaskReader
 from labelgen.formats.pictures import UNLABELLED_COLOUR, decode_picture, distinct_colours
 from labelgen.formats.target import new_folder, provenance, write_below
-from labelgen.masks import LabelMap, encode_mask
+from labelgen.masks import LabelMap, encode_mask, label_dtype
 from labelgen.vocab import Colour
 
 __all__ = ["CLASSES", "LISTS", "find_masks", "open_voc_masks", "read_class_mask", "write_voc"]
@@ -130,4 +130,4 @@ def _by_number(pixels: np.ndarray, class_of: list[int], ignore: int, where: str)
     if labels.size and labels.min() < 0:
         foreign = ", ".join(map(str, np.unique(pixels[labels < 0])[:5].tolist()))
         raise DataError(f"ids must be < {len(class_of)} or {ignore}, got {foreign} in {where}", hint="is it --vocab?")
-    return labels.astype(np.uint8 if ignore <= 255 else np.uint16)
+    return labels.astype(label_dtype(ignore))

@@ -10,13 +10,14 @@ from typing import Any
 
 from labelgen.data.raw_ids import raw_ids_of
 from labelgen.errors import DataError
-from labelgen.formats.archives import LARGEST_MEMBER, is_plain_name
+from labelgen.formats.archives import LARGEST_MEMBER
 from labelgen.formats.class_names import ClassNames
 from labelgen.formats.format import Exported, ExportOptions, Progress, ReadOptions, Written
 from labelgen.formats.mask_files import MaskReader
 from labelgen.formats.named_masks import by_class_list
 from labelgen.formats.target import new_folder, provenance
 from labelgen.masks import LabelMap, decode_mask, encode_mask
+from labelgen.untrusted import is_plain_name, parse_json
 
 __all__ = ["SHARD_SIZE", "key_of", "open_webdataset", "write_webdataset"]
 
@@ -92,7 +93,10 @@ class _Place:
     def read(self) -> bytes:
         with self.shard.open("rb") as stream:
             stream.seek(self.offset)
-            return stream.read(self.size)
+            content = stream.read(self.size)
+        if len(content) < self.size:
+            raise DataError(f"{self.shard} is cut off", hint="is it a whole, uncompressed tar?")
+        return content
 
 
 def open_webdataset(path: Path, names: ClassNames, options: ReadOptions) -> MaskReader:
@@ -133,9 +137,13 @@ def open_webdataset(path: Path, names: ClassNames, options: ReadOptions) -> Mask
 def _index(shard: Path) -> dict[str, dict[str, _Place]]:
     """Where the files of each key lie, by suffix."""
     found: dict[str, dict[str, _Place]] = {}
+    end = -1
     try:
         with tarfile.open(shard, "r:") as archive:
             for member in archive:
+                if archive.offset <= end or member.size < 0:  # a header that leads back would be read for ever
+                    raise tarfile.ReadError(f"the size of {member.name!r} leads back")
+                end = archive.offset
                 is_plain = member.isdir() or (member.isreg() and not member.issparse())
                 if not is_plain or not is_plain_name(member.name):
                     raise DataError(
@@ -149,7 +157,7 @@ def _index(shard: Path) -> dict[str, dict[str, _Place]]:
                 if member.isfile():
                     place = _Place(shard, member.offset_data, member.size)
                     found.setdefault(folder + slash + stem, {})[suffix.lower()] = place
-    except (OSError, tarfile.TarError) as error:
+    except (OSError, tarfile.TarError, UnicodeError, OverflowError, EOFError) as error:
         raise DataError(f"shard cannot be read: {shard} ({error})", hint="is it a whole, uncompressed tar?") from error
     return found
 
@@ -159,7 +167,7 @@ def _facts(place: _Place | None, key: str) -> Mapping[str, Any]:
     if place is None:
         return {}
     try:
-        facts = json.loads(place.read())
+        facts = parse_json(place.read())
     except ValueError as error:
         raise DataError(f"JSON of {key!r} cannot be read in {place.shard} ({error})") from error
     return facts if isinstance(facts, dict) else {}

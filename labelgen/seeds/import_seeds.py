@@ -12,10 +12,11 @@ from labelgen.data.inputs import InputFile, with_input
 from labelgen.data.sample import Generate, Sample
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import SoftMask
-from labelgen.seeds.backgrounds import BackgroundRule, Channel, Saliency, parse_background, set_against
+from labelgen.seeds.background_scores import set_against
+from labelgen.seeds.backgrounds import BackgroundRule, Channel, Saliency, parse_background
 from labelgen.seeds.legacy import Seeds, format_named, read_seeds
 from labelgen.seeds.normalise import NORMALISATIONS, normalise
-from labelgen.store.records import Record
+from labelgen.store.lines import Record
 from labelgen.vocab import Vocabulary
 
 __all__ = ["FOREIGN", "ImportConfig", "disagreement", "make_import", "seed_file"]

@@ -25,7 +25,7 @@ from labelgen.data.tags import foreground_ids
 from labelgen.errors import ConfigError, DataError
 from labelgen.vocab import Vocabulary
 
-__all__ = ["SEED_FORMATS", "SeedFormat", "Seeds", "read_seeds", "write_seeds"]
+__all__ = ["SEED_FORMATS", "SeedFormat", "Seeds", "format_named", "read_seeds", "write_seeds"]
 
 IRN_STRIDE = 4  # of `cam`: IRN's make_cam step
 

@@ -1,6 +1,5 @@
 """COCO: panoptic JSON with PNGs, instances JSON, or COCO-Stuff pixel maps, beside images by file name."""
 
-import json
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -15,7 +14,8 @@ from labelgen.data.readers.coco_instances import instance_truth, instance_vocabu
 from labelgen.data.readers.coco_panoptic import panoptic_truth, panoptic_vocabulary
 from labelgen.data.selection import choose_split, select_ids
 from labelgen.data.tags import open_tags
-from labelgen.errors import DataError
+from labelgen.errors import DataError, LabelgenError
+from labelgen.untrusted import LARGEST_INDEX, is_plain_name, parse_json, read_bounded
 from labelgen.vocab import load_vocabulary
 
 __all__ = ["is_coco", "open_coco"]
@@ -88,19 +88,19 @@ def _open_json(file: Path, root: Path, spec: DataSpec) -> DiskDataset:
         raise DataError(f"{file} holds one split, {name!r}, got --split {spec.split}", hint="leave --split out")
     spec = replace(spec, split=name)
     data = _read_json(file)
-    records = _image_records(data, file)
-    ids = select_ids(records, spec)
-    chosen = {sample_id: records[sample_id] for sample_id in ids}
-    panoptic = "segments_info" in (data["annotations"] or [{}])[0]
-    vocabulary_of, truth_of = (
-        (panoptic_vocabulary, panoptic_truth) if panoptic else (instance_vocabulary, instance_truth)
-    )
     try:
+        records = _image_records(data, file)
+        ids = select_ids(records, spec)
+        chosen = {sample_id: records[sample_id] for sample_id in ids}
+        panoptic = "segments_info" in (data["annotations"] or [{}])[0]
+        vocabulary_of, truth_of = (
+            (panoptic_vocabulary, panoptic_truth) if panoptic else (instance_vocabulary, instance_truth)
+        )
         vocabulary = load_vocabulary(spec.vocabulary) if spec.vocabulary else vocabulary_of(data["categories"])
         masks = truth_of(data, chosen, vocabulary, file)
-    except (KeyError, TypeError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
+    except LabelgenError:
+        raise
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise DataError(f"COCO annotations are malformed in {file}: {error!r}") from error
     images = _images([root / name, root / "images" / name, root / "images", file.parent, root], chosen)
     tags = open_tags(spec.tags, vocabulary)
@@ -109,7 +109,7 @@ def _open_json(file: Path, root: Path, spec: DataSpec) -> DiskDataset:
 
 def _read_json(file: Path) -> Mapping[str, Any]:
     try:
-        data = json.loads(file.read_bytes())
+        data = parse_json(read_bounded(file, LARGEST_INDEX), largest=LARGEST_INDEX)
     except (OSError, ValueError) as error:
         raise DataError(f"COCO annotations cannot be read: {file} ({error})", hint="is it whole JSON?") from error
     missing = {"images", "annotations", "categories"} - (set(data) if isinstance(data, dict) else set())
@@ -122,6 +122,11 @@ def _image_records(data: Mapping[str, Any], file: Path) -> dict[str, Mapping[str
     records: dict[str, Mapping[str, Any]] = {}
     for record in data["images"]:
         sample_id = str(Path(record["file_name"]).with_suffix("").as_posix())
+        if not is_plain_name(record["file_name"]):
+            raise DataError(
+                f"an image must lie in its folder, got file_name {record['file_name']!r} in {file}",
+                hint="names are relative to the folder of images, without .. and with /",
+            )
         if sample_id in records:
             raise DataError(f"two images share the name {sample_id!r} in {file}")
         records[sample_id] = record

@@ -1,6 +1,5 @@
 """COCO instances truth: polygons and run lengths of a JSON, painted into one label map by pycocotools."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,12 +11,16 @@ from jaxtyping import Int32, UInt8
 from labelgen.data.readers.coco_categories import classes_of_categories
 from labelgen.data.readers.coco_runs import fill_runs
 from labelgen.errors import DataError
-from labelgen.masks import LabelMap
+from labelgen.masks import LabelMap, label_dtype
+from labelgen.threads import without_warning
+from labelgen.untrusted.limits import LONGEST_OUTLINE, MOST_PIXELS
 from labelgen.vocab import Vocabulary, load_vocabulary
 
 __all__ = ["InstanceTruth", "Shape", "decode_segmentation", "instance_truth", "instance_vocabulary"]
 
 MIN_COORDINATES = 6  # of a polygon: three points
+FARTHEST = 10  # times the longer side of the image; annotators leave it by some pixels
+SHOWN = 60  # characters in a message
 
 
 @dataclass(frozen=True)
@@ -53,7 +56,7 @@ class InstanceTruth:
 
     def labels(self, sample_id: str) -> LabelMap:
         """Class ids; background where there is no object, void in crowds."""
-        dtype = np.uint8 if self.ignore <= 255 else np.uint16
+        dtype = label_dtype(self.ignore)
         labels = np.full(self.sizes[sample_id], self.background, dtype)
         for shape, mask in self._painted(sample_id):
             labels[mask] = self.ignore if shape.crowd else shape.class_id
@@ -87,9 +90,8 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int], where: str) ->
 
     try:
         if isinstance(segmentation, list):
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", DeprecationWarning)  # pycocotools against NumPy 2
-                _check_polygons(segmentation)
+            with without_warning(DeprecationWarning):  # pycocotools against NumPy 2
+                _check_polygons(segmentation, size)
                 return coco_mask.decode(coco_mask.merge(coco_mask.frPyObjects(segmentation, *size)))
         counts, found = segmentation["counts"], tuple(segmentation["size"])
         if found == size:
@@ -102,13 +104,20 @@ def decode_segmentation(segmentation: Any, size: tuple[int, int], where: str) ->
     raise DataError(f"a segmentation must have the size {size} of its image, got {found} in {where}")
 
 
-def _check_polygons(polygons: list[Any]) -> None:
-    """Four numbers would be taken for a box, and none for nothing at all."""
+def _check_polygons(polygons: list[Any], size: tuple[int, int]) -> None:
+    """Four numbers would be taken for a box, and none for nothing at all; pycocotools crashes on far outlines."""
     if not polygons:
         raise ValueError("no polygon")
+    length = 0.0
     for polygon in polygons:
         if not isinstance(polygon, list) or len(polygon) < MIN_COORDINATES or len(polygon) % 2:
-            raise ValueError(f"a polygon must be a flat list of at least 3 points, got {polygon!r}")
+            raise ValueError(f"a polygon must be a flat list of at least 3 points, got {str(polygon)[:SHOWN]}")
+        points = np.array(polygon, np.float64).reshape(-1, 2)  # raises ValueError or TypeError for anything but numbers
+        if not (np.abs(points) <= FARTHEST * max(size)).all():  # nor is it true of NaN
+            raise ValueError(f"a polygon must lie in or near its image, got {np.abs(points).max():g}")
+        length += float(np.abs(np.diff(points, axis=0, append=points[:1])).max(axis=1).sum())
+    if length > LONGEST_OUTLINE:
+        raise ValueError(f"the outline of an object must be shorter than {LONGEST_OUTLINE} pixels, got {length:.0f}")
 
 
 def instance_vocabulary(categories: Sequence[Mapping[str, Any]]) -> Vocabulary:
@@ -139,11 +148,18 @@ def instance_truth(
             shapes[sample_id].append(_shape(annotation, class_of))
     return InstanceTruth(
         file=file,
-        sizes={sample_id: (int(record["height"]), int(record["width"])) for sample_id, record in records.items()},
+        sizes={sample_id: _size_of(record) for sample_id, record in records.items()},
         shapes={sample_id: tuple(found) for sample_id, found in shapes.items()},
         background=vocabulary.background,
         ignore=vocabulary.ignore,
     )
+
+
+def _size_of(record: Mapping[str, Any]) -> tuple[int, int]:
+    height, width = int(record["height"]), int(record["width"])
+    if not (height > 0 and width > 0 and height * width <= MOST_PIXELS):
+        raise ValueError(f"an image must have 1 to {MOST_PIXELS} pixels, got {height} x {width}")
+    return height, width
 
 
 def _shape(annotation: Mapping[str, Any], class_of: Mapping[int, int]) -> Shape:

@@ -11,7 +11,8 @@ from jaxtyping import Int32, UInt32
 from labelgen.data.files import FileTable, image_size
 from labelgen.data.readers.coco_categories import classes_of_categories
 from labelgen.errors import DataError
-from labelgen.masks import LabelMap
+from labelgen.masks import LabelMap, label_dtype
+from labelgen.untrusted import is_plain_name, opened_picture
 from labelgen.vocab import Vocabulary
 
 __all__ = ["PanopticTruth", "Segment", "panoptic_truth", "panoptic_vocabulary", "read_segments"]
@@ -50,13 +51,13 @@ class PanopticTruth:
 
     def labels(self, sample_id: str) -> LabelMap:
         """Class ids; void where there is no segment."""
-        dtype = np.uint8 if self.ignore <= 255 else np.uint16
-        segments = self.segments[sample_id]
+        dtype = label_dtype(self.ignore)
+        segments = self.segments.get(sample_id, ())
         return self._look_up(sample_id, np.array([self.ignore, *(s.class_id for s in segments)], dtype))
 
     def instances(self, sample_id: str) -> Int32[np.ndarray, "H W"] | None:
         """Number of the segment from 1 in the order of the JSON, 0 for stuff, crowds and void."""
-        numbers = [n if s.is_object else 0 for n, s in enumerate(self.segments[sample_id], start=1)]
+        numbers = [n if s.is_object else 0 for n, s in enumerate(self.segments.get(sample_id, ()), start=1)]
         return self._look_up(sample_id, np.array([0, *numbers], np.int32))
 
     def _look_up(self, sample_id: str, values: np.ndarray) -> np.ndarray:
@@ -83,16 +84,14 @@ def read_segments(path: Path) -> UInt32[np.ndarray, "H W"]:
     DataError
         When the file is missing, truncated or not RGB.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path, formats=("PNG",)) as picture:
             if picture.mode != "RGB":
                 raise DataError(f"panoptic masks must be RGB PNGs, got mode {picture.mode} in {path}")
             colours = np.array(picture.convert("RGBA")).view("<u4")[..., 0]
     except FileNotFoundError as error:
         raise DataError(f"mask file not found: {path}", hint="check the data folder and --split") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"mask cannot be read: {path} ({error})", hint="the file is truncated or not a PNG") from error
@@ -124,6 +123,8 @@ def panoptic_truth(
         if annotation is None:
             continue
         names[sample_id] = str(annotation["file_name"])
+        if not is_plain_name(names[sample_id]):
+            raise DataError(f"a mask must lie in the folder of its JSON, got {names[sample_id]!r} in {file}")
         segments[sample_id] = tuple(_segment(info, class_of, things) for info in annotation["segments_info"])
     return PanopticTruth(
         FileTable(file.with_suffix(""), names, "panoptic mask", "{id}.png"), segments, vocabulary.ignore
@@ -131,5 +132,7 @@ def panoptic_truth(
 
 
 def _segment(info: Mapping[str, Any], class_of: Mapping[int, int], things: set[int]) -> Segment:
-    category = int(info["category_id"])
-    return Segment(int(info["id"]), class_of[category], category in things and not info.get("iscrowd", 0))
+    category, number = int(info["category_id"]), int(info["id"])
+    if not 0 <= number <= RGB_BITS:
+        raise ValueError(f"the id of a segment must be a colour, 0 to {RGB_BITS}, got {number}")
+    return Segment(number, class_of[category], category in things and not info.get("iscrowd", 0))

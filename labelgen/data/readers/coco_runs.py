@@ -10,6 +10,7 @@ __all__ = ["fill_runs", "run_lengths"]
 FIRST_CHARACTER = 48  # "0"
 VALUE_BITS = 5
 SIGN, MORE = 0x10, 0x20
+MOST_BITS = 60
 
 
 def run_lengths(text: str | bytes) -> list[int]:
@@ -35,6 +36,8 @@ def run_lengths(text: str | bytes) -> list[int]:
         value |= (group & (SIGN | (SIGN - 1))) << shift
         shift += VALUE_BITS
         if group & MORE:
+            if shift > MOST_BITS:  # numbers without an end would take time by the square of their length
+                raise ValueError(f"a run length must have at most {MOST_BITS} bits")
             continue
         value -= (group & SIGN and 1) << shift
         runs.append(value + runs[-2] if len(runs) > 2 else value)

@@ -1,7 +1,6 @@
 """Checkpoints of image-text models: read without running anything, compared with the model, and loaded strictly."""
 
 import re
-import zipfile
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,6 +11,7 @@ from torch import nn
 
 from labelgen.errors import WeightsError
 from labelgen.nets.clip.open_clip_import import import_open_clip
+from labelgen.nets.clip.script_archive import is_script_archive, read_script_archive
 from labelgen.nets.weights import read_safetensors, read_torch
 
 __all__ = ["ClipCheckpoint", "fit_state", "likely_architectures", "read_clip_checkpoint"]
@@ -66,28 +66,9 @@ def read_clip_checkpoint(path: Path) -> ClipCheckpoint:
     if path.suffix == ".safetensors":
         raw, about = read_safetensors(path)
     else:
-        raw = _read_torchscript(path) if _is_torchscript(path) else read_torch(path)
+        raw = read_script_archive(path) if is_script_archive(path) else read_torch(path)
     by_openai = all(key in raw for key in OPENAI_BUFFERS)
     return ClipCheckpoint(path, _bare(raw, path), by_openai, about)
-
-
-def _is_torchscript(path: Path) -> bool:
-    if not zipfile.is_zipfile(path):
-        return False
-    with zipfile.ZipFile(path) as archive:
-        return any(name.split("/")[1:2] in (["code"], ["constants.pkl"]) for name in archive.namelist())
-
-
-def _read_torchscript(path: Path) -> Mapping[str, object]:
-    """State of a TorchScript archive; torch parses its program, which is not Python, but none of it is called."""
-    import warnings
-
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", FutureWarning)  # torch.jit is on its way out; OpenAI's files stay
-            return torch.jit.load(str(path), map_location="cpu").state_dict()
-    except (RuntimeError, ValueError, AttributeError) as error:
-        raise WeightsError(f"{path} is not a readable TorchScript archive: {_first_line(error)}") from error
 
 
 def _bare(raw: Mapping[str, object], path: Path) -> State:
@@ -173,10 +154,6 @@ def _sizes(state: State, model: nn.Module) -> str:
     """What differs in the joint space, because that is what a user sees first."""
     theirs, ours = _embed_dim(state), _embed_dim(model.state_dict())
     return f"; its embedding has {theirs} numbers, not {ours}" if theirs and ours and theirs != ours else ""
-
-
-def _first_line(error: Exception) -> str:
-    return (str(error).strip().splitlines() or [type(error).__name__])[0]
 
 
 def _embed_dim(state: Mapping[str, torch.Tensor]) -> int:

@@ -10,7 +10,7 @@ from labelgen.errors import WeightsError
 from labelgen.nets.clip.catalogue import megabytes_of
 from labelgen.nets.clip.config import DEMO_CLIP
 from labelgen.nets.clip.names import base_name, published, quick_name
-from labelgen.nets.weights import fetch_hub, fetch_url, need_network
+from labelgen.nets.published import fetch_hub, fetch_url, need_network
 
 __all__ = ["HUB_FILES", "UNKNOWN_LICENCE", "clip_weights_at_hand", "fetch_clip_weights", "licence_of"]
 

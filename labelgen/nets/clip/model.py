@@ -23,7 +23,7 @@ from labelgen.nets.device import resolve_device
 from labelgen.nets.precision import choose_dtype
 from labelgen.nets.weights import parameter_hash
 
-__all__ = ["ClipModel", "load_clip"]
+__all__ = ["ClipModel", "load_clip", "loaded_clip"]
 
 LOG = logging.getLogger(__name__)
 
@@ -174,6 +174,17 @@ class ClipModel:
             "dtype": str(self.dtype).removeprefix("torch."),
             "open_clip": import_open_clip().__version__,
         }
+
+
+_last_clip: tuple[ClipModelConfig, ClipModel] | None = None
+
+
+def loaded_clip(config: ClipModelConfig) -> ClipModel:
+    """The model, loaded once a process as long as no other is asked for; see `load_clip`."""
+    global _last_clip
+    if _last_clip is None or config not in (_last_clip[0], _last_clip[1].config):
+        _last_clip = config, load_clip(config)
+    return _last_clip[1]
 
 
 def load_clip(config: ClipModelConfig, *, pretrained: bool = True, seed: int = 0) -> ClipModel:

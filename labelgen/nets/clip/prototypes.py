@@ -13,7 +13,6 @@ import io
 import json
 import logging
 import time
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -27,6 +26,8 @@ from labelgen.masks import write_atomic
 from labelgen.nets.clip.open_clip_import import import_open_clip
 from labelgen.nets.clip.text_embeddings import read_text_embeddings, write_text_embeddings
 from labelgen.nets.user_cache import user_cache
+from labelgen.untrusted import parse_json, read_bounded, read_npz_arrays
+from labelgen.untrusted.limits import LARGEST_ARRAYS
 
 __all__ = [
     "read_text_embeddings",
@@ -191,19 +192,18 @@ def _write(stem: Path, about: dict[str, Any], prototypes: np.ndarray) -> None:
 def _read(stem: Path, about: dict[str, Any], *, shape: tuple[int, int]) -> np.ndarray | None:
     """Return a cache entry; None where there is none, or where it is not what was written."""
     try:
-        content = stem.with_suffix(".npz").read_bytes()
-        kept = json.loads(stem.with_suffix(".json").read_text(encoding="utf-8"))
+        content = read_bounded(stem.with_suffix(".npz"), LARGEST_ARRAYS)
+        kept = parse_json(read_bounded(stem.with_suffix(".json")))
         if kept != {**about, "sha256": hashlib.sha256(content).hexdigest()}:
             raise ValueError("its digest or its settings differ")
-        with np.load(io.BytesIO(content), allow_pickle=False) as file:
-            prototypes = file["prototypes"]
+        prototypes = read_npz_arrays(content)["prototypes"]
         if prototypes.shape != shape or prototypes.dtype != np.float32:
             raise ValueError(f"its shape is {prototypes.shape}")
         if not np.all(np.abs(np.linalg.norm(prototypes, axis=1) - 1) < UNIT):
             raise ValueError("its vectors are not of unit length")
     except FileNotFoundError:
         return None
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError) as error:
         LOG.warning("text prototypes in %s.npz are computed again: %s", stem, error)
         return None
     return prototypes

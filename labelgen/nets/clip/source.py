@@ -1,6 +1,5 @@
 """Where an image-text model comes from: the package, a file, a folder, the cache of the hub, or the hub itself."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -23,6 +22,7 @@ from labelgen.nets.clip.names import (
     shared_preprocess,
     with_activation,
 )
+from labelgen.untrusted import parse_json, read_bounded
 
 __all__ = ["ClipSource", "find_clip"]
 
@@ -168,9 +168,12 @@ def _config_beside(path: Path) -> tuple[dict[str, Any], dict[str, Any]] | None:
 
 def _read_json(file: Path) -> dict[str, Any]:
     try:
-        return json.loads(file.read_text(encoding="utf-8"))
+        found = parse_json(read_bounded(file))
     except (OSError, ValueError) as error:
         raise WeightsError(f"{file} cannot be read: {error}", hint="it must be open_clip's JSON") from error
+    if not isinstance(found, dict):
+        raise WeightsError(f"{file} must hold one JSON object", hint="it must be open_clip's JSON")
+    return found
 
 
 def _is_quick(name: str, model: Mapping[str, Any], checkpoint: ClipCheckpoint, known: Mapping[str, Any]) -> bool:

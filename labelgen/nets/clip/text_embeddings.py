@@ -1,7 +1,6 @@
 """Files of text vectors made elsewhere, with which labels need neither a text tower nor a tokenizer."""
 
 import io
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,6 +9,8 @@ from jaxtyping import Float32
 
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import write_atomic
+from labelgen.untrusted import is_zip, read_bounded, read_npz_arrays
+from labelgen.untrusted.limits import LARGEST_ARRAYS
 
 __all__ = ["read_text_embeddings", "write_text_embeddings"]
 
@@ -85,17 +86,15 @@ def read_text_embeddings(path: Path | str, prompts: Sequence[str], *, dim: int) 
 def _read(path: Path) -> tuple[np.ndarray, np.ndarray]:
     if not path.is_file():
         raise DataError(f"there is no file of text vectors at {path}", hint=HINT)
-    if not zipfile.is_zipfile(path):
+    if not is_zip(path):
         raise DataError(f"{path} holds no text vectors", hint=HINT)
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not {"embeddings", "prompts"} <= set(file.files):
-                raise DataError(f"{path} holds no text vectors", hint=HINT)
-            embeddings, names = file["embeddings"], file["prompts"]
-    except (OSError, ValueError, EOFError, zipfile.BadZipFile) as error:
-        if isinstance(error, DataError):
-            raise
+        arrays = read_npz_arrays(read_bounded(path, LARGEST_ARRAYS), ("embeddings", "prompts"))
+    except (OSError, ValueError) as error:
         raise DataError(f"the text vectors in {path} cannot be read: {error}", hint=HINT) from error
+    if len(arrays) < 2:
+        raise DataError(f"{path} holds no text vectors", hint=HINT)
+    embeddings, names = arrays["embeddings"], arrays["prompts"]
     if names.dtype.kind != "U" or embeddings.dtype.kind != "f":
         raise DataError(f"{path} holds embeddings of {embeddings.dtype} and prompts of {names.dtype}", hint=HINT)
     return embeddings, names

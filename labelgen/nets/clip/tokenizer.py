@@ -142,7 +142,7 @@ class ClipTokenizer:
         from huggingface_hub import snapshot_download, try_to_load_from_cache
         from huggingface_hub.constants import ENDPOINT
 
-        from labelgen.nets.weights import need_network
+        from labelgen.nets.published import need_network
 
         if self.source.startswith(LOCAL_DIR):
             return Path(self.source.removeprefix(LOCAL_DIR))

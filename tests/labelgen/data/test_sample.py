@@ -33,7 +33,7 @@ def test_nothing_is_seen_without_needs():
     assert all(getattr(seen, name) is None for name in SUPERVISION)
 
 
-@pytest.mark.parametrize("name", ["image", "truth", "tags", "strokes"])
+@pytest.mark.parametrize("name", ["image", "truth", "tags"])
 def test_missing_supervision_is_an_error(name):
     with pytest.raises(DataError, match="a"):
         getattr(Sample("a", (2, 3)), f"need_{name}")()

@@ -5,6 +5,7 @@ import pytest
 
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import harden
+from labelgen.seeds.background_scores import background_plane, set_against, undecided
 from labelgen.seeds.backgrounds import (
     DUAL_PRESETS,
     FIXED_PRESETS,
@@ -14,11 +15,8 @@ from labelgen.seeds.backgrounds import (
     Power,
     Saliency,
     alpha_to_threshold,
-    background_plane,
     parse_background,
-    set_against,
     threshold_to_alpha,
-    undecided,
 )
 
 EQUIVALENTS = {1: 0.500, 2: 0.382, 4: 0.276, 6: 0.222, 8: 0.188, 16: 0.123, 24: 0.094, 32: 0.077}

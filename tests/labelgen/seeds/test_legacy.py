@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from labelgen.cli import main
-from labelgen.commands.export_seeds import export_seeds
+from labelgen.commands.export import export
 from labelgen.data.open import open_data
 from labelgen.data.pickled import decode_npy
 from labelgen.data.sample import Sample
@@ -326,7 +326,7 @@ def test_an_image_without_any_class_has_no_map_to_lose(tmp_path, monkeypatch, ca
 
 
 def test_the_help_of_export_names_all_formats():
-    (sentence,) = [line for line in export_seeds.__doc__.splitlines() if "Format:" in line]
+    (sentence,) = [line for line in export.__doc__.splitlines() if "Seeds:" in line]
     assert all(name in sentence.replace(",", " ").replace(".", " ").split() for name in SEED_FORMATS)
 
 
