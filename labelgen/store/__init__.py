@@ -16,7 +16,8 @@ Layout
       manifest.jsonl     one line per labelled image, sorted by id
       failures.jsonl     one line per image that could not be labelled, sorted by id; absent when there is none
       contact_sheet.jpg  some of the images with their labels, for people; no part of the labels, in no manifest
-      .journal/          only while the run is unfinished: one file per process, one line per finished image
+      .journal/          only while the run is unfinished: of each process its finished images, one line each, and a
+                         lock that says that it is at work
 
 `run.json` holds `format` ("labelgen-run"), `schema` (1), `state` ("running" or "complete"), `method`, `config`,
 `supervision` (what the method was allowed to see, and what the run that it refines was), `seed`, `min_score`,
@@ -32,20 +33,24 @@ and `layers` (name to sha256) where there are such files. A line of `failures.js
 Rules
 -----
 - Every file is written under a temporary name and renamed. An image counts as done when its line is in the journal,
-  and the line is written after its files are in place. A torn last line of a journal is ignored: the image is redone.
+  and the line is written after its files are in place. A torn last line of a journal is ignored: the image is redone,
+  and so is one whose files have not the hashes in its line, as may be after a power cut.
+- Before a run is called complete, the disk has all its files (see `labelgen.writing`).
 - Whoever finishes last, of all processes and shards, finds that every id is done or failed, writes `manifest.jsonl`,
   `failures.jsonl` and, last, `run.json` with state `complete`, and removes the journals. Two may do so at once.
 - The same command again finishes what is missing (and retries what failed) and changes nothing else. Other settings in
-  the same folder are refused, and so is a folder that is not empty and not a run.
+  the same folder are refused, and so is a folder that is not empty and not a run. Several processes with the same
+  settings may work in a run at once; while one does, nobody else can overwrite it.
 - No byte depends on order, time, workers, shards or interruptions.
 - Ids may contain `/`, but none may leave the folder or be a name that some operating system cannot store.
 - Readers refuse other schema versions and malformed files; they never guess.
 """
 
+from labelgen.store.find import newest_run, open_labels
 from labelgen.store.header import make_header, read_header
 from labelgen.store.layout import check_id
-from labelgen.store.lifecycle import complete_run, look_into, prepare_run, unfinished_ids
-from labelgen.store.reader import LabelSource, MaskFolder, RunFolder, newest_run, open_labels
+from labelgen.store.lifecycle import at_work, complete_run, look_into, prepare_run, unfinished_ids
+from labelgen.store.reader import LabelSource, MaskFolder, RunFolder
 from labelgen.store.verify import verify_run
 from labelgen.store.writer import RunWriter
 
@@ -54,6 +59,7 @@ __all__ = [
     "MaskFolder",
     "RunFolder",
     "RunWriter",
+    "at_work",
     "check_id",
     "complete_run",
     "look_into",

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -11,6 +11,7 @@ import labelgen
 from labelgen.data.dataset import Dataset
 from labelgen.errors import RunFolderError
 from labelgen.store.layout import HEADER
+from labelgen.untrusted import parse_json, read_bounded
 from labelgen.vocab import Vocabulary
 
 FORMAT = "labelgen-run"
@@ -62,12 +63,11 @@ def make_header(
     threads
         Per process, where a network is run; 0 where they have no say.
     """
-    ids = "\n".join(dataset.ids).encode()
     data = {
         **dataset.spec.to_json(),
         "tags_source": dataset.tags_source,
         "images": len(dataset.ids),
-        "ids_sha256": hashlib.sha256(ids).hexdigest(),
+        "ids_sha256": ids_sha256(dataset.ids),
     }
     header: dict[str, Any] = {
         "format": FORMAT,
@@ -87,6 +87,11 @@ def make_header(
     header |= {"facts": dict(facts)} if facts else {}
     header |= {"threads": threads} if threads else {}
     return json.loads(json.dumps(header, allow_nan=False))  # tuples become lists, as they will be read back
+
+
+def ids_sha256(ids: Iterable[str]) -> str:
+    """What the images of a data set are known by: the sha256 of their ids, a line each, in their order."""
+    return hashlib.sha256("\n".join(ids).encode()).hexdigest()
 
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
@@ -115,7 +120,7 @@ def read_header(folder: Path) -> dict[str, Any]:
     """
     path = folder / HEADER
     try:
-        header = json.loads(path.read_bytes())
+        header = parse_json(read_bounded(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         raise RunFolderError(f"no run folder (no {HEADER}) at {folder}", hint="check the path") from error
     except (OSError, ValueError) as error:

@@ -8,7 +8,7 @@ from pathlib import Path
 from labelgen.data.inputs import InputFile, inputs_of
 from labelgen.errors import RunFolderError
 from labelgen.store.layout import LABELS, path_of
-from labelgen.store.records import Record
+from labelgen.store.lines import Record
 
 __all__ = ["InputCheck", "refuse_changed_inputs"]
 

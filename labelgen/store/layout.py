@@ -1,6 +1,7 @@
 """Names of the files in a run folder, and which image ids may become file names."""
 
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ HEADER = "run.json"
 MANIFEST = "manifest.jsonl"
 FAILURES = "failures.jsonl"
 JOURNAL = ".journal"
+TURN = ".turn.lock"  # held by a process that begins to work in a run, or overwrites it
 SHEET = "contact_sheet.jpg"  # pictures for people, drawn when a run is complete; no part of the labels
 LABELS = ("labels", ".png")
 SCORES = ("scores", ".npz")
@@ -28,6 +30,8 @@ RESERVED_STEMS = frozenset(  # names that Windows gives to devices, with any suf
     ["CON", "PRN", "AUX", "NUL", *(f"{port}{digit}" for port in ("COM", "LPT") for digit in range(1, 10))]
 )
 FORBIDDEN_CHARACTERS = frozenset('<>:"\\|?*')
+LONGEST_PART = 200  # bytes; file systems take 255, and a temporary file has a suffix, a process id and dots as well
+LONGEST_ID = 1000  # bytes; a path may have 4096, 1024 on macOS
 
 
 def check_id(sample_id: str) -> None:
@@ -37,7 +41,7 @@ def check_id(sample_id: str) -> None:
     ------
     RunFolderError
         For an empty or absolute id, a part that is empty, begins with a dot, or ends with a dot or blank, a control
-        character, one of `< > : " \\ | ? *`, or a device name of Windows.
+        character, one of `< > : " \\ | ? *`, a device name of Windows, or what is too long for a file name.
 
     Examples
     --------
@@ -47,25 +51,62 @@ def check_id(sample_id: str) -> None:
     ...
     labelgen.errors.RunFolderError: an image id must be usable as a file name below the run folder, got '../secret'
     """
-    if not all(_is_safe(part) for part in sample_id.split("/")):
+    if not is_safe_id(sample_id):
         raise RunFolderError(
-            f"an image id must be usable as a file name below the run folder, got {sample_id!r}",
-            hint='rename it: no empty part, no leading dot, no trailing dot or blank, none of < > : " \\ | ? *',
+            f"an image id must be usable as a file name below the run folder, got {sample_id[:LONGEST_PART]!r}",
+            hint='rename it: no empty part, no leading dot, no trailing dot or blank, none of < > : " \\ | ? *, no '
+            f"device name of Windows, at most {LONGEST_PART} bytes between slashes",
         )
 
 
+def is_safe_id(sample_id: str) -> bool:
+    r"""Whether an id is one that `check_id` takes.
+
+    Examples
+    --------
+    >>> [is_safe_id(i) for i in ("a/b", "../b", "/b", "a\\b", "a\0", "aux.1", "b.", "x" * 300)]
+    [True, False, False, False, False, False, False, False]
+    """
+    try:
+        length = len(sample_id.encode())
+    except UnicodeEncodeError:  # half of a character, as broken JSON may have it
+        return False
+    return length <= LONGEST_ID and all(_is_safe(part) for part in sample_id.split("/"))
+
+
 def _is_safe(part: str) -> bool:
-    if not part or part.startswith(".") or part[-1] in ". ":
+    if not part or part.startswith(".") or part[-1] in ". " or len(part.encode()) > LONGEST_PART:
         return False
-    if any(ord(character) < 32 or character in FORBIDDEN_CHARACTERS for character in part):
+    if any(ord(character) < 32 or ord(character) == 127 or character in FORBIDDEN_CHARACTERS for character in part):
         return False
-    return part.split(".")[0].upper() not in RESERVED_STEMS
+    return part.split(".")[0].rstrip(" ").upper() not in RESERVED_STEMS
 
 
 def check_ids(ids: Iterable[str]) -> None:
-    """Apply `check_id` to all ids."""
+    """Apply `check_id` to all ids, and refuse two that would be one file on Windows and macOS.
+
+    Raises
+    ------
+    RunFolderError
+        As `check_id`; or when two ids differ in case or in the form of their accents alone.
+
+    Examples
+    --------
+    >>> check_ids(["a/1", "A/1"])
+    Traceback (most recent call last):
+    ...
+    labelgen.errors.RunFolderError: image ids must differ in more than case, got 'a/1' and 'A/1'
+    """
+    seen: dict[str, str] = {}
     for sample_id in ids:
         check_id(sample_id)
+        folded = sample_id.lower() if sample_id.isascii() else unicodedata.normalize("NFC", sample_id).casefold()
+        other = seen.setdefault(folded, sample_id)
+        if other != sample_id:
+            raise RunFolderError(
+                f"image ids must differ in more than case, got {other!r} and {sample_id!r}",
+                hint="they would be one file on Windows and macOS: rename one, or leave it out with --ids",
+            )
 
 
 def path_of(folder: Path, kind: Kind, sample_id: str) -> Path:

@@ -1,8 +1,5 @@
 """Read label maps from a run folder, or from a plain folder of mask PNGs."""
 
-import json
-import zipfile
-from collections.abc import Collection
 from functools import cached_property
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
@@ -12,7 +9,7 @@ from jaxtyping import Float32
 
 from labelgen.data.dataset import DataSpec
 from labelgen.errors import DataError, RunFolderError, ShapeError
-from labelgen.masks import LabelMap, SoftMask, check_labels, read_mask
+from labelgen.masks import LabelMap, SoftMask, check_labels, label_dtype, read_mask
 from labelgen.store.header import read_header
 from labelgen.store.layout import (
     DISTANCES,
@@ -26,12 +23,12 @@ from labelgen.store.layout import (
     layer_kind,
     path_of,
 )
-from labelgen.store.records import Record, load_records
+from labelgen.store.lines import Record
+from labelgen.store.records import load_records
 from labelgen.strokes import Stroke, strokes_from_json
+from labelgen.untrusted import parse_json, read_bounded, read_npz_arrays
+from labelgen.untrusted.limits import LARGEST_ARRAYS
 from labelgen.vocab import Vocabulary, vocabulary_from_json
-
-SHOWN_RUNS = 3  # names in a message
-HOW_TO_BEGIN = "make one: labelgen clip (needs class names and no truth), or labelgen scribble (needs truth)"
 
 
 @runtime_checkable
@@ -142,10 +139,10 @@ class RunFolder:
         if path is None:
             return None
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                scores = archive["scores"].astype(np.float32)
-                class_ids = tuple(int(class_id) for class_id in archive["class_ids"])
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            arrays = read_npz_arrays(read_bounded(path, LARGEST_ARRAYS), ("scores", "class_ids"))
+            scores = arrays["scores"].astype(np.float32)
+            class_ids = tuple(int(class_id) for class_id in arrays["class_ids"])
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise DataError(f"scores cannot be read: {path} ({error})", hint="labelgen verify lists damage") from error
         try:
             return SoftMask(scores, class_ids, self.strokes(sample_id) or ())
@@ -164,7 +161,7 @@ class RunFolder:
             return None
         path = path_of(self.path, STROKES, sample_id)
         try:
-            data = json.loads(path.read_bytes())
+            data = parse_json(read_bounded(path))
         except (OSError, ValueError) as error:
             raise DataError(f"strokes cannot be read: {path} ({error})", hint="labelgen verify lists damage") from error
         return strokes_from_json(data, where=str(path))
@@ -199,9 +196,9 @@ class RunFolder:
             return None
         path = path_of(self.path, DISTANCES, sample_id)
         try:
-            with np.load(path, allow_pickle=False) as archive:
-                return {name: archive[name].astype(np.float32) for name in archive.files}
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+            arrays = read_npz_arrays(read_bounded(path, LARGEST_ARRAYS))
+            return {name: plane.astype(np.float32) for name, plane in arrays.items()}
+        except (OSError, ValueError) as error:
             raise DataError(
                 f"distances cannot be read: {path} ({error})", hint="labelgen verify lists damage"
             ) from error
@@ -251,7 +248,7 @@ class MaskFolder:
         path = self.label_file(sample_id)
         labels = read_mask(path)
         check_labels(labels, num_classes=self.vocabulary.num_classes, where=str(path), ignore=self.vocabulary.ignore)
-        return labels.astype(np.uint8 if self.vocabulary.ignore <= 255 else np.uint16, copy=False)
+        return labels.astype(label_dtype(self.vocabulary.ignore), copy=False)
 
     def label_file(self, sample_id: str) -> Path:
         """Where the mask of one image lies; DataError when there is none."""
@@ -260,77 +257,15 @@ class MaskFolder:
         return self._files[sample_id]
 
 
-def open_labels(path: Path | str, *, vocabulary: Vocabulary | None = None) -> RunFolder | MaskFolder:
-    """Open a run folder, or a plain folder of mask PNGs as if it were one.
-
-    Parameters
-    ----------
-    vocabulary
-        Meaning of the ids of a plain folder. A run folder knows its own, which stands.
-
-    Raises
-    ------
-    RunFolderError
-        When it is neither, or a plain folder comes without vocabulary.
-    """
-    path = Path(path)
-    if (path / HEADER).exists():
-        return RunFolder.open(path)
-    if path.is_dir() and vocabulary is None:
-        raise RunFolderError(
-            f"a plain folder of masks needs a vocabulary, got none for {path}", hint="give --vocab, such as --vocab voc"
-        )
-    if not path.is_dir() or vocabulary is None:
-        raise RunFolderError(f"no such run or folder: {path}", hint=HOW_TO_BEGIN)
-    return MaskFolder(path, vocabulary=vocabulary)
-
-
-def newest_run(root: Path = Path("runs"), *, but: str = "", among: Collection[str] = ()) -> Path:
-    """The complete run below `root` whose run.json is the youngest; runs still unfinished are passed over.
-
-    Parameters
-    ----------
-    but
-        Runs of this method are passed over, too.
-    among
-        Runs of other methods than these are passed over, too; empty for any.
-
-    Raises
-    ------
-    RunFolderError
-        When there is none; unfinished runs are named.
-    """
-    found = sorted(root.glob(f"*/{HEADER}"), key=lambda p: (p.stat().st_mtime_ns, p.parent.name), reverse=True)
-    unfinished = []
-    for header in found:
-        content = read_header(header.parent)
-        if (but and content["method"] == but) or (among and content["method"] not in among):
-            continue
-        if content["state"] == "complete":
-            return header.parent
-        unfinished.append(header.parent)
-    if unfinished:
-        names = ", ".join(map(str, unfinished[:SHOWN_RUNS]))
-        raise RunFolderError(
-            f"no complete run below {root}; unfinished: {names}", hint="give the same command again to finish it"
-        )
-    if found:
-        what = (
-            f"no run below {root} is by {' or '.join(among)}" if among else f"all runs below {root} are made by {but}"
-        )
-        raise RunFolderError(what if among else f"all runs below {root} are made by {but}", hint="name the run")
-    elsewhere = sorted(p.parent for pattern in ("*", "*/*") for p in root.parent.glob(f"{pattern}/{HEADER}"))
-    elsewhere += sorted(p.parent for p in root.glob(f"*/*/{HEADER}"))
-    if elsewhere:
-        more = ", ..." if len(elsewhere) > SHOWN_RUNS else ""
-        names = ", ".join(path.as_posix() for path in elsewhere[:SHOWN_RUNS]) + more
-        raise RunFolderError(f"no run below {root}", hint=f"there are runs at {names}; name one")
-    raise RunFolderError(f"no run below {root}", hint=HOW_TO_BEGIN)
-
-
 def _spec_of(data: dict[str, Any], *, where: str) -> DataSpec:
     fields = DataSpec.__dataclass_fields__
-    try:
-        return DataSpec(**{name: data[name] for name in fields})
-    except KeyError as error:
-        raise RunFolderError(f"run.json is malformed: data lacks {error} in {where}") from error
+    missing = [name for name in fields if name not in data]
+    if missing:
+        raise RunFolderError(f"run.json is malformed: data lacks {missing[0]!r} in {where}", hint="make the run again")
+    wrong = [name for name, field in fields.items() if type(data[name]) is not field.type]
+    if wrong:
+        raise RunFolderError(
+            f"run.json is malformed: {wrong[0]} of data is {str(data[wrong[0]])[:60]!r} in {where}",
+            hint="make the run again",
+        )
+    return DataSpec(**{name: data[name] for name in fields})

@@ -4,10 +4,12 @@ import hashlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
+from labelgen.store.header import ids_sha256
 from labelgen.store.inputs import InputCheck
 from labelgen.store.layout import FAILURES, HEADER, JOURNAL, MANIFEST, files_of, kinds_in, path_of, stale_temporaries
+from labelgen.store.lines import Record, encode_line
 from labelgen.store.reader import RunFolder
-from labelgen.store.records import FAILED_FIELDS, Record, Records, encode_lines, read_lines, summarise
+from labelgen.store.records import FAILED_FIELDS, Records, read_lines, sha256_of_file, summarise
 
 
 def verify_run(path: Path | str, *, progress: Callable[[int, int, str], None] | None = None) -> list[str]:
@@ -40,11 +42,11 @@ def _summary_problems(run: RunFolder, records: dict[str, Record], failed: dict[s
     if not run.complete:
         yield f"{HEADER}: the run is not complete ({len(records)} images so far); the same command again finishes it"
         return
-    if (run.path / MANIFEST).read_bytes() != encode_lines(records):
+    if (run.path / MANIFEST).read_bytes() != b"".join(encode_line(records[i]) for i in sorted(records)):
         yield f"{MANIFEST}: lines are not those of a completed run, sorted by id"
     if summarise(Records(records, failed)) != run.header["counts"]:
         yield f"{HEADER}: counts differ from {MANIFEST}"
-    if (ids := sorted([*records, *failed])) and _digest("\n".join(ids).encode()) != run.header["data"]["ids_sha256"]:
+    if (ids := sorted([*records, *failed])) and ids_sha256(ids) != run.header["data"]["ids_sha256"]:
         yield f"{MANIFEST}: images are not those of the data set"
     if (run.path / JOURNAL).exists():
         yield f"{JOURNAL}: left behind in a complete run; the same command again removes it"
@@ -54,11 +56,11 @@ def _file_problems(folder: Path, sample_id: str, record: Record) -> Iterator[str
     for kind, expected in files_of(record):
         path = path_of(folder, kind, sample_id)
         try:
-            content = path.read_bytes()
+            found = sha256_of_file(path)
         except OSError as error:
             yield f"{path.relative_to(folder).as_posix()}: missing ({error.strerror})"
             continue
-        if _digest(content) != expected:
+        if found != expected:
             yield f"{path.relative_to(folder).as_posix()}: changed (sha256 differs from {MANIFEST})"
 
 

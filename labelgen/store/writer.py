@@ -14,11 +14,13 @@ from typing import TypeVar
 import numpy as np
 
 from labelgen.errors import DataError, RunFolderError
-from labelgen.masks import SoftMask, encode_mask, harden, write_atomic
+from labelgen.masks import SoftMask, encode_mask, harden, label_counts, write_atomic
 from labelgen.store.layout import DISTANCES, HASHES, JOURNAL, LABELS, LAYERS, SCORES, STROKES, Kind, layer_kind, path_of
-from labelgen.store.records import Record, encode_line
+from labelgen.store.lines import Record, encode_line
+from labelgen.store.links import LinkGuard, refuse_link
 from labelgen.strokes import strokes_to_json
 from labelgen.vocab import Vocabulary
+from labelgen.writing import append
 
 T = TypeVar("T")
 
@@ -50,6 +52,7 @@ class RunWriter:
         self.save_scores = save_scores
         self._palette = vocabulary.colours
         self._journal: io.FileIO | None = None
+        self._links = LinkGuard(folder)
 
     def put(self, sample_id: str, mask: SoftMask) -> Record:
         """Write the files of one image, then its line in the journal.
@@ -64,7 +67,7 @@ class RunWriter:
         if mask.class_ids and not 0 <= mask.class_ids[0] <= mask.class_ids[-1] < self.vocabulary.num_classes:
             raise ValueError(f"class ids must be < {self.vocabulary.num_classes}, got {mask.class_ids}")
         labels = harden(mask, min_score=self.min_score, ignore=self.vocabulary.ignore)
-        counts = np.bincount(labels.reshape(-1), minlength=self.vocabulary.ignore + 1)[: self.vocabulary.num_classes]
+        counts = label_counts(labels, ignore=self.vocabulary.ignore)[: self.vocabulary.num_classes]
         record: Record = {
             "id": sample_id,
             "size": [int(side) for side in labels.shape],
@@ -111,8 +114,9 @@ class RunWriter:
 
     def _write(self, kind: Kind, sample_id: str, content: bytes) -> str:
         path = path_of(self.folder, kind, sample_id)
+        self._links.check(path)
         try:
-            insist(lambda: write_atomic(path, content))
+            insist(lambda: write_atomic(path, content, durable=False))
         except OSError as error:
             raise unwritable(self.folder, error) from error
         return hashlib.sha256(content).hexdigest()
@@ -122,13 +126,14 @@ class RunWriter:
         try:
             if self._journal is None:
                 self._journal = insist(lambda: _new_journal(self.folder))
-            self._journal.write(line)
+            append(self._journal, line)
         except OSError as error:
             raise unwritable(self.folder, error) from error
 
 
 def _new_journal(folder: Path) -> io.FileIO:
     name = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}.jsonl"
+    refuse_link(folder / JOURNAL)
     (folder / JOURNAL).mkdir(exist_ok=True)
     return (folder / JOURNAL / name).open("xb", buffering=0)
 
