@@ -1,10 +1,10 @@
 """Label images in several processes, each of which opens the files itself."""
 
 import contextlib
+import itertools
 import multiprocessing
 import os
 import signal
-import sys
 import threading
 from collections.abc import Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
@@ -16,20 +16,13 @@ from labelgen.data.sample import Generate
 from labelgen.errors import LabelgenError
 from labelgen.pipeline import Task, label_images, open_writer
 from labelgen.store import RunWriter
-from labelgen.store.records import Record
+from labelgen.store.lines import Record
+from labelgen.threads import THREAD_VARIABLES, limit_threads
 
-__all__ = ["label_in_processes"]
+__all__ = ["chunks_of", "label_in_processes"]
 
 LARGEST_CHUNK = 32  # images per errand
 CHUNKS_PER_WORKER = 4  # at least so many errands each, so that no worker idles at the end
-THREAD_VARIABLES = (
-    "OMP_NUM_THREADS",
-    "OPENBLAS_NUM_THREADS",
-    "MKL_NUM_THREADS",
-    "VECLIB_MAXIMUM_THREADS",
-    "NUMBA_NUM_THREADS",
-    "OPENCV_FOR_THREADS_NUM",
-)
 
 
 def label_in_processes(task: Task, ids: Sequence[str]) -> Iterator[Record]:
@@ -45,14 +38,13 @@ def label_in_processes(task: Task, ids: Sequence[str]) -> Iterator[Record]:
     context = multiprocessing.get_context("spawn")
     stop = context.Event()
     workers = min(task.options.workers, len(ids))
-    size = max(1, min(LARGEST_CHUNK, len(ids) // (workers * CHUNKS_PER_WORKER)))
-    chunks = iter([ids[start : start + size] for start in range(0, len(ids), size)])
+    chunks = iter(chunks_of(ids, workers))
     with _single_threaded_children():
         pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(task, stop))
         running: set[Future[list[Record]]] = set()
         try:
             while True:
-                for chunk in _first(chunks, 2 * workers - len(running)):
+                for chunk in itertools.islice(chunks, 2 * workers - len(running)):
                     running.add(pool.submit(_label_chunk, chunk))
                 if not running:
                     break
@@ -69,6 +61,18 @@ def label_in_processes(task: Task, ids: Sequence[str]) -> Iterator[Record]:
             pool.shutdown(wait=True, cancel_futures=True)
 
 
+def chunks_of(ids: Sequence[str], workers: int) -> list[Sequence[str]]:
+    """Images in errands for workers, in order.
+
+    Examples
+    --------
+    >>> [len(chunk) for chunk in chunks_of(["a"] * 20, workers=2)]
+    [2, 2, 2, 2, 2, 2, 2, 2, 2, 2]
+    """
+    size = max(1, min(LARGEST_CHUNK, len(ids) // (workers * CHUNKS_PER_WORKER)))
+    return [ids[start : start + size] for start in range(0, len(ids), size)]
+
+
 @contextlib.contextmanager
 def _single_threaded_children() -> Iterator[None]:
     """Let child processes start with one thread per library; there is one process per core."""
@@ -82,14 +86,6 @@ def _single_threaded_children() -> Iterator[None]:
                 os.environ.pop(name, None)
             else:
                 os.environ[name] = value
-
-
-def _first(items: Iterator[Sequence[str]], count: int) -> Iterator[Sequence[str]]:
-    for _ in range(count):
-        try:
-            yield next(items)
-        except StopIteration:
-            return
 
 
 @dataclass
@@ -124,18 +120,10 @@ def _label_chunk(ids: Sequence[str]) -> list[Record]:
     if _worker.generate is None or _worker.writer is None:
         _worker.generate = _worker.task.job.make()
         _worker.writer = open_writer(_worker.task)
-        _limit_threads()
+        limit_threads()
     records = []
     for record in label_images(_worker.task, _worker.generate, ids, _worker.writer):
         records.append(record)
         if _worker.stop.is_set():
             break
     return records
-
-
-def _limit_threads() -> None:
-    """One thread in libraries that do not read the environment, if the method has loaded them."""
-    if "torch" in sys.modules:
-        sys.modules["torch"].set_num_threads(1)
-    if "cv2" in sys.modules:
-        sys.modules["cv2"].setNumThreads(1)

@@ -1,10 +1,12 @@
 """Make a feature cache, resuming what is there."""
 
+import contextlib
+import functools
 import hashlib
 import json
 import platform
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +14,9 @@ import numpy as np
 import torch
 
 from labelgen.errors import ConfigError, DataError, RunFolderError
-from segprobe.features.cache import FeatureCache, read_done_shard
+from labelgen.locks import holders, lock_when_free, try_lock
+from labelgen.writing import make_folder, sweep_temporaries
+from segprobe.features.cache import DTYPES, FeatureCache, is_done, read_done_shard
 from segprobe.features.layout import (
     SCHEMA,
     SHARD_IMAGES,
@@ -23,13 +27,13 @@ from segprobe.features.layout import (
     shard_path,
     write_json,
 )
-from segprobe.features.shard import write_shard
+from segprobe.features.on_ray import Crew
+from segprobe.features.shard import ShardJob
 from segprobe.features.sources import Images, Network
 
 __all__ = ["Progress", "build_cache", "build_shards", "cache_fingerprint", "cache_name", "missing_images"]
 
 Progress = Callable[[int, int, str], None]
-DTYPES = ("float16", "float32")
 
 
 def cache_fingerprint(
@@ -79,6 +83,7 @@ def build_cache(
     views: Sequence[View] = (View(),),
     dtype: str = "float16",
     batch_size: int = 8,
+    crew: Crew | None = None,
     progress: Progress | None = None,
 ) -> FeatureCache:
     """Compute the tokens of all `ids` in all `views`, or finish a cache that was begun, and open it.
@@ -87,6 +92,8 @@ def build_cache(
     ----------
     batch_size
         Pictures of one size that go through the backbone together. A cache that was begun keeps its own.
+    crew
+        Actors of a Ray cluster that compute them; None computes in this process.
     progress
         Called as `progress(images done, images in all, "")`.
 
@@ -100,7 +107,7 @@ def build_cache(
         When a token does not fit `dtype`.
     """
     complete = build_shards(
-        dataset, ids, backbone, folder, views=views, dtype=dtype, batch_size=batch_size, progress=progress
+        dataset, ids, backbone, folder, views=views, dtype=dtype, batch_size=batch_size, crew=crew, progress=progress
     )
     if not complete:
         raise AssertionError("one process makes all shards")
@@ -117,6 +124,7 @@ def build_shards(
     views: Sequence[View] = (View(),),
     dtype: str = "float16",
     batch_size: int = 8,
+    crew: Crew | None = None,
     progress: Progress | None = None,
 ) -> bool:
     """Compute part `i` of `n` of a cache: shards `i`, `i + n`, ...; whoever finishes the last one completes it.
@@ -130,7 +138,8 @@ def build_shards(
     _check(ids, views, dtype, batch_size, shard)
     fingerprint = cache_fingerprint(dataset, ids, backbone, views=views, dtype=dtype)
     parts = shard_ids(ids)
-    manifest = _begin(folder, fingerprint, backbone, shards=len(parts), batch_size=batch_size)
+    made_with = {"batch_size": batch_size, **(crew.arithmetic(backbone) if crew else _arithmetic(backbone))}
+    manifest = _begin(folder, fingerprint, backbone, shards=len(parts), made_with=made_with)
     own = range(shard[0] - 1, len(parts), shard[1])
     total, done = sum(len(parts[number]) for number in own), 0
 
@@ -140,32 +149,63 @@ def build_shards(
         if progress:
             progress(done, total, "")
 
+    job = ShardJob(
+        folder, parts, dataset, views=tuple(views), dtype=dtype, batch_size=manifest["made_with"]["batch_size"]
+    )
+    try:
+        if crew:
+            left = [number for number in own if not is_done(folder, number)]
+            count(total - sum(len(parts[number]) for number in left))
+            crew.write(job, left, backbone, on_images=count)
+        else:
+            for number in _shared_out(folder, own):
+                if is_done(folder, number):
+                    count(len(parts[number]))
+                else:
+                    job.write(number, backbone, on_image=count)
+        return _complete_if_done(folder, manifest)
+    except OSError as error:
+        raise _unwritable(folder, error) from error
+
+
+def _shared_out(folder: Path, own: Iterable[int]) -> Iterator[int]:
+    """Shards to look at, each under its lock; those that other processes are making come last, when they let go."""
+    taken = []
     for number in own:
-        if _is_done(folder, number):
-            count(len(parts[number]))
+        if is_done(folder, number):  # nothing is written, so that a complete cache may be read-only
+            yield number
             continue
-        write_shard(
-            folder,
-            number,
-            parts[number],
-            dataset=dataset,
-            backbone=backbone,
-            views=views,
-            dtype=dtype,
-            batch_size=manifest["made_with"]["batch_size"],
-            on_image=count,
-        )
-    if not all(_is_done(folder, number) for number in range(len(parts))):
+        lock = try_lock(shard_path(folder, number, "lock"))
+        if lock is None:
+            taken.append(number)
+            continue
+        with lock:
+            yield number
+    for number in taken:
+        lock = lock_when_free(shard_path(folder, number, "lock"), done=functools.partial(is_done, folder, number))
+        with lock or contextlib.nullcontext():
+            yield number
+
+
+def _complete_if_done(folder: Path, manifest: dict[str, Any]) -> bool:
+    """Write the final manifest when all shards are done, one process after the other; say whether it is written."""
+    if not all(is_done(folder, number) for number in range(manifest["shards"])):
         return False
-    if manifest["state"] != "complete":
-        _complete(folder, manifest)
+    path = folder / "manifest.json"
+    if read_json(path)["state"] != "complete":
+        with lock_when_free(folder / "manifest.lock") or contextlib.nullcontext():
+            if read_json(path)["state"] != "complete":
+                _complete(folder, manifest)
+    with contextlib.suppress(OSError):  # what killed processes left harms nobody where it cannot be removed
+        sweep_temporaries(folder)
+        holders(folder)
     return True
 
 
 def missing_images(folder: Path, ids: Sequence[str]) -> list[str]:
     """Images whose features are not in a cache yet, which need not exist."""
     parts = enumerate(shard_ids(ids))
-    return [sample_id for number, part in parts if not _is_done(folder, number) for sample_id in part]
+    return [sample_id for number, part in parts if not is_done(folder, number) for sample_id in part]
 
 
 def _check(ids: Sequence[str], views: Sequence[View], dtype: str, batch_size: int, shard: tuple[int, int]) -> None:
@@ -184,7 +224,7 @@ def _check(ids: Sequence[str], views: Sequence[View], dtype: str, batch_size: in
 
 
 def _begin(
-    folder: Path, fingerprint: dict[str, Any], backbone: Network, *, shards: int, batch_size: int
+    folder: Path, fingerprint: dict[str, Any], backbone: Network, *, shards: int, made_with: dict[str, Any]
 ) -> dict[str, Any]:
     """Manifest of the cache, made now or found and compared."""
     path = folder / "manifest.json"
@@ -201,33 +241,33 @@ def _begin(
         "shard_images": SHARD_IMAGES,
         "dim": backbone.spec.dim,
         "made_with": {
-            "batch_size": batch_size,
-            "device": str(backbone.device),
             "machine": platform.machine(),
-            "threads": torch.get_num_threads(),
             "torch": torch.__version__,
             "weights_from": backbone.spec.weights_from,
+            **made_with,
         },
     }
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        if any(not entry.match(".manifest.json.*.tmp") for entry in folder.iterdir()):
+        make_folder(folder)
+        if any(not entry.match(".*.tmp") for entry in folder.iterdir()):
             if path.is_file():  # another process began it just now
-                return _begin(folder, fingerprint, backbone, shards=shards, batch_size=batch_size)
+                return _begin(folder, fingerprint, backbone, shards=shards, made_with=made_with)
             raise RunFolderError(f"{folder} is not empty and not a feature cache", hint="give another folder")
         write_json(path, manifest)
     except OSError as error:
-        raise RunFolderError(f"features cannot be written to {folder}: {error}", hint="give another folder") from error
+        raise _unwritable(folder, error) from error
     return manifest
 
 
-def _is_done(folder: Path, number: int) -> bool:
-    """Whether a shard is finished and its files are there in full; their content is left to `verify`."""
-    try:
-        read_done_shard(folder, number)
-    except RunFolderError:
-        return False
-    return shard_path(folder, number, "bin").is_file()
+def _arithmetic(backbone: Network) -> dict[str, Any]:
+    return {"device": str(backbone.device), "threads": torch.get_num_threads()}
+
+
+def _unwritable(folder: Path, error: OSError) -> RunFolderError:
+    return RunFolderError(
+        f"features cannot be written to {folder} ({error.strerror or error})",
+        hint="is the disk full or the folder read-only? What is done is kept; the same command goes on",
+    )
 
 
 def _complete(folder: Path, manifest: dict[str, Any]) -> None:

@@ -1,6 +1,7 @@
 """Read a feature cache: token matrices straight from memory-mapped files."""
 
 import hashlib
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
@@ -25,7 +26,9 @@ from segprobe.features.layout import (
 )
 from segprobe.features.sources import Images
 
-__all__ = ["FeatureCache", "Features", "image_sha256", "read_done_shard"]
+DTYPES = ("float16", "float32")
+
+__all__ = ["FeatureCache", "Features", "image_sha256", "is_done", "read_done_shard"]
 
 
 @dataclass(frozen=True)
@@ -81,12 +84,16 @@ class FeatureCache:
                 f"manifest.json must have schema {SCHEMA}, got {manifest.get('schema')!r} in {folder}",
                 hint="it was written by another version; remove the folder",
             )
+        _check_manifest(folder, manifest)
         refuse_stale(folder, manifest["fingerprint"], expect or {})
         if manifest["state"] != "complete":
             raise RunFolderError(
                 f"the features in {folder} are not complete", hint="start the same command again to finish them"
             )
-        return cls(folder, manifest)
+        try:
+            return cls(folder, manifest)
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+            raise _damaged(folder, f"manifest.json or an index ({error!r})") from error
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_shards": {}}
@@ -128,7 +135,7 @@ class FeatureCache:
         for number in range(self.manifest["shards"]):
             self._shards[number] = np.fromfile(shard_path(self.folder, number, "bin"), np.uint8)
 
-    def verify(self, dataset: Images | None = None, *, progress: Any = None) -> None:
+    def verify(self, dataset: Images | None = None) -> None:
         """Hash every file and matrix again; with `dataset`, the images as well.
 
         Raises
@@ -138,8 +145,6 @@ class FeatureCache:
         """
         for number in range(self.manifest["shards"]):
             _verify_files(self.folder, number)
-            if progress:
-                progress(number + 1, self.manifest["shards"], "")
         for number, entry in self._where.values():
             found = hashlib.sha256(self._matrix(number, entry).tobytes()).hexdigest()
             if found != entry.sha256:
@@ -178,6 +183,15 @@ class FeatureCache:
         return self._shards[number]
 
 
+def is_done(folder: Path, number: int) -> bool:
+    """Whether a shard is finished and its files are there in full; their content is left to `verify`."""
+    try:
+        read_done_shard(folder, number)
+    except RunFolderError:
+        return False
+    return shard_path(folder, number, "bin").is_file()
+
+
 def read_done_shard(folder: Path, number: int) -> ShardIndex:
     """Index of a finished shard.
 
@@ -191,6 +205,26 @@ def read_done_shard(folder: Path, number: int) -> ShardIndex:
     if not index.is_file() or file_sha256(index) != wanted.get("json"):
         raise _damaged(folder, index.name)
     return ShardIndex.from_json(read_json(index))
+
+
+def _check_manifest(folder: Path, manifest: Mapping[str, Any]) -> None:
+    """Refuse a manifest.json whose fields are not what is read of them later."""
+    fingerprint, dim, shards = (manifest.get(name) for name in ("fingerprint", "dim", "shards"))
+    sound = isinstance(fingerprint, dict) and isinstance(manifest.get("state"), str)
+    if sound and manifest["state"] == "complete":
+        sound = type(dim) is int and dim > 0 and type(shards) is int and shards >= 0
+        sound = sound and fingerprint.get("dtype") in DTYPES  # type: ignore[union-attr]
+        sound = sound and all(_are_numbers(manifest.get(name), dim) for name in ("mean", "std"))
+    if not sound:
+        raise _damaged(folder, "manifest.json")
+
+
+def _are_numbers(values: Any, count: Any) -> bool:
+    return (
+        isinstance(values, list)
+        and len(values) == count
+        and all(isinstance(value, int | float) and abs(value) < math.inf for value in values)
+    )
 
 
 def image_sha256(image: UInt8[np.ndarray, "H W 3"]) -> str:

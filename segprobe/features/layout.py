@@ -11,6 +11,7 @@ from labelgen.errors import ConfigError, RunFolderError
 from labelgen.masks import write_atomic
 from labelgen.nets.geometry import Geometry
 from labelgen.store.header import differences
+from labelgen.untrusted import parse_json, read_bounded
 
 __all__ = [
     "ALIGNMENT",
@@ -30,6 +31,7 @@ __all__ = [
 SCHEMA = 1
 SHARD_IMAGES = 256  # 0.3 to 1 GB with the usual backbones: little is lost when a shard is interrupted
 ALIGNMENT = 4096  # bytes of a memory page
+SHOWN_CHARACTERS = 80
 SHOWN = 4  # differences that an error lists
 
 
@@ -102,8 +104,17 @@ class ShardIndex:
     @classmethod
     def from_json(cls, values: Mapping[str, Any]) -> "ShardIndex":
         """The index that `to_json` wrote."""
-        entries = [Entry(**{**entry, "geometry": Geometry.from_json(entry["geometry"])}) for entry in values["entries"]]
+        entries = [_entry(entry) for entry in values["entries"]]
         return cls(tuple(entries), values["count"], tuple(values["sums"]), tuple(values["squares"]))
+
+
+def _entry(values: Mapping[str, Any]) -> Entry:
+    """One entry as `ShardIndex.to_json` wrote it; ValueError where a field is of another type."""
+    entry = Entry(**{**values, "geometry": Geometry.from_json(values["geometry"])})
+    texts, numbers = (entry.id, entry.sha256, entry.image_sha256), (entry.view, entry.offset)
+    if not all(isinstance(text, str) for text in texts) or not all(type(n) is int and n >= 0 for n in numbers):
+        raise ValueError(f"an entry is malformed: {str(values)[:SHOWN_CHARACTERS]}")
+    return entry
 
 
 def shard_ids(ids: Sequence[str]) -> list[tuple[str, ...]]:
@@ -143,7 +154,7 @@ def read_json(path: Path) -> dict[str, Any]:
         When it is missing or not a JSON object.
     """
     try:
-        value = json.loads(path.read_text(encoding="utf-8"))
+        value = parse_json(read_bounded(path))
     except FileNotFoundError as error:
         raise RunFolderError(f"{path} is missing", hint="make the features with segprobe cache") from error
     except (OSError, ValueError) as error:

@@ -4,20 +4,24 @@ import hashlib
 from collections import OrderedDict
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import BinaryIO
+from typing import IO
 
 import numpy as np
 import torch
 
 from labelgen.errors import ConfigError
+from labelgen.locks import lock_when_free
 from labelgen.nets.geometry import Geometry
-from segprobe.features.cache import image_sha256
+from labelgen.writing import new_stream
+from segprobe.features.cache import image_sha256, is_done
 from segprobe.features.layout import ALIGNMENT, Entry, ShardIndex, View, file_sha256, shard_path, write_json
 from segprobe.features.sources import Images, Network
 
-__all__ = ["write_shard"]
+__all__ = ["ShardJob"]
 
 FLOAT16_LIMIT = 6e4  # the largest float16 is 65504
 AHEAD = 2  # batches decoded and resized while the backbone computes
@@ -35,51 +39,72 @@ class _Picture:
     offset: int = 0
 
 
-def write_shard(
-    folder: Path,
-    number: int,
-    ids: Sequence[str],
-    *,
-    dataset: Images,
-    backbone: Network,
-    views: Sequence[View],
-    dtype: str,
-    batch_size: int,
-    on_image: Callable[[], None],
-) -> None:
-    """Write the three files of a shard, the `done` mark last.
+@dataclass(frozen=True)
+class ShardJob:
+    """The shards of a cache; picklable, so that other processes can write them too.
 
-    Pictures of one size go through the backbone together. Which ones do depends on the order of the ids alone, so that
-    the bytes of a shard do not depend on what else was computed in this process.
-
-    Raises
-    ------
-    ConfigError
-        When a token does not fit the type.
-    DataError
-        When an image cannot be read.
+    Parameters
+    ----------
+    folder
+        The cache.
+    parts
+        Ids of each shard.
+    dataset
+        The images.
+    batch_size
+        Pictures of one size that go through the backbone together.
     """
-    item = np.dtype(dtype).itemsize * backbone.spec.dim
-    path, partial = shard_path(folder, number, "bin"), shard_path(folder, number, "bin.partial")
-    for suffix in ("done", "json", "bin"):
-        shard_path(folder, number, suffix).unlink(missing_ok=True)
-    written: dict[tuple[str, int], tuple[Entry, int, np.ndarray, np.ndarray]] = {}
-    with partial.open("wb") as stream:
-        pictures = _placed(_prefetched(dataset, backbone, ids, views, ahead=AHEAD * batch_size), item)
-        for batch in _batches_of_one_size(pictures, batch_size):
-            tokens = backbone.tokens(torch.stack([picture.pixels for picture in batch])).cpu().numpy()
-            for picture, matrix in zip(batch, tokens, strict=True):
-                stored = _converted(matrix, dtype, picture.id)
-                written[picture.id, picture.view] = _store(stream, picture, stored)
-                if picture.view == len(views) - 1:
-                    on_image()
-        ends = [entry.offset + _room(cells * item) for entry, cells, _, _ in written.values()]
-        stream.truncate(max(ends))
-    partial.replace(path)
-    _write_index(folder, number, [written[sample_id, view] for sample_id in ids for view in range(len(views))])
+
+    folder: Path
+    parts: Sequence[Sequence[str]]
+    dataset: Images
+    views: tuple[View, ...]
+    dtype: str
+    batch_size: int
+
+    def write_unless_done(self, number: int, backbone: Network) -> None:
+        """Write a shard unless another process has done so or does so meanwhile; errors as of `write`."""
+        lock = lock_when_free(shard_path(self.folder, number, "lock"), done=partial(is_done, self.folder, number))
+        with lock or nullcontext():
+            if not is_done(self.folder, number):
+                self.write(number, backbone, on_image=lambda: None)
+
+    def write(self, number: int, backbone: Network, *, on_image: Callable[[], None]) -> None:
+        """Write the three files of a shard, the `done` mark last; the caller holds its lock.
+
+        Pictures of one size go through the backbone together. Which ones do depends on the order of the ids alone, so
+        that the bytes of a shard do not depend on what else was computed in this process.
+
+        Raises
+        ------
+        ConfigError
+            When a token does not fit the type.
+        DataError
+            When an image cannot be read.
+        """
+        ids, item = self.parts[number], np.dtype(self.dtype).itemsize * backbone.spec.dim
+        for suffix in ("done", "json", "bin"):
+            shard_path(self.folder, number, suffix).unlink(missing_ok=True)
+        written: dict[tuple[str, int], tuple[Entry, int, np.ndarray, np.ndarray]] = {}
+        with new_stream(shard_path(self.folder, number, "bin")) as stream:
+            pictures = _placed(
+                _prefetched(self.dataset, backbone, ids, self.views, ahead=AHEAD * self.batch_size), item
+            )
+            for batch in _batches_of_one_size(pictures, self.batch_size):
+                tokens = backbone.tokens(torch.stack([picture.pixels for picture in batch])).cpu().numpy()
+                for picture, matrix in zip(batch, tokens, strict=True):
+                    stored = _converted(matrix, self.dtype, picture.id)
+                    written[picture.id, picture.view] = _store(stream, picture, stored)
+                    if picture.view == len(self.views) - 1:
+                        on_image()
+            ends = [entry.offset + _room(cells * item) for entry, cells, _, _ in written.values()]
+            stream.truncate(max(ends))
+        _write_index(
+            self.folder, number, [written[sample_id, view] for sample_id in ids for view in range(len(self.views))]
+        )
 
 
-def _store(stream: BinaryIO, picture: _Picture, matrix: np.ndarray) -> tuple[Entry, int, np.ndarray, np.ndarray]:
+def _store(stream: IO[bytes], picture: _Picture, matrix: np.ndarray) -> tuple[Entry, int, np.ndarray, np.ndarray]:
     """Write one matrix and return its entry, tokens, and sums over tokens of values and of squares."""
     stream.seek(picture.offset)
     content = matrix.tobytes()
