@@ -1,5 +1,6 @@
 """Turn a chain of pixels into a line that a hand could have drawn, without leaving the region."""
 
+import math
 from typing import no_type_check
 
 import numpy as np
@@ -86,14 +87,9 @@ def wobble(
         return points
     reach = int(3 * correlation / SPACING)
     kernel = np.exp(-0.5 * (np.arange(-reach, reach + 1) * SPACING / correlation) ** 2)
-    smooth = np.convolve(np.pad(noise, reach, mode="wrap"), kernel, mode="valid")
-    smooth = smooth[:count] / np.sqrt((kernel**2).sum())
-    tangent = np.gradient(points, axis=0)
-    normal = tangent[:, ::-1] * [1, -1] / np.maximum(np.hypot(*tangent.T), 1e-9)[:, None]
-    shift = normal * (smooth * amount * np.minimum(_clearances(points, distance) / 4, 4.0))[:, None]
-    moved = points.copy()
-    _move(moved, shift, distance, keep_clear)
-    return moved
+    wrapped = noise.take(np.arange(-reach, count + reach), mode="wrap")
+    smooth = np.convolve(wrapped, kernel, mode="valid") / np.sqrt((kernel**2).sum())
+    return _sideways(np.ascontiguousarray(points, np.float64), smooth * amount, distance, keep_clear)
 
 
 def stop_short(
@@ -113,12 +109,11 @@ def stop_short(
     most
         Largest share of the length that one end may lose.
     """
-    along = cumulative_length(points)
-    length = along[-1]
+    length = cumulative_length(points)[-1]
     if length <= 0:
         return points
-    room = _clearances(points, distance)
-    typical = 0.25 * float(np.median(room))
+    room = clearance(points, distance)
+    typical = 0.25 * _median(room)
     trims = [min(share * max(room[end], typical), most * length) for share, end in zip(shares, (0, -1), strict=True)]
     return cut(points, trims[0], length - trims[1])
 
@@ -184,8 +179,25 @@ def _relax(points, distance, keep_clear, rounds):
 
 @compiled
 @no_type_check
-def _move(points, shift, distance, keep_clear):
-    for i in range(len(points)):
-        points[i, 0], points[i, 1] = _try_move(
-            points[i, 0], points[i, 1], shift[i, 0], shift[i, 1], distance, keep_clear
+def _sideways(points, amounts, distance, keep_clear):
+    """Move vertices at right angles to the line, by `amounts` in units of the amplitude that the room allows."""
+    count = len(points)
+    moved = points.copy()
+    for i in range(count):
+        before, after = max(i - 1, 0), min(i + 1, count - 1)
+        down = (points[after, 0] - points[before, 0]) / (after - before)
+        right = (points[after, 1] - points[before, 1]) / (after - before)
+        length = max(math.hypot(down, right), 1e-9)
+        amount = amounts[i] * min(_clear(points[i, 0], points[i, 1], distance) / 4, 4.0)
+        moved[i, 0], moved[i, 1] = _try_move(
+            points[i, 0], points[i, 1], right / length * amount, -down / length * amount, distance, keep_clear
         )
+    return moved
+
+
+@compiled
+@no_type_check
+def _median(values):
+    ordered = np.sort(values)
+    middle = len(ordered) // 2
+    return ordered[middle] if len(ordered) % 2 else (ordered[middle - 1] + ordered[middle]) / 2

@@ -1,6 +1,7 @@
 """The part of a region that strokes keep to, with what every style asks about it."""
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import cv2
 import numpy as np
@@ -41,7 +42,7 @@ class Interior:
     distance: Float32[np.ndarray, "h w"]
     area: int
 
-    @property
+    @cached_property
     def widest(self) -> float:
         """Radius of the largest disc inside, in pixels."""
         return float(self.distance.max())
@@ -57,7 +58,7 @@ class Interior:
         mask, distance = self.mask, self.distance
         if factor > 1:
             mask, distance = coarse_cells(self.distance, factor)
-            if mask.sum() * factor**2 < LEAST_KEPT * self.mask.sum():
+            if np.count_nonzero(mask) * factor**2 < LEAST_KEPT * np.count_nonzero(self.mask):
                 mask, distance, factor = self.mask, self.distance, 1
         paths = skeleton_paths(thin(mask), branches=branches, min_branch=min_branch, distance=distance, pull=PULL)
         shift = (factor - 1) / 2
@@ -84,7 +85,7 @@ def interior_of(
     >>> interior_of(np.ones((5, 9), bool), margin=0.5).mask.sum()
     np.int64(21)
     """
-    area = int(mask.sum())
+    area = int(np.count_nonzero(mask))
     distance = boundary_distance(mask, sides=sides)
     if margin > 0:
         inner = distance > margin * distance.max()

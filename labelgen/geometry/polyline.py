@@ -1,7 +1,12 @@
 """Polylines: measure, resample, and cut to a share of their arc length."""
 
+import math
+from typing import no_type_check
+
 import numpy as np
 from jaxtyping import Float
+
+from labelgen.geometry.compiled import compiled
 
 __all__ = ["cumulative_length", "cut", "resample", "shrink_polyline"]
 
@@ -14,8 +19,7 @@ def cumulative_length(points: Float[np.ndarray, "N 2"]) -> Float[np.ndarray, "N"
     >>> cumulative_length(np.array([[0.0, 0.0], [3.0, 4.0], [3.0, 6.0]])).tolist()
     [0.0, 5.0, 7.0]
     """
-    steps = np.diff(points, axis=0)
-    return np.concatenate([[0.0], np.cumsum(np.hypot(steps[:, 0], steps[:, 1]))])
+    return _cumulative_length(np.ascontiguousarray(points, np.float64))
 
 
 def cut(points: Float[np.ndarray, "N 2"], start: float, end: float) -> Float[np.ndarray, "M 2"]:
@@ -39,17 +43,7 @@ def cut(points: Float[np.ndarray, "N 2"], start: float, end: float) -> Float[np.
     >>> cut(corner, 2.0, 6.0).tolist()
     [[0.0, 2.0], [0.0, 4.0], [2.0, 4.0]]
     """
-    along = cumulative_length(points)
-    start, end = max(start, 0.0), min(end, along[-1])
-    ends = np.stack([_at(points, along, start), _at(points, along, end)])
-    if end - start <= 0:
-        return ends[:1]
-    between = points[(along > start) & (along < end)]
-    return np.concatenate([ends[:1], between, ends[1:]])
-
-
-def _at(points: np.ndarray, along: np.ndarray, where: float) -> np.ndarray:
-    return np.array([np.interp(where, along, points[:, 0]), np.interp(where, along, points[:, 1])])
+    return _cut(np.ascontiguousarray(points, np.float64), start, end)
 
 
 def shrink_polyline(
@@ -89,8 +83,58 @@ def resample(points: Float[np.ndarray, "N 2"], spacing: float) -> Float[np.ndarr
     >>> resample(np.array([[0.0, 0.0], [0.0, 4.0]]), 2.0).tolist()
     [[0.0, 0.0], [0.0, 2.0], [0.0, 4.0]]
     """
-    along = cumulative_length(points)
+    points = np.ascontiguousarray(points, np.float64)
+    along = _cumulative_length(points)
     if along[-1] <= 0:
         return points[:1]
-    where = np.linspace(0.0, along[-1], max(2, round(along[-1] / spacing) + 1))
-    return np.stack([np.interp(where, along, points[:, 0]), np.interp(where, along, points[:, 1])], axis=1)
+    return _spread(points, along, max(2, round(along[-1] / spacing) + 1))
+
+
+@compiled
+@no_type_check
+def _cumulative_length(points):
+    along = np.zeros(len(points))
+    for i in range(1, len(points)):
+        along[i] = along[i - 1] + math.hypot(points[i, 0] - points[i - 1, 0], points[i, 1] - points[i - 1, 1])
+    return along
+
+
+@compiled
+@no_type_check
+def _cut(points, start, end):
+    along = _cumulative_length(points)
+    start, end = max(start, 0.0), min(end, along[-1])
+    first = np.searchsorted(along, start, side="right")
+    last = max(first, np.searchsorted(along, end, side="left"))
+    kept = np.empty((last - first + 2, 2))
+    _put(points, along, start, first - 1, kept[0])
+    if end - start <= 0:
+        return kept[:1].copy()
+    kept[1:-1] = points[first:last]
+    _put(points, along, end, np.searchsorted(along, end, side="right") - 1, kept[-1])
+    return kept
+
+
+@compiled
+@no_type_check
+def _spread(points, along, count):
+    """Vertices at equal arc lengths, both ends included."""
+    spread = np.empty((count, 2))
+    step, before = along[-1] / (count - 1), 0
+    for i in range(count):
+        where = along[-1] if i == count - 1 else i * step
+        while before + 1 < len(along) and along[before + 1] <= where:
+            before += 1
+        _put(points, along, where, before, spread[i])
+    return spread
+
+
+@compiled
+@no_type_check
+def _put(points, along, where, before, place):
+    """Write the position at arc length `where`, which is at vertex `before` or between it and the next one."""
+    for axis in range(2):
+        place[axis] = points[before, axis]
+        if before + 1 < len(along) and along[before] != where:
+            slope = (points[before + 1, axis] - points[before, axis]) / (along[before + 1] - along[before])
+            place[axis] = slope * (where - along[before]) + points[before, axis]

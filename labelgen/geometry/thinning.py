@@ -63,20 +63,14 @@ REMOVABLE = _removable_table()
 @no_type_check
 def _thin(pixels, stride, removable):
     """Thin flat padded pixels in place; 1 = in the region."""
+    # neighbour k, clockwise from north, and the bit that a pixel has in the ring of that neighbour
     ring = np.array([-stride, 1 - stride, 1, 1 + stride, stride, stride - 1, -1, -1 - stride])
-    # 1 = in the list of this half-step, 2 = in the list of the next one
-    queued = np.zeros(pixels.size, np.uint8)
-    current = np.empty(pixels.size, np.int64)
-    later = np.empty(pixels.size, np.int64)
-    doomed = np.empty(pixels.size, np.int64)
-    count = 0
-    for pixel in range(pixels.size):
-        if pixels[pixel]:
-            for k in range(8):
-                if not pixels[pixel + ring[k]]:
-                    current[count] = pixel
-                    count += 1
-                    break
+    seen_from = np.array([16, 32, 64, 128, 1, 2, 4, 8], np.uint8)
+    codes, current, count = _codes(pixels, stride)
+    # 1 = in the list of the next half-step
+    queued = np.zeros(pixels.size, np.bool_)
+    later = np.empty(pixels.size, np.int32)
+    doomed = np.empty(pixels.size, np.int32)
     # age: half-steps that a pixel survived without a change around it
     age = np.zeros(pixels.size, np.uint8)
     half = 0
@@ -84,24 +78,22 @@ def _thin(pixels, stride, removable):
         gone = 0
         for i in range(count):
             pixel = current[i]
-            queued[pixel] = 0
-            code = 0
-            for k in range(8):
-                code |= pixels[pixel + ring[k]] << k
-            if removable[code] >> half & 1:
+            queued[pixel] = False
+            if removable[codes[pixel]] >> half & 1:
                 doomed[gone] = pixel
                 gone += 1
-        left = 0
         for i in range(gone):
             pixels[doomed[i]] = 0
         gone = _revive(pixels, doomed, gone, ring)
+        left = 0
         for i in range(gone):
             for k in range(8):
                 near = doomed[i] + ring[k]
+                codes[near] &= ~seen_from[k]
                 if pixels[near]:
                     age[near] = 0
                     if not queued[near]:
-                        queued[near] = 1
+                        queued[near] = True
                         later[left] = near
                         left += 1
         for i in range(count):
@@ -109,12 +101,34 @@ def _thin(pixels, stride, removable):
             if pixels[pixel] and not queued[pixel]:
                 age[pixel] += 1
                 if age[pixel] < 2:
-                    queued[pixel] = 1
+                    queued[pixel] = True
                     later[left] = pixel
                     left += 1
         current, later = later, current
         count = left
         half = 1 - half
+
+
+@compiled
+@no_type_check
+def _codes(pixels, stride):
+    """The ring of neighbours of each pixel as bits, and a list of the pixels with a neighbour outside the region."""
+    codes = np.zeros(pixels.size, np.uint8)
+    listed = np.empty(pixels.size, np.int32)
+    count = 0
+    for row in range(1, pixels.size // stride - 1):
+        start = row * stride
+        above, here, below = pixels[start - stride : start], pixels[start : start + stride], pixels[start + stride :]
+        for col in range(1, stride - 1):
+            codes[start + col] = (
+                above[col] | above[col + 1] << 1 | here[col + 1] << 2 | below[col + 1] << 3
+                | below[col] << 4 | below[col - 1] << 5 | here[col - 1] << 6 | above[col - 1] << 7
+            )  # fmt: skip
+        for col in range(1, stride - 1):
+            if here[col] and codes[start + col] != 255:
+                listed[count] = start + col
+                count += 1
+    return codes, listed, count
 
 
 @compiled

@@ -6,7 +6,7 @@ from typing import Literal
 import numpy as np
 
 from labelgen.data.sample import Generate, Sample
-from labelgen.errors import ConfigError, DataError
+from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask, one_hot
 from labelgen.methods.method import Method
 from labelgen.vocab import Vocabulary
@@ -70,7 +70,7 @@ class BoxConfig:
 
 def make_box(config: BoxConfig, vocabulary: Vocabulary) -> Generate:
     """Build the generator; nothing is loaded and nothing is random."""
-    from labelgen.methods.point_kernels import regions_of
+    from labelgen.methods.targets import regions_in
 
     base = vocabulary.ignore
     if config.outside == "background" and vocabulary.background is not None:
@@ -78,19 +78,7 @@ def make_box(config: BoxConfig, vocabulary: Vocabulary) -> Generate:
 
     def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
         truth = sample.need_truth()
-        if config.per == "instance" and sample.instances is None:
-            raise DataError(
-                f"per instance needs an instance map, but {sample.id} has none",
-                hint="use --per component, or data with instance masks (VOC SegmentationObject, COCO)",
-            )
-        instances = sample.instances if config.per == "instance" else None
-        regions = [
-            region
-            for region in regions_of(
-                truth, per=config.per, instances=instances, background=vocabulary.background, ignore=vocabulary.ignore
-            )
-            if region.class_id != vocabulary.background
-        ]
+        regions = [r for r in regions_in(sample, config.per, vocabulary) if r.class_id != vocabulary.background]
         kept = [region for region in regions if np.count_nonzero(region.mask) >= config.min_area]
         boxes = [(region.class_id, _box_of(region, config.margin, truth.shape)) for region in kept]
         blank = bool((truth == vocabulary.ignore).all())  # nothing is known here, so nothing is said

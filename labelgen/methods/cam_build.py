@@ -12,9 +12,10 @@ import torch
 from labelgen.data.dataset import Dataset, DataSpec
 from labelgen.data.inputs import with_input
 from labelgen.data.sample import Generate, Sample
-from labelgen.errors import ConfigError, DataError, LabelgenError, VocabularyError, WeightsError
+from labelgen.errors import ConfigError, LabelgenError, VocabularyError, WeightsError
 from labelgen.masks import SoftMask
 from labelgen.methods.cam import CamConfig, parse_scales
+from labelgen.methods.class_maps import background_facts, need_background, without_classes
 from labelgen.methods.method import Prepared
 from labelgen.nets.cam.classifier import CamClassifier
 from labelgen.nets.cam.classifier_file import FOLDER, load_classifier
@@ -23,16 +24,14 @@ from labelgen.nets.cam.multiscale import Views
 from labelgen.nets.cam.seeds import class_probabilities, look_of, raw_maps
 from labelgen.nets.device import resolve_device
 from labelgen.nets.saliency import SaliencySource, open_saliency
+from labelgen.seeds.background_scores import set_against
 from labelgen.seeds.backgrounds import (
     FIXED_PRESETS,
     BackgroundRule,
     Channel,
-    Dual,
     Fixed,
-    Power,
     Saliency,
     parse_background,
-    set_against,
 )
 from labelgen.seeds.normalise import Normalisation, check_finite, normalise
 from labelgen.vocab import Vocabulary
@@ -105,11 +104,7 @@ def prepare(config: CamConfig, vocabulary: Vocabulary, dataset: Dataset | None) 
     about = {key: value for key, value in classifier.about.items() if key not in NOT_SETTINGS}
     facts: dict[str, Any] = {"classes": [lookup.names[i] for i in sorted(lookup.channel_of)]}
     facts |= {"classes_unknown_to_the_classifier": lookup.lacking()} if lookup.lacking() else {}
-    rule = parse_background(config.background)
-    if isinstance(rule, Power):
-        facts["background_as_threshold"] = round(rule.threshold, 4)
-    if isinstance(rule, Dual):
-        facts["background_as_thresholds"] = [round(rule.low.threshold, 4), round(rule.high.threshold, 4)]
+    facts |= background_facts(parse_background(config.background))
     if source is not None:
         facts["saliency"] = source.facts()
     supervision = {"tags"}  # whoever names the classes, the classifier learned from tags
@@ -196,11 +191,7 @@ def match_classes(classifier: CamClassifier, vocabulary: Vocabulary) -> ClassLoo
     ConfigError
         When the vocabulary has no background, or lacks a class of the classifier.
     """
-    if vocabulary.background is None:
-        raise ConfigError(
-            f"labels from class activation maps have a background, which {vocabulary.name!r} does not",
-            hint="a vocabulary with one, such as --vocab voc",
-        )
+    background = need_background(vocabulary)
     same_ids = classifier.vocabulary in (vocabulary.name, vocabulary.base_name)
     try:
         ids = classifier.class_ids if same_ids else tuple(map(vocabulary.id_of, classifier.class_names))
@@ -212,7 +203,7 @@ def match_classes(classifier: CamClassifier, vocabulary: Vocabulary) -> ClassLoo
             f"{error}",
             hint=f"its classes: {', '.join(classifier.class_names)}",
         ) from error
-    return ClassLookup({i: channel for channel, i in enumerate(ids)}, vocabulary.background, vocabulary.classes)
+    return ClassLookup({i: channel for channel, i in enumerate(ids)}, background, vocabulary.classes)
 
 
 def usual_background(classifier: CamClassifier) -> Fixed:
@@ -283,18 +274,14 @@ def _settled_saliency(text: str, source: SaliencySource) -> str:
 def _nothing_to_find(
     sample: Sample, config: CamConfig, gated: Gated, background: int, warnings: list[str], details: dict[str, Any]
 ) -> SoftMask:
-    """An image that shows no class that the classifier knows: never a map, which would have its maximum somewhere."""
+    """An image that shows no class that the classifier knows."""
     if gated.unknown:
         warnings.append("without any class that the classifier knows, the image stays unlabelled")
-    else:
-        what = "has no tag" if config.gate == "tags" else "shows no class that the classifier predicts"
-        if config.untagged == "error":
-            raise DataError(f"{sample.id} {what}", hint="--untagged background or skip takes it")
-        made = "all background" if config.untagged == "background" else "unlabelled"
-        warnings.append(f"the image {what}: {made}")
-    value = 1.0 if config.untagged == "background" and not gated.unknown else 0.0
-    scores = np.full((1, *sample.size), value, np.float32)
-    return SoftMask(scores, (background,), warnings=tuple(warnings), details=details)
+        nothing = np.zeros((1, *sample.size), np.float32)
+        return SoftMask(nothing, (background,), warnings=tuple(warnings), details=details)
+    what = "has no tag" if config.gate == "tags" else "shows no class that the classifier predicts"
+    mask = without_classes(sample, what, untagged=config.untagged, background=background)
+    return replace(mask, warnings=(*warnings, *mask.warnings), details=details)
 
 
 def _classifier_of(config: CamConfig) -> tuple[CamClassifier, Path]:

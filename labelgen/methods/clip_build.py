@@ -22,8 +22,8 @@ from labelgen.methods.clip_settle import BATCH, METHOD, is_demo, is_settled, mod
 from labelgen.methods.method import Prepared
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone
-from labelgen.nets.clip.config import DEMO_CLIP, ClipModelConfig
-from labelgen.nets.clip.model import ClipModel, load_clip
+from labelgen.nets.clip.config import DEMO_CLIP
+from labelgen.nets.clip.model import ClipModel, loaded_clip
 from labelgen.nets.clip.prototypes import read_text_embeddings, similar_prompts, text_prototypes
 from labelgen.nets.clip.templates import load_templates
 from labelgen.nets.dense_clip.tower import refuse_method, tower_of
@@ -72,17 +72,6 @@ class Words:
         if self.model == DEMO_CLIP:
             sentence = "demo-clip knows what the demo scenes show, and little else; alike to it are "
         return (*self.table.warnings, f"{sentence}{', '.join(words[:SHOWN_WORDS])}{more} (cosine > {ALIKE})")
-
-
-_last_clip: tuple[ClipModelConfig, ClipModel] | None = None
-
-
-def loaded_clip(config: ClipModelConfig) -> ClipModel:
-    """The model, loaded once a process as long as no other is asked for."""
-    global _last_clip
-    if _last_clip is None or config not in (_last_clip[0], _last_clip[1].config):
-        _last_clip = config, load_clip(config)
-    return _last_clip[1]
 
 
 @functools.lru_cache(maxsize=1)
@@ -270,15 +259,11 @@ def _external(config: ClipConfig, clip: ClipModel) -> Backbone | None:
 
 def _facts(config: ClipConfig, vocabulary: Vocabulary, clip: ClipModel, words: Words) -> dict[str, Any]:
     """What moves the labels besides the settings; with these a figure can be compared with another."""
-    names = {UNLABELLED: "(unlabelled)", **dict(enumerate(vocabulary.classes))}
     table = words.table
     given = Path(config.text_embeddings) if config.text_embeddings else None
     return {
         **({"text_embeddings_sha256": hashlib.sha256(given.read_bytes()).hexdigest()} if given else {}),
-        "vocabulary_sha256": vocabulary.digest(),
-        "prompts": {names[c]: [table.prompts[i] for i in table.prompts_of(c)] for c in table.class_ids},
-        "prompts_sha256": table.digest(),
-        "templates": [] if config.text_embeddings else list(load_templates(config.templates)),
+        **table.facts(vocabulary, () if config.text_embeddings else load_templates(config.templates)),
         "alike": [[one, other, round(cosine, 3)] for one, other, cosine in words.alike[:KEPT_PAIRS]],
         "warnings": [*words.warnings, *_about_model(clip), *_about_threshold(config, table)],
         "learned_scale": clip.logit_scale,

@@ -11,21 +11,22 @@ from jaxtyping import Float32
 
 from labelgen.data.dataset import Dataset
 from labelgen.data.sample import Generate, Sample
-from labelgen.errors import ConfigError, DataError
+from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
-from labelgen.methods.clip_build import loaded_clip
+from labelgen.methods.class_maps import background_facts, need_background, without_classes
 from labelgen.methods.clip_es import NO_WORDS, ClipEsConfig
 from labelgen.methods.clip_settle import is_demo
 from labelgen.methods.method import Prepared
 from labelgen.nets.clip.config import DEMO_CLIP, REAL_CLIP, ClipModelConfig
-from labelgen.nets.clip.model import ClipModel
+from labelgen.nets.clip.model import ClipModel, loaded_clip
 from labelgen.nets.clip.prototypes import text_prototypes
 from labelgen.nets.clip.templates import load_templates
 from labelgen.nets.clip_cam import check_tower, clip_cam
 from labelgen.nets.geometry import resize_image
 from labelgen.prompts import PromptTable, prompt_table, split_words
 from labelgen.refine.attention_affinity import sinkhorn_affinity, spread_maps
-from labelgen.seeds.backgrounds import BackgroundRule, Dual, Power, parse_background, set_against
+from labelgen.seeds.background_scores import set_against
+from labelgen.seeds.backgrounds import BackgroundRule, parse_background
 from labelgen.seeds.normalise import normalise
 from labelgen.vocab import Vocabulary
 
@@ -68,24 +69,16 @@ def prepare(config: ClipEsConfig, vocabulary: Vocabulary, dataset: Dataset | Non
     ConfigError
         When the vocabulary has no background, or the image tower is none that the recipe fits.
     """
-    _background_of(vocabulary)
+    need_background(vocabulary)
     clip = loaded_clip(_model_of(config, demo=is_demo(dataset)))
     config = _settled(config, clip)
     words = words_for(config, vocabulary, clip)
     facts: dict[str, Any] = {
-        "vocabulary_sha256": vocabulary.digest(),
-        "prompts": {vocabulary.classes[c]: [words.table.prompts[i] for i in words.table.prompts_of(c)]
-                    for c in words.table.class_ids},
-        "prompts_sha256": words.table.digest(),
-        "templates": list(_templates(config)),
+        **words.table.facts(vocabulary, _templates(config)),
         "warnings": list(words.table.warnings),
         "learned_scale": clip.logit_scale,
-    }  # fmt: skip
-    rule = parse_background(config.background)
-    if isinstance(rule, Power):
-        facts["background_as_threshold"] = round(rule.threshold, 4)
-    if isinstance(rule, Dual):
-        facts["background_as_thresholds"] = [round(rule.low.threshold, 4), round(rule.high.threshold, 4)]
+    }
+    facts |= background_facts(parse_background(config.background))
     for sentence in words.table.warnings:
         log.warning("%s", sentence)
     return Prepared(config, {"clip": clip.fingerprint()}, facts)
@@ -95,14 +88,14 @@ def build(config: ClipEsConfig, vocabulary: Vocabulary) -> Generate:
     """Build the generator; settings that were left open are settled first, as for data that are not the demo's."""
     if config.scale is None or config.caa is None:
         config = prepare(config, vocabulary, None).config
-    background = _background_of(vocabulary)
+    background = need_background(vocabulary)
     clip = loaded_clip(_model_of(config, demo=False))
     words, rule = words_for(config, vocabulary, clip), parse_background(config.background)
 
     def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
         class_ids = tuple(sorted(sample.need_tags() - {background}))
         if not class_ids:
-            return _untagged(sample, config, background)
+            return without_classes(sample, "has no tag", untagged=config.untagged, background=background)
         return _seed(sample, class_ids, config, clip, words, rule, vocabulary)
 
     return generate
@@ -121,7 +114,7 @@ def words_for(config: ClipEsConfig, vocabulary: Vocabulary, clip: ClipModel) -> 
     for class_id in table.class_ids:
         mean = vectors[list(table.prompts_of(class_id))].mean(axis=0)
         of_class[class_id] = (mean / np.linalg.norm(mean)).astype(np.float32)
-    around = vectors[list(table.prompts_of(_background_of(vocabulary)))]
+    around = vectors[list(table.prompts_of(need_background(vocabulary)))]
     return Words(table, of_class, around)
 
 
@@ -166,7 +159,7 @@ def _seed(
         affinity = sinkhorn_affinity(found.attention)
         cells = normalise(spread_maps(affinity, cells, share=config.share or 0.0), how="minmax0", where=sample.id)
     planes = torch.nn.functional.interpolate(torch.from_numpy(cells)[None], size=sample.size, mode="bilinear")[0]
-    mask = set_against(planes.numpy().clip(0, 1), class_ids, rule, background=_background_of(vocabulary))
+    mask = set_against(planes.numpy().clip(0, 1), class_ids, rule, background=need_background(vocabulary))
     empty = [vocabulary.classes[c] for c, plane in zip(class_ids, raw, strict=True) if plane.max() <= 0]
     probabilities = {
         vocabulary.classes[c]: round(float(p), 4) for c, p in zip(class_ids, found.probabilities, strict=False)
@@ -176,24 +169,6 @@ def _seed(
         warnings=tuple(f"the map of {name} is nowhere above 0" for name in empty),
         details={"probabilities": probabilities},
     )
-
-
-def _untagged(sample: Sample, config: ClipEsConfig, background: int) -> SoftMask:
-    """An image that shows no class: never a map, which would have its maximum somewhere."""
-    if config.untagged == "error":
-        raise DataError(f"{sample.id} has no tag", hint="--untagged background or skip takes it")
-    made = "all background" if config.untagged == "background" else "unlabelled"
-    scores = np.full((1, *sample.size), float(config.untagged == "background"), np.float32)
-    return SoftMask(scores, (background,), warnings=(f"the image has no tag: {made}",))
-
-
-def _background_of(vocabulary: Vocabulary) -> int:
-    if vocabulary.background is None:
-        raise ConfigError(
-            f"labels from class activation maps have a background, which {vocabulary.name!r} does not",
-            hint="a vocabulary with one, such as --vocab voc",
-        )
-    return vocabulary.background
 
 
 def _model_of(config: ClipEsConfig, *, demo: bool) -> ClipModelConfig:

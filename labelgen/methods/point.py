@@ -114,19 +114,12 @@ def make_point(config: PointConfig, vocabulary: Vocabulary) -> Generate:
 
 
 def _make_synthetic(config: PointConfig, vocabulary: Vocabulary) -> Generate:
-    from labelgen.methods.point_kernels import clicks_in, draw_clicks, mark_dropped, regions_of
+    from labelgen.methods.point_kernels import clicks_in, draw_clicks, mark_dropped
+    from labelgen.methods.targets import regions_in
 
     def generate(sample: Sample, rng: np.random.Generator) -> SoftMask:
         truth = sample.need_truth()
-        if config.per == "instance" and sample.instances is None:
-            raise DataError(
-                f"per instance needs an instance map, but {sample.id} has none",
-                hint="use --per component, or data with instance masks (VOC SegmentationObject, COCO)",
-            )
-        instances = sample.instances if config.per == "instance" else None
-        regions = regions_of(
-            truth, per=config.per, instances=instances, background=vocabulary.background, ignore=vocabulary.ignore
-        )
+        regions = regions_in(sample, config.per, vocabulary)
         strokes, skipped = clicks_in(
             regions,
             n=config.n,

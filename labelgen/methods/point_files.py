@@ -1,24 +1,20 @@
 """Files of clicks in the form of the What's-the-Point release: `{id: [{x, y, cls, rank}]}`."""
 
 import hashlib
-import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from labelgen.errors import ConfigError, DataError, VocabularyError
-from labelgen.masks import write_atomic
 from labelgen.strokes import Stroke
+from labelgen.untrusted import parse_json, read_bounded
 from labelgen.vocab import Vocabulary
 
-if TYPE_CHECKING:
-    from labelgen.store import RunFolder
-
-__all__ = ["Click", "ClickFile", "clicks_to_strokes", "read_clicks", "strokes_to_clicks", "write_clicks"]
+__all__ = ["Click", "ClickFile", "clicks_to_strokes", "read_clicks"]
 
 FARTHEST = 10  # pixels outside the image; the clicks of the release go out by 7 at the most
 
@@ -61,8 +57,8 @@ def read_clicks(path: Path, vocabulary: Vocabulary) -> ClickFile:
     .. [1] Bearman, Russakovsky, Ferrari, Fei-Fei, "What's the Point", ECCV 2016, arXiv 1506.02106.
     """
     try:
-        content = path.read_bytes()
-        table = json.loads(content)
+        content = read_bounded(path)
+        table = parse_json(content)
     except OSError as error:
         raise ConfigError(f"click file cannot be read: {path} ({error.strerror})", hint="check --from-json") from error
     except ValueError as error:
@@ -82,7 +78,7 @@ def _parse_clicks(entries: list[Any], vocabulary: Vocabulary, *, where: str) -> 
         clicks = tuple(Click(_class_of(e["cls"], vocabulary), float(e["y"]), float(e["x"])) for e in ranked)
     except VocabularyError as error:
         raise DataError(f"{error.message}, for a click of {where}", hint=error.hint) from error
-    except (AttributeError, KeyError, TypeError, ValueError) as error:
+    except (AttributeError, KeyError, TypeError, ValueError, OverflowError) as error:
         raise DataError(f"a click must have numbers x, y and a class cls, got {error!r} in {where}") from error
     if not all(math.isfinite(click.row) and math.isfinite(click.col) for click in clicks):
         raise DataError(f"x and y of a click must be finite, got nan or infinity in {where}")
@@ -136,48 +132,3 @@ def clicks_to_strokes(
             )
         strokes.append(Stroke(click.class_id, np.array([inside], np.float64), width=width, style="human"))
     return tuple(strokes), outside
-
-
-def strokes_to_clicks(strokes: Iterable[Stroke]) -> list[dict[str, float | int]]:
-    """Write the clicks among strokes as `{x, y, cls, rank}`, those dropped left out; rank counts by class, from 1.
-
-    Examples
-    --------
-    >>> strokes_to_clicks([Stroke(15, np.array([[1.0, 2.0]]), style="point")])
-    [{'x': 2.0, 'y': 1.0, 'cls': 15, 'rank': 1}]
-    """
-    entries: list[dict[str, float | int]] = []
-    ranks: dict[int, int] = {}
-    for stroke in strokes:
-        if stroke.dropped or len(stroke.points) != 1:
-            continue
-        ranks[stroke.class_id] = ranks.get(stroke.class_id, 0) + 1
-        row, col = stroke.points[0]
-        entries.append({"x": float(col), "y": float(row), "cls": int(stroke.class_id), "rank": ranks[stroke.class_id]})
-    return entries
-
-
-def write_clicks(run: "RunFolder", path: Path) -> int:
-    """Write the clicks of a run in the form that `labelgen point --from-json` reads; ids in sorted order.
-
-    A run, not a method, is what knows all images whatever the shards that made them, so the file does not depend on
-    them.
-
-    Returns
-    -------
-    int
-        Number of clicks written.
-
-    Raises
-    ------
-    DataError
-        When the run holds no strokes.
-    """
-    table: dict[str, list[dict[str, float | int]]] = {}
-    for sample_id in run.ids:
-        strokes = run.strokes(sample_id)
-        if strokes is None:
-            raise DataError(f"the run {run.path} keeps no clicks of {sample_id}", hint="make it with labelgen point")
-        table[sample_id] = strokes_to_clicks(strokes)
-    write_atomic(path, (json.dumps(table, indent=1, sort_keys=True) + "\n").encode())
-    return sum(map(len, table.values()))

@@ -1,97 +1,22 @@
-"""Where clicks go: regions of a ground truth, candidate pixels within a region, disks on a label map."""
+"""Where clicks go: candidate pixels within a region, disks on a label map."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
-import cv2
 import numpy as np
-from jaxtyping import Bool, Float32, Int, Int32
+from jaxtyping import Bool, Float32, Int
 
 from labelgen.geometry.distance import distance_to_zero
-from labelgen.masks import LabelMap
+from labelgen.masks import LabelMap, label_dtype
+from labelgen.methods.targets import Region
 from labelgen.strokes import Stroke
 
-__all__ = ["Region", "clicks_in", "draw_clicks", "inside_distance", "mark_dropped", "regions_of", "sample_clicks"]
+__all__ = ["clicks_in", "draw_clicks", "inside_distance", "mark_dropped", "sample_clicks"]
 
 INNER_SHARE = 1 / 1.7  # RITM draws its first click farther than this share of the largest distance
 BORDER_SHARE = 0.1  # of sqrt(area): width of the band along the boundary, as RITM's ring
 BACKGROUND_DISTANCE = 5.0  # pixels to anything else, so that background clicks keep off fuzzy outlines
 JITTER_TRIES = 10
-
-
-@dataclass(frozen=True)
-class Region:
-    """One target of clicks: a class and its pixels, cut out at their bounding box.
-
-    Parameters
-    ----------
-    class_id
-        Vocabulary id.
-    mask
-        True on the pixels of the region.
-    corner
-        (row, col) of the cut-out's first pixel.
-    """
-
-    class_id: int
-    mask: Bool[np.ndarray, "h w"]
-    corner: tuple[int, int]
-
-
-def regions_of(
-    truth: LabelMap,
-    *,
-    per: str,
-    instances: Int32[np.ndarray, "H W"] | None,
-    background: int | None,
-    ignore: int,
-) -> list[Region]:
-    """Cut a ground truth into the targets of clicks, ordered by class id, then by instance or by reading order.
-
-    The background is always one region.
-
-    Examples
-    --------
-    >>> truth = np.array([[3, 0, 3]], np.uint8)
-    >>> len(regions_of(truth, per="class", instances=None, background=0, ignore=255))
-    2
-    >>> len(regions_of(truth, per="component", instances=None, background=0, ignore=255))
-    3
-    """
-    regions: list[Region] = []
-    for class_id in np.flatnonzero(np.bincount(truth.reshape(-1), minlength=1)):
-        if class_id == ignore:
-            continue
-        mask = truth == class_id
-        if class_id == background:
-            # Not cut out: what lies beyond its bounding box counts in its distances.
-            regions.append(Region(int(class_id), mask, (0, 0)))
-            continue
-        if per == "class":
-            regions.append(_cut(int(class_id), mask))
-            continue
-        if instances is not None:
-            for instance in np.unique(instances[mask]):
-                if instance > 0:
-                    regions.append(_cut(int(class_id), mask & (instances == instance)))
-            mask &= instances <= 0
-        regions.extend(_components(int(class_id), mask))
-    return regions
-
-
-def _cut(class_id: int, mask: np.ndarray) -> Region:
-    rows, cols = np.flatnonzero(mask.any(axis=1)), np.flatnonzero(mask.any(axis=0))
-    top, left = int(rows[0]), int(cols[0])
-    return Region(class_id, np.ascontiguousarray(mask[top : rows[-1] + 1, left : cols[-1] + 1]), (top, left))
-
-
-def _components(class_id: int, mask: np.ndarray) -> list[Region]:
-    count, parts, boxes, _ = cv2.connectedComponentsWithStats(mask.astype(np.uint8), connectivity=8)
-    regions = []
-    for index in range(1, count):
-        left, top, width, height = (int(v) for v in boxes[index, :4])
-        regions.append(Region(class_id, parts[top : top + height, left : left + width] == index, (top, left)))
-    return regions
 
 
 def inside_distance(mask: Bool[np.ndarray, "h w"]) -> Float32[np.ndarray, "h w"]:
@@ -284,7 +209,7 @@ def draw_clicks(
     array([[  3,   3,   3],
            [255,   3, 255]], dtype=uint8)
     """
-    labels = np.full(size, ignore, np.uint8 if ignore <= 255 else np.uint16)
+    labels = np.full(size, ignore, label_dtype(ignore))
     for stroke in strokes:
         if stroke.dropped:
             continue

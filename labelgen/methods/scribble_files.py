@@ -4,7 +4,6 @@ import xml.etree.ElementTree as ElementTree
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from xml.parsers import expat
 
 import cv2
 import numpy as np
@@ -18,9 +17,13 @@ from labelgen.geometry.skeleton_path import skeleton_paths
 from labelgen.geometry.thinning import thin
 from labelgen.masks import LabelMap, check_labels, decode_mask
 from labelgen.strokes import Stroke
+from labelgen.untrusted import parse_xml
 from labelgen.vocab import Vocabulary
 
 __all__ = ["PaintedStroke", "parse_painted", "parse_scribble_xml", "read_scribble_file", "scribble_xml"]
+
+
+FARTHEST = 10  # times the longer side of the image; people leave it by some pixels
 
 
 def read_scribble_file(path: Path, *, flag: str) -> InputFile:
@@ -95,6 +98,11 @@ def parse_scribble_xml(
         tag = (polygon.findtext("tag") or "").strip()
         points = [(_number(point, "Y", where), _number(point, "X", where)) for point in polygon.findall("point")]
         class_id = vocabulary.id_of(tag)
+        if max((abs(side) for point in points for side in point), default=0) > FARTHEST * max(size):
+            raise DataError(
+                f"points must lie in or near the image of the size {size}, got one far away in {where}",
+                hint="are these the scribbles of this image, at its size?",
+            )
         if points:
             strokes.append(Stroke(class_id, np.array(points, np.float64), width, style="human"))
     return strokes
@@ -102,22 +110,13 @@ def parse_scribble_xml(
 
 def _root(content: bytes, where: str) -> ElementTree.Element:
     """The root node; a document type declaration, and with it every entity, is refused before anything is built."""
-
-    def refuse(*_: object) -> None:
-        raise DataError(
-            f"scribble XML must not declare a document type or entities, but {where} does",
-            hint="ScribbleSup files have none; remove the <!DOCTYPE ...> if you trust the file",
-        )
-
-    checker = expat.ParserCreate()
-    checker.StartDoctypeDeclHandler = refuse
     try:
-        checker.Parse(content, True)
-        root = ElementTree.fromstring(content)
-    except (expat.ExpatError, ElementTree.ParseError, ValueError) as error:
-        if isinstance(error, DataError):
-            raise
-        raise DataError(f"scribble file is not valid XML: {where} ({error})") from error
+        root = parse_xml(content)
+    except ValueError as error:
+        raise DataError(
+            f"scribble file is not valid XML: {where} ({error})",
+            hint="ScribbleSup files have no document type; remove the <!DOCTYPE ...> if you trust the file",
+        ) from error
     if root.tag != "annotation":
         raise DataError(f"scribble XML must have the root <annotation>, got <{root.tag}> in {where}")
     return root

@@ -9,7 +9,7 @@ from jaxtyping import Bool, Float
 
 from labelgen.geometry.rasterise import draw_inside, draw_polyline
 from labelgen.geometry.regions import Region
-from labelgen.masks import LabelMap
+from labelgen.masks import LabelMap, label_dtype
 from labelgen.strokes import Stroke
 from labelgen.vocab import Vocabulary
 
@@ -47,7 +47,7 @@ class Plan:
 
 def draw_labels(strokes: Sequence[Stroke], plan: Plan, *, size: tuple[int, int], ignore: int) -> LabelMap:
     """Paint the strokes in order; unless it may leave it, each stroke marks only pixels of its own region."""
-    labels = np.full(size, ignore, np.uint8 if ignore <= 255 else np.uint16)
+    labels = np.full(size, ignore, label_dtype(ignore))
     for stroke, unclipped in zip(strokes, plan.unclipped, strict=True):
         if stroke.dropped:
             continue
@@ -85,8 +85,8 @@ def details_of(
         "regions": len(plan.regions),
         "missed_regions": plan.missed,
         "classes_lost": [vocabulary.classes[i] for i in sorted(present - drawn)],
-        "wrong_pixels": int((labelled & ~void & (labels != truth)).sum()),
-        "void_pixels": int((labelled & void).sum()),
+        "wrong_pixels": int(np.count_nonzero(labelled & ~void & (labels != truth))),
+        "void_pixels": int(np.count_nonzero(labelled & void)),
     }
 
 

@@ -11,7 +11,7 @@ from labelgen.data.sample import Generate, Sample
 from labelgen.errors import ConfigError
 from labelgen.geometry.pens import PENS
 from labelgen.geometry.rasterise import draw_inside
-from labelgen.masks import LabelMap, SoftMask, one_hot
+from labelgen.masks import LabelMap, SoftMask, label_dtype, one_hot
 from labelgen.methods.scribble import ScribbleConfig
 from labelgen.methods.scribble_fate import meet_fate
 from labelgen.methods.scribble_files import PaintedStroke, parse_painted, parse_scribble_xml, read_scribble_file
@@ -72,7 +72,7 @@ def _repaint(labels: LabelMap, stroke: Stroke, entry: PaintedStroke, *, whole: b
 
 
 def _blank(size: tuple[int, int], ignore: int) -> LabelMap:
-    return np.full(size, ignore, np.uint8 if ignore <= 255 else np.uint16)
+    return np.full(size, ignore, label_dtype(ignore))
 
 
 def _result(labels: LabelMap, strokes: Sequence[Stroke], file: InputFile, vocabulary: Vocabulary) -> SoftMask:

@@ -12,17 +12,16 @@ from labelgen.data.dataset import Dataset
 from labelgen.data.sample import Generate, Sample
 from labelgen.errors import ConfigError, WeightsError
 from labelgen.masks import SoftMask
-from labelgen.methods.clip_build import loaded_clip
 from labelgen.methods.method import Prepared
 from labelgen.methods.zeroseg import PUBLISHED_THRESHOLDS, STUDENT_FOLDER, ZeroSegConfig
 from labelgen.nets.clip.config import DEMO_CLIP, ClipModelConfig
-from labelgen.nets.clip.model import ClipModel
+from labelgen.nets.clip.model import ClipModel, loaded_clip
 from labelgen.nets.clip.prototypes import read_text_embeddings, text_prototypes
 from labelgen.nets.clip.templates import load_templates
 from labelgen.nets.device import resolve_device
 from labelgen.nets.zeroseg.config import LabellingConfig
 from labelgen.nets.zeroseg.inference import ClassRule, label_image
-from labelgen.nets.zeroseg.student_file import TrainedStudent, read_student, student_path
+from labelgen.nets.zeroseg.student_file import FOLDER, TrainedStudent, read_student
 from labelgen.prompts import PromptTable, prompt_table, split_words
 from labelgen.vocab import Vocabulary
 
@@ -39,14 +38,8 @@ def prepare(config: ZeroSegConfig, vocabulary: Vocabulary, dataset: Dataset | No
     for sentence in table.warnings:
         log.warning("%s", sentence)
     prototypes_of(config, table, trained)  # a missing text tower or file must not cost a run that has begun
-    names = dict(enumerate(vocabulary.classes))
-    facts = {
-        "vocabulary_sha256": vocabulary.digest(),
-        "prompts": {names[c]: [table.prompts[i] for i in table.prompts_of(c)] for c in table.class_ids},
-        "prompts_sha256": table.digest(),
-        "templates": [] if config.text_embeddings else list(load_templates(config.templates)),
-        "warnings": list(table.warnings),
-    }
+    templates = () if config.text_embeddings else load_templates(config.templates)
+    facts = {**table.facts(vocabulary, templates), "warnings": list(table.warnings)}
     keys = ("init", "teacher", "data", "training", "precision")
     student = {"sha256": trained.sha256, **{key: trained.about[key] for key in keys}}
     return Prepared(config, {"zeroseg": student}, facts)
@@ -192,5 +185,5 @@ def _teacher(config: ZeroSegConfig, trained: TrainedStudent) -> ClipModel:
 
 def _student_folder(config: ZeroSegConfig) -> Path:
     where = Path(config.weights or STUDENT_FOLDER).expanduser()
-    student_path(where)
+    FOLDER.weights_path(where)
     return where

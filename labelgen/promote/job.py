@@ -11,7 +11,8 @@ from labelgen.data.inputs import INPUTS, inputs_of
 from labelgen.data.sample import Generate, Sample
 from labelgen.errors import ConfigError, RunFolderError, VocabularyError
 from labelgen.geometry.distance_weights import CONTOUR_RADIUS, SCRIBBLE_RADIUS, contour_weights, scribble_weights
-from labelgen.job import Job, config_to_json, method_job, refined_job
+from labelgen.job import Job, config_to_json
+from labelgen.job_builders import method_job, refined_job
 from labelgen.masks import LabelMap, SoftMask, harden
 from labelgen.methods.cam import CamConfig
 from labelgen.promote.config import PromoteConfig

@@ -41,7 +41,8 @@ def count_pairs(
            [0, 0, 0, 0]])
     """
     if truth.dtype == np.uint8 and labels.dtype == np.uint8:
-        table = np.zeros((num_classes + 2, num_classes + 2), np.int64)
+        side = num_classes + 2
+        tables = np.zeros((2, side * side), np.int64)
         flat_truth, flat_labels = _flat(truth), _flat(labels)
         whole = flat_truth.size // LANES * LANES
         _count_bytes(
@@ -49,11 +50,11 @@ def count_pairs(
             flat_labels,
             flat_truth[:whole].view(np.uint64),
             flat_labels[:whole].view(np.uint64),
-            _index_of_byte(num_classes, truth_ignore),
+            _index_of_byte(num_classes, truth_ignore) * side,
             _index_of_byte(num_classes, label_ignore),
-            table,
+            tables,
         )
-        return table
+        return tables.sum(axis=0).reshape(side, side)
     rows = _index_of_wide(truth, num_classes, truth_ignore)
     columns = _index_of_wide(labels, num_classes, label_ignore)
     side = num_classes + 2
@@ -84,24 +85,27 @@ def _index_of_wide(array: np.ndarray, num_classes: int, ignore: int) -> np.ndarr
 
 @compiled
 @no_type_check
-def _count_bytes(truth, labels, truth_lanes, label_lanes, row_of, column_of, table):  # pragma: no cover - compiled
+def _count_bytes(truth, labels, truth_lanes, label_lanes, row_of, column_of, tables):  # pragma: no cover - compiled
+    """Count into two tables in turn: a processor waits for a cell that it has just written."""
     if truth.size == 0:
         return
+    even, odd = tables[0], tables[1]
     repeat = np.uint64(0x0101010101010101)
     truth_pattern, label_pattern = np.uint64(truth[0]) * repeat, np.uint64(labels[0]) * repeat
-    row, column = row_of[truth[0]], column_of[labels[0]]
+    cell = row_of[truth[0]] + column_of[labels[0]]
     run = 0
     for block in range(truth_lanes.size):
         if truth_lanes[block] == truth_pattern and label_lanes[block] == label_pattern:
             run += 8
             continue
-        table[row, column] += run
+        even[cell] += run
         run = 0
-        for pixel in range(8 * block, 8 * block + 8):
-            row, column = row_of[truth[pixel]], column_of[labels[pixel]]
-            table[row, column] += 1
+        for pixel in range(8 * block, 8 * block + 8, 2):
+            even[row_of[truth[pixel]] + column_of[labels[pixel]]] += 1
+            cell = row_of[truth[pixel + 1]] + column_of[labels[pixel + 1]]
+            odd[cell] += 1
         last = 8 * block + 7
         truth_pattern, label_pattern = np.uint64(truth[last]) * repeat, np.uint64(labels[last]) * repeat
-    table[row, column] += run
+    even[cell] += run
     for pixel in range(8 * truth_lanes.size, truth.size):
-        table[row_of[truth[pixel]], column_of[labels[pixel]]] += 1
+        even[row_of[truth[pixel]] + column_of[labels[pixel]]] += 1

@@ -1,7 +1,5 @@
 """The figures of a threshold curve as plain JSON values: what the run itself did, and what truth would have chosen."""
 
-import hashlib
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,7 +8,9 @@ import numpy as np
 from labelgen.quality.confusion import scores_from_confusion
 from labelgen.quality.curve import CurvePoint, best_point, curve_points
 from labelgen.quality.curve_run import RunCurve
+from labelgen.quality.plain import plain
 from labelgen.seeds.backgrounds import Fixed, Power, threshold_to_alpha
+from labelgen.store.header import ids_sha256
 
 __all__ = ["curve_document"]
 
@@ -47,7 +47,7 @@ def curve_document(curve: RunCurve, *, notes: Sequence[str] = ()) -> dict[str, A
             "provenance": _provenance(curve),
         },
     }
-    return _plain(document)
+    return plain(document)
 
 
 def _fixed(curve: RunCurve) -> dict[str, Any]:
@@ -116,7 +116,7 @@ def _provenance(curve: RunCurve) -> dict[str, Any]:
         "split": spec.split,
         "num_images": len(ids),
         "num_images_reported": curve.reported.images,
-        "ids_sha256": hashlib.sha256("\n".join(ids).encode()).hexdigest(),
+        "ids_sha256": ids_sha256(ids),
         "run": curve.run.path.as_posix(),
         "method": curve.run.header["method"],
         "supervision": list(curve.run.header["supervision"]),
@@ -128,11 +128,3 @@ def _refined_notes(curve: RunCurve) -> list[str]:
         return []
     names = ", ".join(step["refiner"] for step in curve.run.header["config"]["steps"])
     return [f"scores are those after {names}, which saw the background plane; a threshold here is set after refining"]
-
-
-def _plain(value: Any) -> Any:
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    return None if isinstance(value, float) and math.isnan(value) else value

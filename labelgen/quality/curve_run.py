@@ -1,6 +1,5 @@
 """The threshold curve of a run: one pass over its saved scores, and what its own labels give on the same images."""
 
-import os
 from collections.abc import Collection
 from dataclasses import dataclass
 
@@ -8,11 +7,12 @@ import numpy as np
 from jaxtyping import Int64
 
 from labelgen.data.dataset import Dataset
+from labelgen.engine import LOCAL, Engine
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import SoftMask
 from labelgen.quality.confusion import Unlabelled, confusion_matrix
 from labelgen.quality.curve import BINS, ImageCounts, ThresholdHistogram, image_histogram
-from labelgen.quality.evaluate import Progress, in_order, joined
+from labelgen.quality.in_order import Progress, scored
 from labelgen.quality.match import id_lookup, translate
 from labelgen.seeds.backgrounds import BackgroundRule, Dual
 from labelgen.seeds.recorded import recorded_background
@@ -76,12 +76,52 @@ class _Counts:
     own: np.ndarray
 
 
+@dataclass(frozen=True)
+class _Counter:
+    """Counts the pixels of one image by their scores; picklable."""
+
+    run: RunFolder
+    truth: Dataset
+    known: frozenset[str]
+    lookup: np.ndarray | None
+    bins: int
+    empty_is_background: bool
+
+    def __call__(self, sample_id: str) -> _Counts:
+        run, vocabulary = self.run, self.truth.vocabulary
+        true_map = self.truth.truth(sample_id)
+        ids = {"num_classes": vocabulary.num_classes, "truth_ignore": vocabulary.ignore}
+        if sample_id not in self.known:
+            nothing = np.full_like(true_map, vocabulary.ignore)
+            own = confusion_matrix(true_map, nothing, label_ignore=vocabulary.ignore, **ids)
+            return _Counts(sample_id, None, own)
+        labels = translate(run.labels(sample_id), self.lookup)
+        mask = run.scores(sample_id)
+        if mask is None:
+            raise DataError(f"no scores of image {sample_id!r} in {run.path}", hint="labelgen verify lists damage")
+        own = confusion_matrix(true_map, labels, label_ignore=vocabulary.ignore, **ids)
+        if not mask.class_ids:  # the method had nothing to say, not even that all is background
+            return _Counts(sample_id, None, own)
+        assert vocabulary.background is not None
+        image = image_histogram(
+            true_map,
+            translated(mask, self.lookup),
+            background=vocabulary.background,
+            bins=self.bins,
+            empty_is_background=self.empty_is_background,
+            where=sample_id,
+            **ids,
+        )
+        return _Counts(sample_id, image, own)
+
+
 def run_curve(
     run: RunFolder,
     truth: Dataset,
     options: CurveOptions = CurveOptions(),
     *,
     workers: int = 0,
+    engine: Engine = LOCAL,
     progress: Progress | None = None,
 ) -> RunCurve:
     """Sum up the scores of a run against the truth; an image without scores counts as wholly unlabelled.
@@ -91,7 +131,9 @@ def run_curve(
     Parameters
     ----------
     workers
-        Threads; 0 for one per core.
+        Threads, or actors of a Ray cluster; 0 for one per core.
+    engine
+        Where they are.
 
     Raises
     ------
@@ -118,42 +160,11 @@ def run_curve(
         rule=rule,
     )
 
-    def count(sample_id: str) -> _Counts:
-        true_map = truth.truth(sample_id)
-        ids = {"num_classes": vocabulary.num_classes, "truth_ignore": vocabulary.ignore}
-        if sample_id not in known:
-            nothing = np.full_like(true_map, vocabulary.ignore)
-            own = confusion_matrix(true_map, nothing, label_ignore=vocabulary.ignore, **ids)
-            return _Counts(sample_id, None, own)
-        labels = translate(run.labels(sample_id), lookup)
-        mask = run.scores(sample_id)
-        if mask is None:
-            raise DataError(f"no scores of image {sample_id!r} in {run.path}", hint="labelgen verify lists damage")
-        own = confusion_matrix(true_map, labels, label_ignore=vocabulary.ignore, **ids)
-        if not mask.class_ids:  # the method had nothing to say, not even that all is background
-            return _Counts(sample_id, None, own)
-        image = image_histogram(
-            true_map,
-            translated(mask, lookup),
-            background=background,
-            bins=options.bins,
-            # a rule that gives a background everywhere, or none where only saliency says so, takes nothing away
-            empty_is_background=rule is not None and run.header["method"] != "refine",
-            where=sample_id,
-            **ids,
-        )
-        return _Counts(sample_id, image, own)
-
-    errors: list[DataError] = []
-    for done, outcome in enumerate(in_order(count, truth.ids, workers or os.cpu_count() or 1), start=1):
-        if isinstance(outcome, DataError):
-            errors.append(outcome)
-        else:
-            _add(result, outcome, selecting)
-        if progress is not None:
-            progress(done, len(truth.ids), "")
-    if errors:
-        raise joined(errors, len(truth.ids))
+    # a rule that gives a background everywhere, or none where only saliency says so, takes nothing away
+    empty_is_background = rule is not None and run.header["method"] != "refine"
+    count = _Counter(run, truth, frozenset(known), lookup, options.bins, empty_is_background)
+    for counts in scored(count, run, truth, workers=workers, engine=engine, progress=progress):
+        _add(result, counts, selecting)
     return result
 
 

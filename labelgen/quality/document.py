@@ -11,6 +11,7 @@ from labelgen.quality.confusion import Scores, mean_of_numbers, ratio, scores_fr
 from labelgen.quality.evaluate import Evaluation
 from labelgen.quality.intervals import miou_intervals
 from labelgen.quality.panoptic import panoptic_quality
+from labelgen.quality.plain import plain
 from labelgen.quality.sparse import foreground_scores
 
 __all__ = ["HEADLINES", "quality_document"]
@@ -72,7 +73,7 @@ def quality_document(evaluation: Evaluation, *, supervision: Sequence[str] | Non
     }
     if evaluation.class_counts:
         document["intervals"] = miou_intervals(np.concatenate(evaluation.class_counts))
-    return _plain(document)
+    return plain(document)
 
 
 def _conventions(evaluation: Evaluation) -> dict[str, Any]:
@@ -204,14 +205,3 @@ def _per_class(evaluation: Evaluation, scores: Scores) -> list[dict[str, Any]]:
             row["ece"] = class_ece[class_id]
         rows.append(row)
     return rows
-
-
-def _plain(value: Any) -> Any:
-    """Plain Python numbers, None for nan."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and np.isnan(value) else value

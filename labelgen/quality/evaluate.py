@@ -1,20 +1,17 @@
 """Score all labels of a run against the truth, image after image, keeping only sums."""
 
-import os
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Int64
 
 from labelgen.data.dataset import Dataset
+from labelgen.engine import LOCAL, Engine
 from labelgen.errors import ConfigError, DataError
 from labelgen.quality.boundary import band_confusions, boundary_counts, check_bands
 from labelgen.quality.boundary_f1 import tolerance_in_pixels
 from labelgen.quality.confusion import RULES, Unlabelled, pair_counts, refuse_unlabelled
+from labelgen.quality.in_order import Progress, scored
 from labelgen.quality.intervals import class_counts
 from labelgen.quality.match import id_lookup, translate
 from labelgen.quality.more_counts import MoreCounts
@@ -24,13 +21,7 @@ from labelgen.vocab import Vocabulary
 
 __all__ = ["Evaluation", "QualityOptions", "evaluate"]
 
-AHEAD = 4  # images in flight per worker: enough to keep all busy, few enough for any memory
 BATCH = 64  # images whose rows are summed up at once
-SHOWN_ERRORS = 3
-
-Progress = Callable[[int, int, str], None]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -143,12 +134,13 @@ def evaluate(
     options: QualityOptions = QualityOptions(),
     *,
     workers: int = 0,
+    engine: Engine = LOCAL,
     progress: Progress | None = None,
 ) -> Evaluation:
     """Score every image of the truth; an image without a label file counts as wholly unlabelled.
 
     Decoding and counting release the GIL, so that threads use all cores. Memory does not grow with the number of
-    pixels. The result does not depend on the number of workers.
+    pixels. The result does not depend on the number of workers, nor on the engine.
 
     Parameters
     ----------
@@ -157,7 +149,9 @@ def evaluate(
     truth
         The data set whose truth is right.
     workers
-        Threads; 0 for one per core.
+        Threads, or actors of a Ray cluster; 0 for one per core.
+    engine
+        Where they are.
     progress
         Called with images done, images in all, and a note.
 
@@ -192,14 +186,43 @@ def evaluate(
             hint="is it the right --truth and --split? Ids are relative paths without suffix",
         )
 
-    def score(sample_id: str) -> _ImageSums:
+    score = _Scorer(source, truth, options, frozenset(labelled), lookup)
+    result = _empty(source.name, vocabulary, options)
+    result.extra = tuple(sorted(labelled.difference(truth.ids)))
+    batch: list[_ImageSums] = []
+    for image in scored(score, source, truth, workers=workers, engine=engine, progress=progress):
+        batch.append(image)
+        if len(batch) == BATCH:
+            _add(result, batch)
+            batch.clear()
+    _add(result, batch)
+    if not result.matrix.any():
+        raise DataError(
+            f"the truth has no labelled pixel: its {len(truth.ids)} images, such as {_first(truth.ids)}, are all void",
+            hint="is it the right --truth, --split and --vocab? Void in the files may be a class in another vocabulary",
+        )
+    return result
+
+
+@dataclass(frozen=True)
+class _Scorer:
+    """Scores one image; picklable."""
+
+    source: LabelSource
+    truth: Dataset
+    options: QualityOptions
+    labelled: frozenset[str]
+    lookup: np.ndarray | None
+
+    def __call__(self, sample_id: str) -> _ImageSums:
+        source, truth, options, vocabulary = self.source, self.truth, self.options, self.truth.vocabulary
         sample = truth.load(sample_id, {"truth"}) if options.panoptic else None
         true_map = truth.truth(sample_id) if sample is None else sample.need_truth()
-        if sample_id in labelled:
-            labels = translate(source.labels(sample_id), lookup)
-        else:
+        missing = sample_id not in self.labelled
+        if missing:
             labels = np.full_like(true_map, vocabulary.ignore)
-        missing = sample_id not in labelled
+        else:
+            labels = translate(source.labels(sample_id), self.lookup)
         found, labels = _score_image(sample_id, true_map, labels, vocabulary, options, missing=missing)
         if options.boundary_f1:
             sparse = options.unlabelled == "exclude"
@@ -209,31 +232,8 @@ def evaluate(
         if sample is not None:
             found.more.count_objects(true_map, sample.instances, labels, vocabulary)
         if options.calibration and isinstance(source, RunFolder) and not missing:
-            found.more.count_scores(true_map, source.scores(sample_id), vocabulary, lookup=lookup)
+            found.more.count_scores(true_map, source.scores(sample_id), vocabulary, lookup=self.lookup)
         return found
-
-    result = _empty(source.name, vocabulary, options)
-    result.extra = tuple(sorted(labelled.difference(truth.ids)))
-    errors: list[DataError] = []
-    batch: list[_ImageSums] = []
-    for done, outcome in enumerate(in_order(score, truth.ids, workers or os.cpu_count() or 1), start=1):
-        if isinstance(outcome, DataError):
-            errors.append(outcome)
-        else:
-            batch.append(outcome)
-        if len(batch) == BATCH or done == len(truth.ids):
-            _add(result, batch)
-            batch.clear()
-        if progress is not None:
-            progress(done, len(truth.ids), "")
-    if errors:
-        raise joined(errors, len(truth.ids))
-    if not result.matrix.any():
-        raise DataError(
-            f"the truth has no labelled pixel: its {len(truth.ids)} images, such as {_first(truth.ids)}, are all void",
-            hint="is it the right --truth, --split and --vocab? Void in the files may be a class in another vocabulary",
-        )
-    return result
 
 
 def _score_image(
@@ -265,33 +265,6 @@ def _score_image(
         exclude = options.unlabelled == "exclude"
         boundary = boundary_counts(truth, labels, **ids, exclude_unlabelled=exclude)
     return _ImageSums(sample_id, missing, counts, boundary, bands, MoreCounts()), labels
-
-
-def in_order(score: Callable[[str], T], ids: Sequence[str], workers: int) -> Iterator[T | DataError]:
-    """Results in the order of ids, a few images ahead; an image that cannot be scored gives its error."""
-
-    def outcome(sample_id: str) -> T | DataError:
-        try:
-            return score(sample_id)
-        except DataError as error:
-            if sample_id in error.message:
-                return error
-            return DataError(f"{error.message} (image {sample_id})", hint=error.hint)
-
-    if workers == 1:
-        yield from map(outcome, ids)
-        return
-    with ThreadPoolExecutor(workers, thread_name_prefix="quality") as pool:
-        running: deque[Future[T | DataError]] = deque()
-        try:
-            for sample_id in ids:
-                running.append(pool.submit(outcome, sample_id))
-                if len(running) >= AHEAD * workers:
-                    yield running.popleft().result()
-            while running:
-                yield running.popleft().result()
-        finally:
-            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _empty(name: str, vocabulary: Vocabulary, options: QualityOptions) -> Evaluation:
@@ -329,15 +302,6 @@ def _add(result: Evaluation, batch: list[_ImageSums]) -> None:
         if result.bands is not None:
             result.bands += image.bands
         result.more.add(image.more)
-
-
-def joined(errors: list[DataError], total: int) -> DataError:
-    """One error that names the first few of several."""
-    if len(errors) == 1:
-        return errors[0]
-    more = f"; and {len(errors) - SHOWN_ERRORS} more" if len(errors) > SHOWN_ERRORS else ""
-    listed = "; ".join(error.message for error in errors[:SHOWN_ERRORS])
-    return DataError(f"{len(errors)} of {total} images cannot be scored: {listed}{more}", hint=errors[0].hint)
 
 
 def _first(ids: tuple[str, ...]) -> str:

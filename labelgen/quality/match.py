@@ -2,11 +2,12 @@
 
 import numpy as np
 
-from labelgen.errors import VocabularyError
+from labelgen.data.dataset import Dataset
+from labelgen.errors import LabelgenError, VocabularyError
 from labelgen.masks import LabelMap
 from labelgen.vocab import Vocabulary, vocabulary_names
 
-__all__ = ["id_lookup", "translate"]
+__all__ = ["id_lookup", "translate", "why_unscored"]
 
 SHOWN = 4  # names in a message
 
@@ -65,6 +66,16 @@ def translate(labels: LabelMap, lookup: np.ndarray | None) -> LabelMap:
     array([[  1,   0, 255]], dtype=uint8)
     """
     return labels if lookup is None else lookup[labels].astype(labels.dtype)
+
+
+def why_unscored(labels: Vocabulary, dataset: Dataset) -> str:
+    """Why labels cannot be compared with the truth of a data set; empty when they can: looks at the first image."""
+    try:
+        dataset.truth(dataset.ids[0])
+        id_lookup(labels, dataset.vocabulary)
+    except LabelgenError as error:
+        return error.message
+    return ""
 
 
 def _official(name: str, labels: Vocabulary, truth: Vocabulary) -> str:

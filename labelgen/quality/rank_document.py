@@ -10,6 +10,7 @@ from jaxtyping import Bool, Float64
 
 from labelgen.quality.confusion import scores_from_confusion
 from labelgen.quality.evaluate import Evaluation
+from labelgen.quality.plain import plain
 from labelgen.quality.ranking import auroc, spearman
 from labelgen.quality.suspicion import SCORES, Suspicion
 
@@ -95,7 +96,7 @@ def rank_document(
         "truth": None if iou is None else _against_truth(suspicion, iou, bad_below),
         "corrupted": None if marks is None else _against_marks(suspicion, marks),
     }
-    return _plain(document)
+    return plain(document)
 
 
 def _image_iou(suspicion: Suspicion, evaluation: Evaluation) -> Float64[np.ndarray, " N"]:
@@ -183,14 +184,3 @@ def _against_marks(suspicion: Suspicion, marks: Marks) -> dict[str, Any]:
         "images": len(marks.corrupted),
         "scores": {name: {"auroc": value} for name, value in found.items()},
     }
-
-
-def _plain(value: Any) -> Any:
-    """Plain Python numbers, None for nan."""
-    if isinstance(value, dict):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list):
-        return [_plain(entry) for entry in value]
-    if isinstance(value, np.generic):
-        value = value.item()
-    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -4,29 +4,23 @@ The first pass sums up certainty, agreement and overlap; the second looks for la
 needs the mean self-confidence of each class from the first. Only sums by image and class are kept.
 """
 
-import os
-from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TypeVar
 
 import numpy as np
 from jaxtyping import Float64, Int64
 
-from labelgen.errors import DataError
 from labelgen.quality.agreement import Agreement, agreement_of
 from labelgen.quality.certainty import FIGURES
 from labelgen.quality.confident import ClassConfidence
 from labelgen.quality.confusion import ratio
-from labelgen.quality.evaluate import Progress, in_order, joined
 from labelgen.quality.image_suspicion import FirstLook, ImageReader, SecondLook
+from labelgen.quality.in_order import Progress, on_threads
 from labelgen.quality.overlap import relative_overlap, soft_iou
 from labelgen.quality.regions import Region, combined_score, image_margin
 from labelgen.store import LabelSource, RunFolder
 from labelgen.vocab import Vocabulary
 
 __all__ = ["SCORES", "Score", "Suspicion", "suspicion_of"]
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -144,17 +138,16 @@ def suspicion_of(
         When the classes differ.
     """
     reader = ImageReader(run, against, probe)
-    count = workers or os.cpu_count() or 1
     result = Suspicion(run.name, run.vocabulary, run.ids)
     passes = 2 if probe else 1
     first = _FirstPass(result, reader)
-    for done, found in enumerate(_all(reader.first, run.ids, count), start=1):
+    for done, found in enumerate(on_threads(reader.first, run.ids, workers=workers), start=1):
         first.add(found)
         _say(progress, done, len(run.ids) * passes)
     thresholds = first.finish()
     if probe is not None:
         second = _SecondPass(result, first.confidence.counts)
-        issues = _all(lambda sample_id: reader.second(sample_id, thresholds), run.ids, count)
+        issues = on_threads(lambda sample_id: reader.second(sample_id, thresholds), run.ids, workers=workers)
         for done, issue in enumerate(issues, start=1):
             second.add(issue)
             _say(progress, done + len(run.ids), len(run.ids) * passes)
@@ -268,18 +261,6 @@ def _worst_class(overlaps: np.ndarray) -> Int64[np.ndarray, " N"]:
     usual = np.divide(filled.sum(axis=0), images, out=np.ones(len(images)), where=images > 0)
     relative = np.where(present, filled / np.maximum(usual, 1e-12), np.inf)
     return np.where(present.any(axis=1), relative.argmin(axis=1), -1).astype(np.int64)
-
-
-def _all(work: Callable[[str], T], ids: Iterable[str], workers: int) -> Iterator[T]:
-    """Results in the order of ids; images that cannot be read are gathered into one error."""
-    ids, errors = tuple(ids), []
-    for outcome in in_order(work, ids, workers):
-        if isinstance(outcome, DataError):
-            errors.append(outcome)
-        elif not errors:
-            yield outcome
-    if errors:
-        raise joined(errors, len(ids))
 
 
 def _say(progress: Progress | None, done: int, total: int) -> None:

@@ -2,18 +2,16 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from labelgen.data.dataset import DataSpec
 from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
-from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.refine.refiner import Refiner, check_settings
-from labelgen.refine.token_network import MOST_TOKENS, backbone_for, backbone_of, frozen_network, network_facts
+from labelgen.refine.token_network import MOST_TOKENS, network_facts, network_of, settle_network
 
 if TYPE_CHECKING:
     import torch
@@ -73,17 +71,6 @@ class AffinityConfig:
                 f"steps must be >= 1 and tokens lie in [1, {MOST_TOKENS}], got {self.steps} and {self.tokens}"
             )
 
-    def backbone_config(self) -> BackboneConfig:
-        """The network, with its last normalised tokens."""
-        return backbone_of(self.backbone, self.weights)
-
-
-def settle_affinity(config: AffinityConfig, data: DataSpec) -> AffinityConfig:
-    """Choose the network that nobody named: the shipped one on demo scenes, a small DINOv2 on real images."""
-    if config.backbone or config.weights:
-        return config
-    return dataclasses.replace(config, backbone=backbone_for(data))
-
 
 def make_affinity(config: AffinityConfig) -> Refine:
     """Load the network and build the refiner.
@@ -93,7 +80,7 @@ def make_affinity(config: AffinityConfig) -> Refine:
     ConfigError, WeightsError
         As `labelgen.nets.backbones.load_backbone`.
     """
-    network = frozen_network(config.backbone_config(), config.device)
+    network = network_of(config)
 
     def refine(sample: Sample, mask: SoftMask) -> SoftMask:
         if not mask.class_ids:
@@ -154,9 +141,4 @@ def _rows_of(features: "torch.Tensor", grid: tuple[int, int], config: AffinityCo
     return rows
 
 
-def affinity_models(config: AffinityConfig) -> dict[str, Any]:
-    """The network with the sha256 of its weights."""
-    return network_facts(config.backbone_config(), config.device)
-
-
-AFFINITY = Refiner(AffinityConfig, make_affinity, argument="backbone", settle=settle_affinity, models=affinity_models)
+AFFINITY = Refiner(AffinityConfig, make_affinity, argument="backbone", settle=settle_network, models=network_facts)

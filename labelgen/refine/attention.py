@@ -2,19 +2,18 @@
 
 import dataclasses
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import numpy as np
 from jaxtyping import Float32, UInt8
 
-from labelgen.data.dataset import DataSpec
 from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
-from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.refine.refiner import Refiner, check_settings
-from labelgen.refine.token_network import backbone_for, backbone_of, frozen_network, network_facts
-from labelgen.seeds.backgrounds import Fixed, Power, background_plane, parse_background
+from labelgen.refine.token_network import network_facts, network_of, settle_network
+from labelgen.seeds.background_scores import background_plane
+from labelgen.seeds.backgrounds import Fixed, Power, parse_background
 from labelgen.seeds.normalise import normalise
 
 if TYPE_CHECKING:
@@ -77,17 +76,6 @@ class AttentionConfig:
         if self.background != "keep" and not isinstance(parse_background(self.background), Fixed | Power):
             raise ConfigError(f"the background must be keep, power: or fixed:, got {self.background!r}")
 
-    def backbone_config(self) -> BackboneConfig:
-        """The network, with its last normalised tokens."""
-        return backbone_of(self.backbone, self.weights)
-
-
-def settle_attention(config: AttentionConfig, data: DataSpec) -> AttentionConfig:
-    """Choose the network that nobody named."""
-    if config.backbone or config.weights:
-        return config
-    return dataclasses.replace(config, backbone=backbone_for(data))
-
 
 def make_attention(config: AttentionConfig) -> Refine:
     """Load the network and build the refiner.
@@ -97,7 +85,7 @@ def make_attention(config: AttentionConfig) -> Refine:
     ConfigError, WeightsError
         As `labelgen.nets.backbones.load_backbone`; and when an image has more than `MOST_CELLS` patches.
     """
-    network = frozen_network(config.backbone_config(), config.device)
+    network = network_of(config)
 
     def refine(sample: Sample, mask: SoftMask) -> SoftMask:
         is_class = np.array([class_id != config.background_id for class_id in mask.class_ids], bool)
@@ -166,11 +154,4 @@ def _attention(picture: "torch.Tensor", network: "Backbone", config: AttentionCo
     return filter_attention(layers, torch.sigmoid(config.gamma * (unit @ unit.T)))[0]
 
 
-def attention_models(config: AttentionConfig) -> dict[str, Any]:
-    """The network with the sha256 of its weights."""
-    return network_facts(config.backbone_config(), config.device)
-
-
-ATTENTION = Refiner(
-    AttentionConfig, make_attention, argument="backbone", settle=settle_attention, models=attention_models
-)
+ATTENTION = Refiner(AttentionConfig, make_attention, argument="backbone", settle=settle_network, models=network_facts)

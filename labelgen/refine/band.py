@@ -12,7 +12,8 @@ from labelgen.masks import SoftMask
 from labelgen.refine.cells import has_vote
 from labelgen.refine.planes import without_class
 from labelgen.refine.refiner import Refiner, RefineStep, background_of, make_refiner, parse_refiner, row_of
-from labelgen.seeds.backgrounds import DUAL_PRESETS, Dual, parse_background, set_against
+from labelgen.seeds.background_scores import set_against
+from labelgen.seeds.backgrounds import DUAL_PRESETS, Dual, parse_background
 
 __all__ = ["BAND", "BandConfig", "decided", "make_band"]
 

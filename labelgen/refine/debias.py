@@ -4,22 +4,20 @@ import dataclasses
 import itertools
 import logging
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import numpy as np
 from jaxtyping import Bool, Float32, UInt8
 
-from labelgen.data.dataset import DataSpec
 from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import SoftMask
-from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.geometry import Geometry
 from labelgen.refine.bias import Biases, ImageTokens, find_biases, unit_features
 from labelgen.refine.cells import cells_to_pixels, pixels_to_cells
 from labelgen.refine.clusters import nearest
 from labelgen.refine.refiner import Pairs, Refiner, background_of, check_settings
-from labelgen.refine.token_network import MOST_TOKENS, backbone_for, backbone_of, frozen_network, network_facts
+from labelgen.refine.token_network import MOST_TOKENS, network_facts, network_of, settle_network
 
 if TYPE_CHECKING:
     from labelgen.nets.backbones import Backbone
@@ -76,22 +74,6 @@ class DebiasConfig:
         if not 1 <= self.tokens <= MOST_TOKENS:
             raise ConfigError(f"tokens must lie in [1, {MOST_TOKENS}], got {self.tokens}")
 
-    def backbone_config(self) -> BackboneConfig:
-        """The network, with its last normalised tokens."""
-        return backbone_of(self.backbone, self.weights)
-
-
-def settle_debias(config: DebiasConfig, data: DataSpec) -> DebiasConfig:
-    """Choose the network that nobody named."""
-    if config.backbone or config.weights:
-        return config
-    return dataclasses.replace(config, backbone=backbone_for(data))
-
-
-def debias_models(config: DebiasConfig) -> dict[str, Any]:
-    """The network with the sha256 of its weights."""
-    return network_facts(config.backbone_config(), config.device)
-
 
 def fit_debias(config: DebiasConfig, pairs: Pairs) -> Biases:
     """Learn from the masks of a data set which clusters of features are background.
@@ -103,7 +85,7 @@ def fit_debias(config: DebiasConfig, pairs: Pairs) -> Biases:
     DataError
         When there is not a single image.
     """
-    network, rng = frozen_network(config.backbone_config(), config.device), np.random.default_rng(0)
+    network, rng = network_of(config), np.random.default_rng(0)
     images = [
         _some_tokens(*_tokens_of(sample.need_image(), network, config.tokens), mask, config, rng)
         for sample, mask in itertools.islice(pairs, config.images)
@@ -132,7 +114,7 @@ def make_debias(config: DebiasConfig, state: Biases) -> Refine:
     ConfigError, WeightsError
         As `labelgen.nets.backbones.load_backbone`.
     """
-    network = frozen_network(config.backbone_config(), config.device)
+    network = network_of(config)
 
     def refine(sample: Sample, mask: SoftMask) -> SoftMask:
         if not any(state.classes[i].dropped.any() for i in mask.class_ids if i in state.classes):
@@ -212,8 +194,8 @@ DEBIAS = Refiner(
     DebiasConfig,
     make_debias,
     argument="backbone",
-    settle=settle_debias,
-    models=debias_models,
+    settle=settle_network,
+    models=network_facts,
     settle_classes=background_of,
     fit=fit_debias,
 )

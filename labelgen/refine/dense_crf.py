@@ -10,103 +10,10 @@ from labelgen.refine.crf_pydensecrf import pydensecrf_crf
 from labelgen.refine.crf_settings import CrfSettings, crf_settings
 from labelgen.refine.crf_unary import log_probabilities
 
-__all__ = ["BACKENDS", "CrfModel", "check_backend", "dense_crf", "prepare"]
+__all__ = ["BACKENDS", "check_backend", "dense_crf"]
 
 BACKENDS = ("auto", "labelgen", "numba", "pydensecrf", "exact")
 """`auto` and `numba` are other names of `labelgen`, our own."""
-
-
-class CrfModel:
-    """The dense CRF of one image, for any number of probabilities.
-
-    Made by `prepare`. What depends on the image alone is computed once.
-
-    Parameters
-    ----------
-    image
-        RGB.
-    settings
-        Of the kernels, and the number of steps.
-    threads
-        As `labelgen.refine.crew.threads_to_use` takes it; the result does not depend on it.
-    """
-
-    def __init__(self, image: UInt8[np.ndarray, "H W 3"], settings: CrfSettings, *, threads: int = 0) -> None:
-        from labelgen.refine.permutohedral import image_lattice, place_lattice  # imports the compiler
-
-        self.settings, self.threads = settings, threads_to_use(threads)
-        self.size = (image.shape[0], image.shape[1])
-        with Crew(self.threads) as crew:
-            self._places = place_lattice(*self.size, sxy=settings.smooth_sxy)
-            self._colours = image_lattice(image, sxy=settings.bilateral_sxy, srgb=settings.bilateral_srgb, crew=crew)
-
-    def infer(
-        self, probabilities: Float32[np.ndarray, "C H W"], *, steps: int | None = None
-    ) -> Float32[np.ndarray, "C H W"]:
-        """Probabilities after the mean-field steps, as `dense_crf` gives them.
-
-        Parameters
-        ----------
-        steps
-            Instead of those of the settings.
-
-        Raises
-        ------
-        ShapeError
-            When the probabilities are not of the size of the image, or there is no class.
-        DataError
-            When one of them is no number.
-        """
-        from labelgen.refine.mean_field import mean_field
-
-        _check_planes(probabilities, self.size)
-        settings = self.settings
-        with Crew(self.threads) as crew:
-            return mean_field(
-                probabilities,
-                (self._colours, self._places),
-                (settings.bilateral_weight, settings.smooth_weight),
-                steps=settings.steps if steps is None else steps,
-                crew=crew,
-            )
-
-
-def prepare(
-    image: UInt8[np.ndarray, "H W 3"],
-    *,
-    preset: str = "psa",
-    steps: int | None = None,
-    smooth_sxy: float | None = None,
-    smooth_weight: float | None = None,
-    bilateral_sxy: float | None = None,
-    bilateral_srgb: float | None = None,
-    bilateral_weight: float | None = None,
-    threads: int = 0,
-) -> CrfModel:
-    """The CRF of an image whose parts that depend on the image alone are computed; settings as of `dense_crf`.
-
-    Raises
-    ------
-    ConfigError, ShapeError
-        As `dense_crf`.
-
-    Examples
-    --------
-    >>> model = prepare(np.zeros((4, 4, 3), np.uint8), preset="adele", threads=1)
-    >>> [round(float(model.infer(np.full((2, 4, 4), p, np.float32))[0, 0, 0]), 3) for p in (0.1, 0.9)]
-    [0.5, 0.5]
-    """
-    settings = crf_settings(
-        preset,
-        steps=steps,
-        smooth_sxy=smooth_sxy,
-        smooth_weight=smooth_weight,
-        bilateral_sxy=bilateral_sxy,
-        bilateral_srgb=bilateral_srgb,
-        bilateral_weight=bilateral_weight,
-    )
-    _check_image(image)
-    return CrfModel(image, settings, threads=threads)
 
 
 def dense_crf(
@@ -173,22 +80,33 @@ def dense_crf(
     True
     """
     check_backend(backend, threads)
-    changes = {
-        "steps": steps,
-        "smooth_sxy": smooth_sxy,
-        "smooth_weight": smooth_weight,
-        "bilateral_sxy": bilateral_sxy,
-        "bilateral_srgb": bilateral_srgb,
-        "bilateral_weight": bilateral_weight,
-    }
-    settings = crf_settings(preset, **changes)
+    settings = crf_settings(
+        preset,
+        steps=steps,
+        smooth_sxy=smooth_sxy,
+        smooth_weight=smooth_weight,
+        bilateral_sxy=bilateral_sxy,
+        bilateral_srgb=bilateral_srgb,
+        bilateral_weight=bilateral_weight,
+    )
     _check_image(image)
     _check_planes(probabilities, image.shape[:2])
     if backend == "exact":
         return exact_crf(image, log_probabilities(probabilities), settings)
     if backend == "pydensecrf":
         return pydensecrf_crf(image, log_probabilities(probabilities), settings)
-    return CrfModel(image, settings, threads=threads).infer(probabilities)
+    return _own_crf(image, probabilities, settings, threads=threads)
+
+
+def _own_crf(image: np.ndarray, probabilities: np.ndarray, settings: CrfSettings, *, threads: int) -> np.ndarray:
+    from labelgen.refine.mean_field import mean_field  # these import the compiler
+    from labelgen.refine.permutohedral import image_lattice, place_lattice
+
+    with Crew(threads_to_use(threads)) as crew:
+        places = place_lattice(*image.shape[:2], sxy=settings.smooth_sxy)
+        colours = image_lattice(image, sxy=settings.bilateral_sxy, srgb=settings.bilateral_srgb, crew=crew)
+        weights = settings.bilateral_weight, settings.smooth_weight
+        return mean_field(probabilities, (colours, places), weights, steps=settings.steps, crew=crew)
 
 
 def check_backend(backend: str, threads: int = 0) -> None:

@@ -1,7 +1,6 @@
 """Scores voted on by regions of the image: superpixels that are computed, or region maps that are given."""
 
 import dataclasses
-import io
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,6 +14,7 @@ from labelgen.data.sample import Refine, Sample
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import SoftMask, decode_mask
 from labelgen.refine.refiner import Refiner, check_settings
+from labelgen.untrusted import read_npz_arrays
 
 __all__ = ["REGIONS", "RegionsConfig", "make_regions", "mean_scores", "read_regions", "vote_shares"]
 
@@ -184,15 +184,12 @@ def read_regions(folder: Path, sample_id: str) -> tuple[Regions, InputFile]:
 
 def _decode_npz(content: bytes, npz: Path) -> Regions:
     try:
-        with np.load(io.BytesIO(content), allow_pickle=False) as arrays:
-            names = list(arrays)
-            if len(names) != 1:
-                raise DataError(f"a region map must be one array, got {len(names)} in {npz}")
-            regions = arrays[names[0]]
-    except DataError:
-        raise
-    except Exception as error:  # numpy and zipfile raise many kinds for damaged files
+        arrays = read_npz_arrays(content)
+    except ValueError as error:
         raise DataError(f"region map cannot be read: {npz} ({error})", hint="is it truncated, or pickled?") from error
+    if len(arrays) != 1:
+        raise DataError(f"a region map must be one array, got {len(arrays)} in {npz}")
+    regions = next(iter(arrays.values()))
     if regions.ndim != 2 or regions.dtype.kind not in "iu":
         raise DataError(f"a region map must be (H, W) whole numbers, got {regions.shape} {regions.dtype} in {npz}")
     return regions

@@ -11,7 +11,7 @@ from labelgen.errors import ConfigError
 from labelgen.masks import SoftMask
 from labelgen.refine.random_walk import half_plane
 from labelgen.refine.refiner import Refiner, background_of, check_settings
-from labelgen.refine.token_network import MOST_TOKENS, backbone_for, backbone_of, network_facts
+from labelgen.refine.token_network import MOST_TOKENS, network_facts, settle_network
 from labelgen.seeds.backgrounds import Fixed, Power, parse_background
 from labelgen.vocab import Vocabulary
 
@@ -153,9 +153,7 @@ def with_preset(config: WalkConfig) -> WalkConfig:
 def settle_walk(config: WalkConfig, data: DataSpec) -> WalkConfig:
     """Fill in the preset, and the network that nobody named where one is needed."""
     config = with_preset(config)
-    if not config.uses_network or config.backbone or config.weights:
-        return config
-    return dataclasses.replace(config, backbone=backbone_for(data))
+    return settle_network(config, data) if config.uses_network else config
 
 
 def make_walk(config: WalkConfig) -> Refine:
@@ -182,7 +180,7 @@ def make_walk(config: WalkConfig) -> Refine:
 
 def walk_models(config: WalkConfig) -> dict[str, Any]:
     """The network with the sha256 of its weights, where there is one."""
-    return network_facts(backbone_of(config.backbone, config.weights), config.device) if config.uses_network else {}
+    return network_facts(config) if config.uses_network else {}
 
 
 def settle_classes(config: WalkConfig, vocabulary: Vocabulary) -> WalkConfig:

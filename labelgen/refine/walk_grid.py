@@ -20,8 +20,9 @@ from labelgen.refine.cells import cells_to_pixels, grid_centres, has_vote, pixel
 from labelgen.refine.neighbours import vote_averages
 from labelgen.refine.planes import over_largest, without_class
 from labelgen.refine.random_walk import random_walk
-from labelgen.refine.token_network import backbone_of, frozen_network
-from labelgen.seeds.backgrounds import Fixed, Power, parse_background, set_against
+from labelgen.refine.token_network import network_of
+from labelgen.seeds.background_scores import set_against
+from labelgen.seeds.backgrounds import Fixed, Power, parse_background
 
 if TYPE_CHECKING:
     from labelgen.nets.backbones import Backbone
@@ -89,9 +90,7 @@ def make_neighbourhood(config: "WalkConfig", offsets: Int64[np.ndarray, "K 2"]) 
         When the folder of boundary maps does not exist.
     """
     stride = vars(config)["stride"]
-    network = None
-    if config.uses_network:
-        network = frozen_network(backbone_of(config.backbone, config.weights), config.device)
+    network = network_of(config) if config.uses_network else None
     compare = cosine_affinity if config.kernel == "cosine" else l1_affinity
     if config.affinity == "boundary":
         boundaries = _boundaries(config, network)

@@ -1,7 +1,6 @@
 """Which class an object is taken for: pairs that look alike, or a file."""
 
 import csv
-import json
 import math
 from pathlib import Path
 from typing import Any
@@ -10,6 +9,7 @@ import numpy as np
 from jaxtyping import Float64
 
 from labelgen.errors import ConfigError, VocabularyError
+from labelgen.untrusted import parse_json, read_bounded
 from labelgen.vocab import Vocabulary
 
 __all__ = ["LOOK_ALIKES", "confusion_from_file", "look_alike_confusion"]
@@ -95,7 +95,7 @@ def confusion_from_file(path: Path, vocabulary: Vocabulary) -> Float64[np.ndarra
         When the file cannot be read or an entry is not of this form.
     """
     try:
-        text = path.read_text(encoding="utf-8-sig")
+        text = read_bounded(path).decode("utf-8-sig")
         entries = _json_entries(text) if path.suffix.lower() == ".json" else _csv_entries(text)
         matrix = np.zeros((vocabulary.num_classes, vocabulary.num_classes))
         for true, wrong, weight in entries:
@@ -104,7 +104,7 @@ def confusion_from_file(path: Path, vocabulary: Vocabulary) -> Float64[np.ndarra
         raise ConfigError(f"confusion file cannot be read: {path} ({error.strerror})") from error
     except VocabularyError as error:
         raise ConfigError(f"{error.message}, in {path}", hint=error.hint) from error
-    except (ValueError, AttributeError, TypeError) as error:
+    except (ValueError, AttributeError, TypeError, OverflowError, csv.Error) as error:
         raise ConfigError(
             f"confusion file is malformed: {path} ({error})",
             hint="JSON {class: {wrong class: weight}} or CSV with class,wrong class,weight",
@@ -115,7 +115,7 @@ def confusion_from_file(path: Path, vocabulary: Vocabulary) -> Float64[np.ndarra
 
 
 def _json_entries(text: str) -> list[tuple[str, str, Any]]:
-    return [(true, wrong, weight) for true, row in json.loads(text).items() for wrong, weight in row.items()]
+    return [(true, wrong, weight) for true, row in parse_json(text).items() for wrong, weight in row.items()]
 
 
 def _csv_entries(text: str) -> list[tuple[str, str, Any]]:

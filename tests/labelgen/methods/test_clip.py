@@ -16,6 +16,7 @@ from labelgen.errors import ConfigError, DataError
 from labelgen.masks import harden, read_image, read_mask
 from labelgen.methods import clip_build
 from labelgen.methods.clip import CLIP, ClipConfig
+from labelgen.nets.clip import model as clip_model
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.clip.text_embeddings import write_text_embeddings
 from labelgen.nets.zeroshot.looks import tile_vectors
@@ -309,10 +310,10 @@ def test_what_is_settled_is_recorded(data):
 
 
 def test_the_model_is_loaded_once_in_a_process(data, monkeypatch):
-    monkeypatch.setattr(clip_build, "_last_clip", None)
+    monkeypatch.setattr(clip_model, "_last_clip", None)
     calls = []
-    load = clip_build.load_clip
-    monkeypatch.setattr(clip_build, "load_clip", lambda config: calls.append(config) or load(config))
+    load = clip_model.load_clip
+    monkeypatch.setattr(clip_model, "load_clip", lambda config: calls.append(config) or load(config))
     prepared = plain(ClipConfig(**SMALL), data)
     CLIP.make(prepared.config, CLASSES)
     assert len(calls) == 1

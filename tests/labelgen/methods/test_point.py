@@ -12,8 +12,9 @@ from labelgen.data.sample import Sample
 from labelgen.errors import ConfigError, DataError
 from labelgen.masks import harden, read_mask
 from labelgen.methods.point import POINT, PointConfig, file_list, make_point
-from labelgen.methods.point_files import read_clicks, strokes_to_clicks, write_clicks
-from labelgen.methods.point_kernels import background_clicks, jitter, regions_of, sample_clicks
+from labelgen.methods.point_files import read_clicks
+from labelgen.methods.point_kernels import background_clicks, jitter, sample_clicks
+from labelgen.methods.targets import regions_of
 from labelgen.vocab import Vocabulary, load_vocabulary
 
 VOC = load_vocabulary("voc")
@@ -254,26 +255,6 @@ def test_clicks_of_another_image_are_refused(tmp_path):
 def test_a_missing_click_file_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="cannot be read"):
         make_point(PointConfig(from_json=(str(tmp_path / "none.json"),)), VOC)
-
-
-def test_clicks_survive_writing_and_reading(tmp_path):
-    mask = clicked(PointConfig(n=3, background=2), TWO_SQUARES)
-
-    class Run:
-        ids = ("a",)
-        path = tmp_path
-
-        def strokes(self, sample_id):
-            return mask.strokes
-
-    path = tmp_path / "out.json"
-    assert write_clicks(Run(), path) == 5
-    again = human(PointConfig(from_json=(str(path),)), size=TWO_SQUARES.shape)
-    assert np.array_equal(harden(again), harden(mask))
-    assert [entry["rank"] for entry in strokes_to_clicks(mask.strokes)] == [1, 2, 1, 2, 3]
-    Run.strokes = lambda self, sample_id: None
-    with pytest.raises(DataError, match="keeps no clicks of a"):
-        write_clicks(Run(), path)
 
 
 # --- settings

@@ -23,7 +23,8 @@ from labelgen.quality.curve import (
 )
 from labelgen.quality.curve_document import curve_document
 from labelgen.quality.curve_run import CurveOptions, run_curve
-from labelgen.seeds.backgrounds import Power, parse_background, set_against
+from labelgen.seeds.background_scores import set_against
+from labelgen.seeds.backgrounds import Power, parse_background
 from labelgen.seeds.recorded import recorded_background
 from labelgen.store import RunFolder, RunWriter, complete_run, make_header, prepare_run
 

@@ -219,7 +219,7 @@ def test_the_grid_has_the_tokens_that_were_asked_for(network, monkeypatch):
 
 
 def test_the_refiner_keeps_what_is_not_scores_and_leaves_empty_masks(monkeypatch, network):
-    monkeypatch.setattr(affinity, "frozen_network", lambda config, device: network)
+    monkeypatch.setattr(affinity, "network_of", lambda config: network)
     refine = make_affinity(AffinityConfig(tokens=6))
     sample = Sample("a", (40, 60), image=two_halves())
     nothing = SoftMask(np.zeros((0, 40, 60), np.float32), ())

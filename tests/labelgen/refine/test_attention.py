@@ -106,7 +106,7 @@ def sample(rng):
 
 
 def test_the_background_is_kept_or_made_anew(monkeypatch, network, sample):
-    monkeypatch.setattr(attention, "frozen_network", lambda config, device: network)
+    monkeypatch.setattr(attention, "network_of", lambda config: network)
     bare, mask = sample
     kept = make_attention(AttentionConfig(tokens=8))(bare, mask)
     np.testing.assert_array_equal(kept.scores[0], mask.scores[0])

@@ -9,7 +9,8 @@ from labelgen.errors import ConfigError, ShapeError
 from labelgen.masks import SoftMask, harden
 from labelgen.refine import make_refiner, parse_refiners, settle_refiners
 from labelgen.refine.band import BandConfig, decided, make_band
-from labelgen.seeds.backgrounds import Power, alpha_to_threshold, set_against
+from labelgen.seeds.background_scores import set_against
+from labelgen.seeds.backgrounds import Power, alpha_to_threshold
 from labelgen.vocab import load_vocabulary
 
 

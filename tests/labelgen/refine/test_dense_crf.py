@@ -10,7 +10,7 @@ from labelgen.errors import ConfigError, DataError, ShapeError
 from labelgen.masks import SoftMask, harden
 from labelgen.refine import make_refiner, parse_refiners, settle_refiners
 from labelgen.refine.crf_unary import log_probabilities
-from labelgen.refine.dense_crf import dense_crf, prepare
+from labelgen.refine.dense_crf import _check_planes, dense_crf
 
 BACKENDS = ("exact", "labelgen", "pydensecrf")
 ABSENT = importlib.util.find_spec("pydensecrf") is None
@@ -151,14 +151,6 @@ def test_other_names_of_our_backend():
         np.testing.assert_array_equal(dense_crf(image, start, backend=name), ours)
 
 
-def test_a_prepared_image_takes_any_probabilities():
-    image = smooth_scene()[0]
-    model = prepare(image, preset="irn", steps=4)
-    for start in (guesses(2), guesses(3)):
-        np.testing.assert_array_equal(model.infer(start), dense_crf(image, start, preset="irn", steps=4))
-    np.testing.assert_array_equal(model.infer(start, steps=1), dense_crf(image, start, preset="irn", steps=1))
-
-
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
@@ -181,7 +173,7 @@ def test_wrong_settings_are_refused(change, error, message):
 def test_arrays_that_do_not_fit_are_refused():
     image, start = smooth_scene()[0], guesses()
     with pytest.raises(ShapeError, match=r"of the size \(32, 32\) of the image, got \(3, 31, 32\)"):
-        prepare(image).infer(start[:, :31])
+        _check_planes(start[:, :31], (32, 32))  # in tests the types of `dense_crf` refuse it before
     with pytest.raises(ShapeError, match="at least one class"):
         dense_crf(image, start[:0])
     with pytest.raises(ShapeError, match="with pixels, got"):

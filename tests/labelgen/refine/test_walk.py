@@ -186,7 +186,7 @@ def test_cells_read_the_tokens_at_their_centres(network):
 
 @pytest.mark.parametrize("settings", ["walk", "walk,kernel=cosine", "walk:boundary,boundary=features"])
 def test_features_of_a_network_decide_who_is_alike(monkeypatch, network, settings):
-    monkeypatch.setattr(walk_grid, "frozen_network", lambda config, device: network)
+    monkeypatch.setattr(walk_grid, "network_of", lambda config: network)
     image = np.full((*SIZE, 3), 200, np.uint8)
     image[::4, :32] = 20
     result = refined(f"{settings},stride=4,tokens=10,steps=64,beta=30", image=image)
