@@ -27,8 +27,9 @@ from labelgen.data.tags import tags_of_truth
 from labelgen.demo.scenes import draw_scene
 from labelgen.methods.cam import CAM, CamConfig
 from labelgen.nets.cam.classifier_file import load_classifier
-from labelgen.nets.cam.config import METHODS, preset
+from labelgen.nets.cam.config import METHODS
 from labelgen.nets.cam.fit import fit_classifier
+from labelgen.nets.cam.presets import preset
 from labelgen.nets.saliency import open_saliency
 from labelgen.quality.curve import ThresholdHistogram, best_point, curve_points, image_histogram
 from labelgen.run import rng_for

@@ -15,14 +15,15 @@ Are the maps the same? For each image, class, scale and mirror image the map of 
 resizing of the library, is compared with what the library gives: the largest difference anywhere. The sums over views
 cannot be equal, since the library scales each view to [0, 1] before they are summed: their mean correlation is given.
 
-Goal: 5 times faster than pytorch-grad-cam. Half a minute an image on an idle core:
+The bare network over the same views, images and mirror images in one batch, is a fourth row: more cannot be had.
 
-    python benchmarks/cam_speed.py --data voc:SHARED/data/voc2012-animals --weights mobilenetv2.safetensors
+Goal: 6 times faster than pytorch-grad-cam on images of two classes; quotients are taken image by image; their median
+counts. Half a minute an image on an idle core:
+
+    python benchmarks/cam_speed.py --data voc:DIR/voc2012-animals --classes 2 --weights mobilenetv2.safetensors
 """
 
 import argparse
-import os
-import time
 from pathlib import Path
 
 import numpy as np
@@ -30,6 +31,7 @@ import torch
 from pytorch_grad_cam import GradCAM
 from pytorch_grad_cam.utils.image import scale_cam_image
 from record import write_result
+from times import Times, compare, load, timed
 
 from labelgen.data.open import open_data
 from labelgen.data.sample import Sample
@@ -44,6 +46,7 @@ BACKBONE = "mobilenetv2_100"
 INNER = "blocks.5"
 SEED = 0
 VIEWS = Views()
+BARE = "network alone"
 OURS = {
     "labelgen": {},
     "labelgen, Grad-CAM": {"kind": "gradcam"},
@@ -68,17 +71,20 @@ def main() -> None:
     parser.add_argument("--split", default="train")
     parser.add_argument("--weights", default="", help="timm checkpoint of mobilenetv2_100 (mobilenetv2_checkpoint.py)")
     parser.add_argument("--images", type=int, default=8)
+    parser.add_argument("--classes", type=int, default=0, help="only images with so many tags; 0 for any")
     options = parser.parse_args()
     torch.set_num_threads(1)
-    samples = images_with_tags(options.data, options.split, options.images)
+    samples = images_with_tags(options.data, options.split, options.images, options.classes)
     classifier = classifier_of(options.weights)
     model = Logits(classifier).eval()
     with GradCAM(model=model, target_layers=[model.features]) as library:
         ways = {way: lambda s, o=o: raw_maps(classifier, s.image, channels(s), VIEWS, **o) for way, o in OURS.items()}
         ways["pytorch-grad-cam, batched"] = lambda s: by_the_library(classifier, library, s, batched=True)
         ways["pytorch-grad-cam, plain"] = lambda s: by_the_library(classifier, library, s, batched=False)
-        rows, maps = measured(ways, samples)
+        ways[BARE] = lambda s: bare_forwards(classifier, s)
+        times, maps = measured(ways, samples)
         largest = max(difference(classifier, library, sample) for sample in samples)
+    rows = rows_of(times)
     agreement = correlation(maps["labelgen"], maps["pytorch-grad-cam, batched"])
     print(f"largest difference of a map {largest:.2g}, correlation of the sums {agreement:.4f}")
     write_result(
@@ -94,14 +100,17 @@ def main() -> None:
         scales=VIEWS.scales,
         largest_difference_of_a_map=largest,
         correlation_of_the_sums=agreement,
-        load=os.getloadavg() if hasattr(os, "getloadavg") else None,
+        load=load(),
+        comparisons=[compare("cam", times["labelgen"], times["pytorch-grad-cam, plain"])],
     )
 
 
-def images_with_tags(data: str, split: str, count: int) -> list[Sample]:
+def images_with_tags(data: str, split: str, count: int, classes: int) -> list[Sample]:
+    """Images evenly from those of a split that have so many tags, or any."""
     dataset = open_data(data, split=split)
-    step = max(1, len(dataset.ids) // count)
-    return [dataset.load(sample_id, {"image", "tags"}) for sample_id in dataset.ids[::step][:count]]
+    ids = [i for i in dataset.ids if not classes or len(dataset.load(i, {"tags"}).tags or ()) == classes]
+    step = max(1, len(ids) // count)
+    return [dataset.load(sample_id, {"image", "tags"}) for sample_id in ids[::step][:count]]
 
 
 def classifier_of(weights: str) -> CamClassifier:
@@ -115,31 +124,44 @@ def channels(sample: Sample) -> list[int]:
     return [class_id - 1 for class_id in sorted(sample.tags)]  # of a VOC class without background
 
 
-def measured(ways: dict, samples: list[Sample]) -> tuple[list[dict], dict]:
-    """Seconds an image, and the maps of each way."""
+def measured(ways: dict, samples: list[Sample]) -> tuple[Times, dict]:
+    """Seconds of each image, and the maps of each way."""
     for run in ways.values():
         run(samples[0])  # what is allocated or compiled once is not of interest
-    processor, clock = dict.fromkeys(ways, 0.0), dict.fromkeys(ways, 0.0)
+    times: Times = {way: [] for way in ways}
     maps = {way: [] for way in ways}
     for sample in samples:
         for way, run in ways.items():
-            begin, begin_clock = time.process_time(), time.perf_counter()
-            found = run(sample)
-            processor[way] += time.process_time() - begin
-            clock[way] += time.perf_counter() - begin_clock
-            maps[way].append(found.foreground.numpy())
+            found, taken = timed(lambda run=run, sample=sample: run(sample))
+            times[way].append(taken)
+            if way != BARE:
+                maps[way].append(found.foreground.numpy())
+    return times, maps
+
+
+def rows_of(times: Times) -> list[dict]:
+    means = {way: np.mean(taken, axis=0) for way, taken in times.items()}
     rows = [
         {
             "way": way,
-            "seconds_per_image": processor[way] / len(samples),
-            "wall_seconds_per_image": clock[way] / len(samples),
-            "time_over_labelgen": processor[way] / processor["labelgen"],
+            "seconds_per_image": float(mean[1]),
+            "wall_seconds_per_image": float(mean[0]),
+            "time_over_labelgen": float(mean[1] / means["labelgen"][1]),
         }
-        for way in ways
+        for way, mean in means.items()
     ]
     for row in rows:
         print(f"{row['way']:32} {row['seconds_per_image']:.3f} s  {row['time_over_labelgen']:.2f} x")
-    return rows, maps
+    return rows
+
+
+def bare_forwards(classifier: CamClassifier, sample: Sample) -> None:
+    """The network alone over the views of an image."""
+    with torch.inference_mode():
+        for scale in VIEWS.scales:
+            resized = fitted_size(sample.size, policy="native", side=0, max_side=0, scale=scale)
+            about = {"multiple": classifier.multiple, "mean": classifier.mean, "std": classifier.std}
+            classifier.features(seen_pixels(sample.image, resized, flip=True, **about))
 
 
 def by_the_library(classifier: CamClassifier, library: GradCAM, sample: Sample, *, batched: bool):

@@ -15,12 +15,11 @@ same command goes on where it was stopped.
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import mean
 
+from compared import command
 from record import write_result
 
 CLASSES = ("background", "cat", "cow", "dog", "horse", "sheep")
@@ -44,13 +43,6 @@ CHAINS: dict[str, tuple[tuple[str, ...], ...]] = {  # name: stages, each a run o
     "walk:boundary,preset=irn, crf:irn from labels": (("walk:boundary,preset=irn",), ("labels", "crf:irn")),
     "walk:colour, crf:irn from labels": (("walk:colour",), ("labels", "crf:irn")),
 }
-
-
-def command(*words: str) -> str:
-    """Run one command of the product and return its standard output."""
-    package, *rest = words
-    run = subprocess.run([sys.executable, "-m", package, *rest], stdout=subprocess.PIPE, text=True, check=True)
-    return run.stdout
 
 
 def over_classes(scores: dict) -> dict:

@@ -23,16 +23,15 @@ four minutes on two idle cores:
 
 import argparse
 import ctypes
-import os
 import statistics
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
 import torch
 from record import write_result
+from times import alternate, compare, load
 from torch.nn import functional as F
 
 from labelgen.masks import SoftMask, harden
@@ -67,7 +66,7 @@ def main() -> None:
     if options.memory_of:
         print(memory_taken(options.memory_of[0], int(options.memory_of[1])))
         return
-    rows = speed_rows(options.images, options.repeats)
+    rows, comparisons = speed_rows(options.images, options.repeats)
     for vocabulary, images in MEMORY_CASES:
         command = [sys.executable, __file__, "--memory-of", vocabulary, str(images)]
         done = subprocess.run(command, capture_output=True, text=True, check=True)
@@ -84,11 +83,12 @@ def main() -> None:
         image_size=SIZE,
         windows=len(window_boxes(resized_size(), crop=WINDOWS.crop, stride=WINDOWS.stride)),
         repeats=options.repeats,
-        load=os.getloadavg() if hasattr(os, "getloadavg") else None,
+        load=load(),
+        comparisons=comparisons,
     )
 
 
-def speed_rows(count: int, repeats: int) -> list[dict]:
+def speed_rows(count: int, repeats: int) -> tuple[list[dict], list[dict]]:
     fast = load_clip(ClipModelConfig(MODEL, device="cpu"), pretrained=False, seed=SEED)
     exact = load_clip(ClipModelConfig(MODEL, device="cpu", dtype="float32"), pretrained=False, seed=SEED)
     table, prototypes = prompts("voc-ovss", fast.embed_dim)
@@ -103,15 +103,15 @@ def speed_rows(count: int, repeats: int) -> list[dict]:
     }
     agreement = [float((ways["labelgen, float32"](n) == ways["window by window"](n)).mean()) for n in range(count)]
     assert min(agreement) > 0.999, f"the loop must do the same work, its labels agree on {min(agreement):.4f}"
-    seconds = {way: [] for way in ways}
-    for number in [number for _ in range(repeats) for number in range(count)]:
-        for way, run in ways.items():
-            start = time.process_time()
-            run(number)
-            seconds[way].append(time.process_time() - start)
+    times = alternate(ways, range(count), rounds=repeats)
+    seconds = {way: [taken.processor for taken in values] for way, values in times.items()}
+    comparisons = [
+        compare("clip-loop", times["labelgen"], times["window by window"]),
+        compare("clip-forward", times["labelgen"], times["network alone"]),
+    ]
     ours = statistics.median(seconds["labelgen"])
     dtypes = {"labelgen": fast.dtype, "network alone": fast.dtype}
-    return [
+    rows = [
         {
             "way": way,
             "prompts": "voc-ovss",
@@ -121,6 +121,7 @@ def speed_rows(count: int, repeats: int) -> list[dict]:
         }
         for way, values in seconds.items()
     ]
+    return rows, comparisons
 
 
 def prompts(vocabulary: str, dim: int) -> tuple[PromptTable, torch.Tensor]:

@@ -2,6 +2,8 @@
 
 from collections.abc import Sequence
 
+from markdown_table import Table, percent
+
 
 def interval(low_high: Sequence[float], *, sign: bool = False) -> str:
     """An interval as text."""
@@ -9,7 +11,7 @@ def interval(low_high: Sequence[float], *, sign: bool = False) -> str:
     return f"{low:+.3f} to {high:+.3f}" if sign else f"{low:.3f} to {high:.3f}"
 
 
-def frozen_and_tuned(result: dict) -> tuple[list[str], list[list[str]]]:
+def frozen_and_tuned(result: dict) -> Table:
     """One row for each kind of labels, backbone and head: both strategies, their difference, retention and gain."""
     apart = {(d["run"], d["backbone"], d["head"]): d for d in result["differences"]}
     named = [name for name in ("backbone", "head") if len({row[name] for row in result["rows"]}) > 1]
@@ -27,7 +29,7 @@ def frozen_and_tuned(result: dict) -> tuple[list[str], list[list[str]]]:
                 row["run"],
                 *(row[name] for name in named),
                 f"{row['label_miou']:.3f}",
-                f"{100 * row['coverage']:.3g} %",
+                percent(row["coverage"]),
                 f"{row['miou']:.3f}",
                 f"{tuned['miou']:.3f}" if tuned else "-",
                 lead,
@@ -39,7 +41,7 @@ def frozen_and_tuned(result: dict) -> tuple[list[str], list[list[str]]]:
     return [*header, "frozen - tuned (95 %)", "retention, frozen / tuned", "gain on train, frozen / tuned"], rows
 
 
-def terms(result: dict) -> tuple[list[str], list[list[str]]]:
+def terms(result: dict) -> Table:
     """Gain of each term over masked cross-entropy; a column for each kind of labels."""
     plain = [row for row in result["rows"] if row["variant"] == "plain" and row["head"] == "linear"]
     kinds = [(row["run"], row["backbone"]) for row in plain]
@@ -56,7 +58,7 @@ def terms(result: dict) -> tuple[list[str], list[list[str]]]:
     return ["loss", *(f"{run}, {backbone}" for run, backbone in kinds)], rows
 
 
-def promotion(result: dict) -> tuple[list[str], list[list[str]]]:
+def promotion(result: dict) -> Table:
     """Val mIoU of each way to use scribbles and pseudo-labels; a row for each length of scribbles."""
     ways = list(dict.fromkeys(row["variant"] for row in result["rows"]))
     rows = []

@@ -1,5 +1,6 @@
-"""What the benchmarks of `segprobe compare` share: typed commands, cells shared out over processes, rows to keep."""
+"""What benchmarks of typed commands share: a command, a comparison in several processes, its rows, a run's bytes."""
 
+import hashlib
 import json
 import os
 import subprocess
@@ -26,8 +27,7 @@ def _environment(threads: int) -> dict[str, str]:
 
 def compare(words: Sequence[str], *, processes: int) -> dict:
     """Fill the cells of `segprobe compare WORDS` in several processes of one thread each, then read its table."""
-    first = command("segprobe", "compare", *words, "--shard", f"1/{10**6}", "--json", threads=1)  # features, once
-    del first
+    command("segprobe", "compare", *words, "--shard", f"1/{10**6}", "--json", threads=1)  # features, once
     shards = [
         subprocess.Popen(
             [sys.executable, "-m", "segprobe", "compare", *words, "--shard", f"{i + 1}/{processes}", "--json"],
@@ -70,3 +70,11 @@ def make_run(words: Iterable[str], out: Path) -> str:
     """Make a run by a labelgen command; what is there already stays."""
     command("labelgen", *words, "--out", str(out))
     return str(out)
+
+
+def digest_of(out: Path) -> str:
+    """One hash of all files of a run."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in out.rglob("*") if p.is_file()):
+        digest.update(path.relative_to(out).as_posix().encode() + b"\0" + path.read_bytes())
+    return digest.hexdigest()

@@ -7,29 +7,29 @@ image and scores to Q. Ways follow each other within each repeat, so that a busy
 repeat the quotient to pydensecrf is taken by the clock, and the median of the quotients counts. Where other programs
 run beside this one, quotients of processor time say more about one thread; see `load`.
 
-Goals, for the preset psa: 1.5 times as fast on one thread and 2.5 times on two with 21 classes, 2 times on two threads
-with three, 5 times with the three that are present instead of 21; the same Q to 1e-3. About three minutes on two cores:
+Goals, for the preset psa on two threads: 3 times as fast with 21 classes, 2.5 times with three, 6 times with the three
+that are present instead of 21; the same Q to 1e-3. About three minutes on two cores:
 
     python benchmarks/crf_speed.py --data DIR/voc2012-animals
 """
 
 import argparse
-import os
 import statistics
-import time
 from pathlib import Path
 
 import numpy as np
 from PIL import Image
 from record import write_result
 from scipy import ndimage
+from times import Seconds, compare, load, timed
 
 from labelgen.refine.dense_crf import dense_crf
 
 SEED = 0
 NUM_CLASSES = 21
 SIZE = (375, 500)
-PRESETS = ("psa", "irn", "deeplab", "adele")
+MAIN = "psa"
+PRESETS = (MAIN, "irn", "deeplab", "adele")
 
 
 def main() -> None:
@@ -39,9 +39,13 @@ def main() -> None:
     parser.add_argument("--repeats", type=int, default=7)
     arguments = parser.parse_args()
     pictures = photographs(Path(arguments.data), arguments.images)
-    rows = []
+    rows, comparisons = [], []
     for preset in PRESETS:
-        rows += rows_of(preset, pictures, arguments.repeats if preset == "psa" else max(1, arguments.repeats // 2))
+        repeats = arguments.repeats if preset == MAIN else max(1, arguments.repeats // 2)
+        found, seconds = rows_of(preset, pictures, repeats)
+        rows += found
+        if preset == MAIN:
+            comparisons = [compare(name, seconds[o], seconds[t], by="clock") for name, (o, t) in COMPARED.items()]
         for row in rows[-len(WAYS) :]:
             print(*(f"{name} {value}" for name, value in row.items()), sep=", ", flush=True)
     write_result(
@@ -52,7 +56,8 @@ def main() -> None:
         images=len(pictures),
         size=SIZE,
         repeats=arguments.repeats,
-        load=os.getloadavg() if hasattr(os, "getloadavg") else None,
+        load=load(),
+        comparisons=comparisons,
     )
 
 
@@ -98,8 +103,15 @@ WAYS = {  # classes, and the way that the quotient is to
 }
 
 
-def rows_of(preset: str, pictures: list, repeats: int) -> list[dict]:
-    seconds: dict[str, list[tuple[float, float]]] = {name: [] for name in WAYS}
+COMPARED = {  # by the clock: ours, theirs
+    "crf-21": ("labelgen, 21 classes, 2 threads", "pydensecrf, 21 classes"),
+    "crf-3": ("labelgen, 3 classes, 2 threads", "pydensecrf, 3 classes"),
+    "crf-present": ("labelgen, 3 classes, 2 threads", "pydensecrf, 21 classes"),
+}
+
+
+def rows_of(preset: str, pictures: list, repeats: int) -> tuple[list[dict], dict[str, list[Seconds]]]:
+    seconds: dict[str, list[Seconds]] = {name: [] for name in WAYS}
     results = {}
     for name, (run, _) in WAYS.items():
         run(pictures[0], preset)  # compiled, and the lattice of places is made, once
@@ -107,10 +119,8 @@ def rows_of(preset: str, pictures: list, repeats: int) -> list[dict]:
     for _ in range(repeats):
         for picture in pictures:
             for name, (run, _) in WAYS.items():
-                wall, processor = time.perf_counter(), time.process_time()
-                run(picture, preset)
-                seconds[name].append((time.perf_counter() - wall, time.process_time() - processor))
-    return [row_of(preset, name, WAYS[name][1], seconds, results) for name in WAYS]
+                seconds[name].append(timed(lambda run=run, picture=picture: run(picture, preset))[1])
+    return [row_of(preset, name, WAYS[name][1], seconds, results) for name in WAYS], seconds
 
 
 def row_of(preset: str, name: str, reference: str | None, seconds: dict, results: dict) -> dict:

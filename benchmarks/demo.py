@@ -7,11 +7,10 @@ Expected: under two minutes a seed on two idle cores.
 
 import argparse
 import json
-import subprocess
-import sys
 import tempfile
 import time
 
+from compared import command
 from record import write_result
 
 
@@ -20,11 +19,10 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     seeds = parser.parse_args().seeds
     with tempfile.TemporaryDirectory() as folder:
-        words = [sys.executable, "-m", "segprobe", "demo", "--json", "--seeds", str(seeds), "--out", folder]
         started = time.perf_counter()
-        run = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True)
+        text = command("segprobe", "demo", "--json", "--seeds", str(seeds), "--out", folder)
         seconds = time.perf_counter() - started
-    rows = json.loads(run.stdout)["rows"]
+    rows = json.loads(text)["rows"]
     print(write_result("demo", rows, seeds=list(range(seeds)), backbone="demo-ssvt, frozen", wall_seconds=seconds))
 
 

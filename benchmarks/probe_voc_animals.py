@@ -10,22 +10,15 @@ truth >= .49, scribbles >= .86 of it, human clicks with background clicks >= .82
 
 import argparse
 import json
-import subprocess
-import sys
 import time
 from pathlib import Path
 from statistics import mean, stdev
 
+from compared import command
 from record import write_result
 
 CLASSES = ("background", "cat", "cow", "dog", "horse", "person", "sheep")
-
-
-def command(*words: str) -> str:
-    """Run one command of the product and return its standard output."""
-    package, *rest = words
-    run = subprocess.run([sys.executable, "-m", package, *rest], stdout=subprocess.PIPE, text=True, check=True)
-    return run.stdout
+FIT = ["--layers=-2,-1", "--size", "288", "--steps", "600", "--pixels", "512"]
 
 
 def label_runs(data: str, points: Path, work: Path, seed: int) -> dict[str, str]:
@@ -97,8 +90,6 @@ def main() -> None:
     facts = {"backbone": "mobilenetv2_100, frozen", "fit": options.fit, "classes": CLASSES, "runs": rows}
     print(write_result("probe_voc_animals", summary(rows), seeds=list(range(options.seeds)), **facts))
 
-
-FIT = ["--layers=-2,-1", "--size", "288", "--steps", "600", "--pixels", "512"]
 
 if __name__ == "__main__":
     main()

@@ -10,12 +10,12 @@ labels, classifiers and training. Regions of pseudo-labels that scribbles contra
     python benchmarks/promotion.py --work WORK --data SHARED/data --weights MOBILENETV2    # photographs as well
 """
 
-import argparse
 from pathlib import Path
 
-from compare_voc_animals import BACKBONE, CLASSES
+from compare_voc_animals import BACKBONE
 from compared import compare, make_run, rounded, table
 from record import write_result
+from terms import DEMO, PHOTOGRAPHS, on_photographs, parsed
 
 SHRINKS = (0, 0.5, 0.7, 1)
 VARIANTS = (
@@ -24,8 +24,6 @@ VARIANTS = (
     "merged",
     "both, terms of the paper: layer=scribble; terms=pseudo,distance-entropy",
 )
-DEMO = ["--lr", "0.01", "--epochs", "40", "--pixels", "512"]
-PHOTOGRAPHS = ["--steps", "600", "--pixels", "512"]
 MAPS = ["--cam", "scales=1"]  # of scenes: class maps at one scale take a seventh of the time of four
 REFINED = "cam-{seed}-walk-colour-beta-16-labels-crf-irn"
 
@@ -65,21 +63,14 @@ def measured(runs: list[str], words: list[str], out: Path, processes: int) -> li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="the shared data folder")
-    parser.add_argument("--weights", type=Path, help="checkpoint of mobilenetv2_checkpoint.py")
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
+    options = parsed(__doc__)
     runs = promoted(["demo"], "promote-demo", options.work)
     rows = measured(runs, ["--data", "demo", *DEMO], options.work / "promote-demo", options.processes)
     if options.data:
         data = f"voc:{options.data / 'voc2012-animals'}"
         pseudo = str(options.work / "runs" / REFINED)
         runs = promoted([data, "--split", "train"], "promote-voc", options.work, pseudo=pseudo)
-        words = ["--data", data, "--split", "train", "--classes", CLASSES, *PHOTOGRAPHS]
-        words += ["--backbones", f"mobilenetv2_100@{options.weights},{BACKBONE}"]
-        rows += measured(runs, words, options.work / "promote-voc", options.processes)
+        rows += measured(runs, on_photographs(options), options.work / "promote-voc", options.processes)
     facts = {"settings": {"demo": DEMO, "photographs": PHOTOGRAPHS, "backbone": BACKBONE, "variants": VARIANTS}}
     print(write_result("promotion", rows, seeds=[0, 1, 2], **facts))
 

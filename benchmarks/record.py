@@ -7,7 +7,8 @@ import subprocess
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
-RESULTS = Path(__file__).resolve().parent / "results"
+HERE = Path(__file__).resolve().parent
+RESULTS = Path(os.environ.get("LABELGEN_BENCHMARK_RESULTS") or HERE / "results")  # elsewhere for a mere try
 PACKAGES = ("labelgen", "numpy", "scipy", "numba", "opencv-python", "scikit-image", "Pillow", "torch", "timm")
 
 
@@ -22,7 +23,7 @@ def write_result(name: str, rows: list[dict], *, seeds: list[int], packages: tup
         **facts,
         "rows": rows,
     }
-    RESULTS.mkdir(exist_ok=True)
+    RESULTS.mkdir(parents=True, exist_ok=True)
     path = RESULTS / f"{name}.json"
     path.write_text(json.dumps(document, indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     return path
@@ -56,5 +57,5 @@ def commit() -> str:
 
 
 def _git(*words: str) -> str:
-    run = subprocess.run(["git", *words], cwd=RESULTS.parent, capture_output=True, text=True, check=True)
+    run = subprocess.run(["git", *words], cwd=HERE, capture_output=True, text=True, check=True)
     return run.stdout.strip()

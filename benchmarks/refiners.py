@@ -21,7 +21,8 @@ from record import write_result
 
 from labelgen.data.open import open_data
 from labelgen.data.sample import Generate
-from labelgen.job import method_job, rng_for
+from labelgen.job import rng_for
+from labelgen.job_builders import method_job
 from labelgen.masks import harden
 from labelgen.methods import METHODS
 from labelgen.quality.confusion import confusion_matrix, scores_from_confusion

@@ -2,25 +2,24 @@
 
 Masks of PASCAL VOC, from the PNG that is read to the PNG that is written, on one thread, side by side in this one
 process: for each mask first one way, then the other, in several rounds. The time that counts is processor time (other
-programs may be running); of each mask the median over the rounds is taken.
+programs may be running); of each mask the median over the rounds is taken. The masks are cut into parts, and of each
+part the quotient is taken: the median of the quotients counts, beside their quartiles.
 
 - labelgen: what `labelgen scribble` does for each image (default settings), strokes as JSON included;
 - plain: what one would write in an evening with scikit-image and networkx: label the components of each class,
   skeletonise, longest path by two sweeps of Dijkstra over a graph of pixels, draw it three wide inside the region.
   No smoothing, no branches, no wobble, no strokes on disk.
 
-A third row gives labelgen without reading and writing. Goals: 25 images per second and core, against about 10 of the
-plain version. About three minutes on two cores:
+A third row gives labelgen without reading and writing. Goal: 10 times the plain version. All 1,464 masks of the split
+take about nine minutes on an idle core:
 
     python benchmarks/scribble_speed.py --data DIR/voc2012-masks
 """
 
 import argparse
 import json
-import os
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
@@ -33,6 +32,7 @@ from record import write_result
 from skimage.draw import line
 from skimage.measure import label, regionprops
 from skimage.morphology import dilation, footprint_rectangle, skeletonize
+from times import Seconds, compare, load, timed
 
 from labelgen.data.open import open_data
 from labelgen.masks import encode_mask, harden, write_atomic
@@ -43,50 +43,71 @@ from labelgen.strokes import strokes_to_json
 SEED = 0
 ROUNDS = 3
 MIN_AREA = 80
+PARTS = 24
+PLAIN = "plain (scikit-image, networkx)"
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--data", required=True, help="VOC folder with SegmentationClass and ImageSets")
     parser.add_argument("--split", default="train")
-    parser.add_argument("--images", type=int, default=100, help="masks, taken evenly from the split")
+    parser.add_argument("--images", type=int, default=0, help="masks, taken evenly from the split; 0 for all")
+    parser.add_argument("--rounds", type=int, default=ROUNDS)
     arguments = parser.parse_args()
     cv2.setNumThreads(1)
     dataset = open_data(f"voc:{arguments.data}", split=arguments.split)
-    ids = dataset.ids[:: max(1, len(dataset.ids) // arguments.images)][: arguments.images]
+    wanted = arguments.images or len(dataset.ids)
+    ids = dataset.ids[:: max(1, len(dataset.ids) // wanted)][:wanted]
     generate = make_scribble(ScribbleConfig(), dataset.vocabulary)
     with tempfile.TemporaryDirectory() as folder:
         ways = {
-            "labelgen": lambda i: with_labelgen(dataset, generate, i, Path(folder)),
-            "plain (scikit-image, networkx)": lambda i: plain(Path(arguments.data), i, Path(folder)),
+            "labelgen": with_labelgen(dataset, generate, Path(folder)),
+            PLAIN: lambda i: plain(Path(arguments.data), i, Path(folder)),
             "labelgen, strokes and labels alone": without_files(dataset, generate, ids),
         }
         for way in ways.values():
             way(ids[0])  # compile and import
-        times = measure(ways, ids)
+        times = measure(ways, ids, arguments.rounds)
     rows = summarise(times)
     for row in rows:
         print(f"{row['way']:36} {row['images_per_core_second']:7.1f} images/s/core {row['ms_per_image']:7.1f} ms")
-    load = os.getloadavg() if hasattr(os, "getloadavg") else None
     write_result(
-        "scribble_speed", rows, seeds=[SEED], packages=("networkx",), images=len(ids), rounds=ROUNDS, load=load
+        "scribble_speed",
+        rows,
+        seeds=[SEED],
+        packages=("networkx",),
+        images=len(ids),
+        rounds=arguments.rounds,
+        load=load(),
+        comparisons=[comparison(times)],
     )
 
 
-def measure(ways: dict[str, Callable[[str], object]], ids: tuple[str, ...]) -> dict[str, list[float]]:
-    """Median processor time of each mask over the rounds, by way."""
+def measure(ways: dict[str, Callable[[str], object]], ids: tuple[str, ...], rounds: int) -> dict[str, list[Seconds]]:
+    """Median time of each mask over the rounds, by way."""
     taken = {name: [[] for _ in ids] for name in ways}
-    for _ in range(ROUNDS):
+    for _ in range(rounds):
         for number, sample_id in enumerate(ids):
             for name, way in ways.items():
-                start = time.process_time()
-                way(sample_id)
-                taken[name][number].append(time.process_time() - start)
-    return {name: [statistics.median(rounds) for rounds in masks] for name, masks in taken.items()}
+                taken[name][number].append(timed(lambda way=way, sample_id=sample_id: way(sample_id))[1])
+    return {name: [median_of(repeats) for repeats in masks] for name, masks in taken.items()}
 
 
-def summarise(times: dict[str, list[float]]) -> list[dict]:
-    ours = sum(times["labelgen"])
+def median_of(repeats: list[Seconds]) -> Seconds:
+    return Seconds(*map(statistics.median, zip(*repeats, strict=True)))
+
+
+def comparison(times: dict[str, list[Seconds]]) -> dict:
+    """Parts of the masks against each other."""
+    ways = ("labelgen", PLAIN)
+    parts = np.array_split(np.arange(len(times[PLAIN])), min(PARTS, len(times[PLAIN])))
+    sums = [[Seconds(*np.sum([times[way][i] for i in part], axis=0)) for part in parts] for way in ways]
+    return compare("scribble", *sums, images=[len(part) for part in parts])
+
+
+def summarise(times: dict[str, list[Seconds]]) -> list[dict]:
+    processor = {name: [taken.processor for taken in masks] for name, masks in times.items()}
+    ours = sum(processor["labelgen"])
     return [
         {
             "way": name,
@@ -96,18 +117,23 @@ def summarise(times: dict[str, list[float]]) -> list[dict]:
             "ms_worst": round(1000 * max(seconds), 2),
             "time_over_labelgen": round(sum(seconds) / ours, 2),
         }
-        for name, seconds in times.items()
+        for name, seconds in processor.items()
     ]
 
 
-def with_labelgen(dataset, generate, sample_id: str, folder: Path) -> None:
+def with_labelgen(dataset, generate, folder: Path) -> Callable[[str], object]:
     """Read, scribble, write labels and strokes, as the runner does."""
-    sample = dataset.load(sample_id, {"truth"})
-    mask = generate(sample, rng_for(SEED, sample_id))
-    content = encode_mask(harden(mask), palette=dataset.vocabulary.colours)
-    write_atomic(folder / "labels" / f"{sample_id}.png", content)
-    strokes = json.dumps(strokes_to_json(mask.strokes, size=sample.size), separators=(",", ":"))
-    write_atomic(folder / "strokes" / f"{sample_id}.json", strokes.encode())
+    palette = dataset.vocabulary.colours
+
+    def work(sample_id: str) -> None:
+        sample = dataset.load(sample_id, {"truth"})
+        mask = generate(sample, rng_for(SEED, sample_id))
+        content = encode_mask(harden(mask), palette=palette)
+        write_atomic(folder / "labels" / f"{sample_id}.png", content, durable=False)
+        strokes = json.dumps(strokes_to_json(mask.strokes, size=sample.size), separators=(",", ":"))
+        write_atomic(folder / "strokes" / f"{sample_id}.json", strokes.encode(), durable=False)
+
+    return work
 
 
 def without_files(dataset, generate, ids: tuple[str, ...]) -> Callable[[str], object]:

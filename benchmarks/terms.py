@@ -25,6 +25,23 @@ DEMO = ["--lr", "0.01", "--epochs", "40", "--pixels", "512"]
 PHOTOGRAPHS = ["--steps", "600", "--pixels", "512"]
 
 
+def parsed(about: str) -> argparse.Namespace:
+    """Options of a benchmark on drawn scenes, and on photographs where they are given."""
+    parser = argparse.ArgumentParser(description=about.splitlines()[0])
+    parser.add_argument("--work", type=Path, required=True)
+    parser.add_argument("--data", type=Path, help="the shared data folder")
+    parser.add_argument("--weights", type=Path, help="checkpoint of mobilenetv2_checkpoint.py")
+    parser.add_argument("--processes", type=int, default=2)
+    return parser.parse_args()
+
+
+def on_photographs(options: argparse.Namespace) -> list[str]:
+    """What `segprobe compare` is given for them."""
+    data = f"voc:{options.data / 'voc2012-animals'}"
+    backbone = f"mobilenetv2_100@{options.weights},{BACKBONE}"
+    return ["--data", data, "--split", "train", "--classes", CLASSES, *PHOTOGRAPHS, "--backbones", backbone]
+
+
 def measured(runs: list[str], words: list[str], out: Path, processes: int) -> list[dict]:
     """Rows of all terms, with the gain over masked cross-entropy seed by seed."""
     rows = []
@@ -41,12 +58,7 @@ def measured(runs: list[str], words: list[str], out: Path, processes: int) -> li
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--work", type=Path, required=True)
-    parser.add_argument("--data", type=Path, help="the shared data folder")
-    parser.add_argument("--weights", type=Path, help="checkpoint of mobilenetv2_checkpoint.py")
-    parser.add_argument("--processes", type=int, default=2)
-    options = parser.parse_args()
+    options = parsed(__doc__)
     runs = []
     for name in ("scribble", "point"):
         for seed in range(3):
@@ -54,11 +66,8 @@ def main() -> None:
         runs.append(str(options.work / "demo-runs" / f"{name}-{{seed}}"))
     rows = measured(runs, ["--data", "demo", *DEMO], options.work / "demo-terms", options.processes)
     if options.data:
-        data = f"voc:{options.data / 'voc2012-animals'}"
         sparse = [str(options.work / "compare-runs" / name) for name in ("scribble-shrink-0-{seed}", "clicks")]
-        words = ["--data", data, "--split", "train", "--classes", CLASSES, *PHOTOGRAPHS]
-        words += ["--backbones", f"mobilenetv2_100@{options.weights},{BACKBONE}"]
-        rows += measured(sparse, words, options.work / "terms", options.processes)
+        rows += measured(sparse, on_photographs(options), options.work / "terms", options.processes)
     facts = {"settings": {"demo": DEMO, "photographs": PHOTOGRAPHS, "backbone": BACKBONE}}
     print(write_result("terms", rows, seeds=[0, 1, 2], **facts))
 

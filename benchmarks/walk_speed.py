@@ -19,14 +19,13 @@ Factors are of processor time, because other programs may be running. Ten minute
 """
 
 import argparse
-import os
 import statistics
-import time
 
 import numpy as np
 import scipy.sparse
 import torch
 from record import write_result
+from times import Seconds, compare, load, timed
 
 from labelgen.data.open import open_data
 from labelgen.refine.band_affinity import l1_affinity, standardised
@@ -48,19 +47,27 @@ def main() -> None:
     parser.add_argument("--data", required=True, help="VOC folder with JPEGImages, SegmentationClass and ImageSets")
     parser.add_argument("--split", default="val")
     parser.add_argument("--whole", action="store_true", help="all squarings at a stride of 4 too")
+    parser.add_argument("--stride", type=int, choices=(8, 4), help="only this one")
+    parser.add_argument("--images", type=int, default=IMAGES, help="at a stride of 8")
     arguments = parser.parse_args()
     torch.set_num_threads(1)
     data = open_data(f"voc:{arguments.data}", split=arguments.split)
     loaded = (data.load(sample_id, {"image", "truth"}) for sample_id in data.ids)
     samples = [sample for sample in loaded if sample.size == SIZE][:IMAGES]
-    rows = []
-    for stride in (8, 4):
-        for sample in samples if stride == 8 else samples[:1]:
+    rows, comparisons = [], []
+    for stride in (8, 4) if arguments.stride is None else (arguments.stride,):
+        times: list[list[Seconds]] = [[], []]
+        for sample in samples[: arguments.images] if stride == 8 else samples[:1]:
             affinity, planes = problem(sample, stride)
-            rows.append(compare(affinity, planes, whole=stride == 8 or arguments.whole))
-            rows[-1] |= {"stride": stride, "image": sample.id}
+            row, own, dense = measured(affinity, planes, whole=stride == 8 or arguments.whole)
+            rows.append(row | {"stride": stride, "image": sample.id})
+            times[0] += own
+            times[1] += [dense] * len(own)  # it is run once
             print(", ".join(f"{key} {value}" for key, value in rows[-1].items()), flush=True)
-    write_result("walk_speed", rows, seeds=[], packages=("scipy",), repeats=REPEATS, load=os.getloadavg())
+        comparisons.append(compare(f"walk-{stride}", *times))
+    write_result(
+        "walk_speed", rows, seeds=[], packages=("scipy",), repeats=REPEATS, load=load(), comparisons=comparisons
+    )
 
 
 def problem(sample, stride: int) -> tuple[np.ndarray, np.ndarray]:
@@ -72,23 +79,27 @@ def problem(sample, stride: int) -> tuple[np.ndarray, np.ndarray]:
     return affinity, np.divide(sums, votes, out=np.zeros_like(sums), where=votes > 0)
 
 
-def compare(affinity: np.ndarray, planes: np.ndarray, *, whole: bool) -> dict:
+def measured(affinity: np.ndarray, planes: np.ndarray, *, whole: bool) -> tuple[dict, list[Seconds], Seconds]:
+    """The row, and seconds of ours (each repeat) and of the dense way."""
+
     def ours() -> np.ndarray:
         return random_walk(planes, affinity, OFFSETS, beta=BETA, steps=2**SQUARINGS)
 
     result = ours()
-    own = statistics.median(timed(ours)[1] for _ in range(REPEATS))
+    repeats = [timed(ours)[1] for _ in range(REPEATS)]
+    own = statistics.median(taken.processor for taken in repeats)
     matrix = dense_matrix(affinity)
     flat = torch.from_numpy(planes.reshape(len(planes), -1))
     squarings = SQUARINGS if whole else 1
     walked, seconds = timed(lambda: squared(matrix, squarings))
     walked, last = timed(lambda: flat @ walked)
-    seconds = seconds * SQUARINGS / squarings + last
+    dense = Seconds(*(a * SQUARINGS / squarings + b for a, b in zip(seconds, last, strict=True)))
+    seconds = dense.processor
     exact = by_scipy(affinity, planes)
     flat_result = result.reshape(len(planes), -1)
     difference = float(np.abs(flat_result - walked.numpy()).max()) if whole else None
     double = in_double(affinity, planes) if matrix.shape[0] < LARGEST_IN_DOUBLE else None
-    return {
+    row = {
         "cells": affinity.shape[1] * affinity.shape[2],
         "planes": len(planes),
         "ours_seconds": round(own, 4),
@@ -101,13 +112,7 @@ def compare(affinity: np.ndarray, planes: np.ndarray, *, whole: bool) -> dict:
         "largest_difference_to_dense_double": None if double is None else float(np.abs(flat_result - double).max()),
         "largest_difference_to_scipy": float(np.abs(result - exact).max()),
     }
-
-
-def timed(run) -> tuple:
-    """The result, and seconds of the processor."""
-    start = time.process_time()
-    result = run()
-    return result, time.process_time() - start
+    return row, repeats, dense
 
 
 def dense_matrix(affinity: np.ndarray) -> torch.Tensor:

@@ -29,12 +29,12 @@ from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.clip.model import load_clip
 from labelgen.nets.demo_clip import demo_clip_metadata
 from labelgen.nets.zeroseg.batches import normalise_crops
-from labelgen.nets.zeroseg.config import preset
 from labelgen.nets.zeroseg.fit import fit_student
 from labelgen.nets.zeroseg.inference import group_map
+from labelgen.nets.zeroseg.presets import preset
 from labelgen.nets.zeroseg.start import start_encoder
 from labelgen.nets.zeroseg.student import Student, build_student
-from labelgen.nets.zeroseg.student_file import finish_training, read_student
+from labelgen.nets.zeroseg.student_file import FOLDER, read_student
 from labelgen.quality.confusion import Scores, confusion_matrix, scores_from_confusion
 from labelgen.run import rng_for
 
@@ -111,7 +111,7 @@ def untrained(work: Path, seed: int) -> Path:
     student = build_student(read_student(work / f"student-{seed}").student.config, seed=seed)
     start_encoder(student, preset("demo").init, tower=load_clip(ClipModelConfig(device="cpu")))
     out = work / f"untrained-{seed}"
-    finish_training(out, student, settings, figures={"steps": 0}, versions={})
+    FOLDER.finish(out, student, settings, figures={"steps": 0}, versions={})
     return out
 
 
