@@ -13,7 +13,6 @@ from labelgen.errors import ShapeError
 from labelgen.nets.geometry import Geometry
 from segprobe.class_weights import class_weights
 from segprobe.config import FitConfig
-from segprobe.heads import Head
 from segprobe.labels import ImageLabels, LabelSet
 from segprobe.sampling import bilinear_corners, read_logits, sample_pixels, upsample_logits
 
@@ -24,7 +23,6 @@ __all__ = [
     "ImageTokens",
     "TokenBatch",
     "check_sizes",
-    "pixel_logits",
     "read_at_pixels",
 ]
 
@@ -330,14 +328,6 @@ def _only_needed(
         return rows, corners
     number = np.cumsum(touched) - 1
     return rows[torch.from_numpy(needed)], number[corners]
-
-
-def pixel_logits(head: Head, batch: TokenBatch, mask: Float[Tensor, "T D"] | None = None) -> Float[Tensor, "P C"]:
-    """Logits at the pixels of a batch; `mask` multiplies the standardised features."""
-    tokens = batch.tokens
-    if mask is not None:
-        tokens = (tokens - head.mean) * mask + head.mean  # scaled about the mean: a hidden channel is an average one
-    return read_at_pixels(head(tokens), batch)
 
 
 def read_at_pixels(values: Float[Tensor, "T C"], batch: TokenBatch) -> Float[Tensor, "P C"]:

@@ -1,12 +1,12 @@
 """The cell of a token: which part of the original image it covers, and what is averaged or counted in it."""
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64
+from jaxtyping import Float, Float64, Int64
 
 from labelgen.nets.geometry import Geometry
 from segprobe.labels import ImageLabels
 
-__all__ = ["cell_counts", "cell_means", "cells_of", "inside_box", "inside_mask", "majority"]
+__all__ = ["cell_counts", "cell_means", "cells_of", "inside_box", "majority"]
 
 LEAST_SHARE = 0.5  # of a cell must be image, or it is padding
 MAJORITY = 0.7  # of the labelled pixels of a cell must agree
@@ -31,19 +31,6 @@ def inside_box(geometry: Geometry) -> tuple[slice, slice]:
         for axis in (0, 1)
     )
     return rows, cols
-
-
-def inside_mask(geometry: Geometry) -> Bool[np.ndarray, "h w"]:
-    """The same as a mask.
-
-    Examples
-    --------
-    >>> inside_mask(Geometry(size=(4, 8), resized=(4, 8), pad=(0, 0), grid=(2, 2), stride=4)).tolist()
-    [[True, True], [False, False]]
-    """
-    mask = np.zeros(geometry.grid, bool)
-    mask[inside_box(geometry)] = True
-    return mask
 
 
 def _inside(share: Float64[np.ndarray, "n"]) -> slice:
@@ -124,8 +111,8 @@ def cell_counts(
     return np.bincount(places, minlength=height * width * depth).reshape(height, width, depth)
 
 
-def majority(counts: Int64[np.ndarray, "h w C"], *, share: float = MAJORITY) -> Int64[np.ndarray, "h w"]:
-    """Column that holds at least `share` of the labelled pixels of a cell; -1 where none does or none is labelled.
+def majority(counts: Int64[np.ndarray, "h w C"]) -> Int64[np.ndarray, "h w"]:
+    """Column that holds at least `MAJORITY` of the labelled pixels of a cell; -1 where none does or none is labelled.
 
     Examples
     --------
@@ -133,7 +120,7 @@ def majority(counts: Int64[np.ndarray, "h w C"], *, share: float = MAJORITY) -> 
     array([[-1,  1,  0, -1]])
     """
     total = counts.sum(axis=-1)
-    agreed = (total > 0) & (counts.max(axis=-1, initial=0) >= share * total)
+    agreed = (total > 0) & (counts.max(axis=-1, initial=0) >= MAJORITY * total)
     if not counts.shape[-1]:
         return np.full(total.shape, UNLABELLED, np.int64)
     return np.where(agreed, counts.argmax(axis=-1), UNLABELLED)

@@ -1,6 +1,5 @@
 """The `segprobe` command: a table of commands, each in its own module and imported when it is called."""
 
-import importlib.util
 import os
 import sys
 from collections.abc import Sequence
@@ -46,8 +45,7 @@ COMMANDS = {  # name: (module and function, one line of help)
 app = new_app("segprobe", help=HELP, version=__version__, examples=EXAMPLES, completers=COMPLETERS)
 
 for _name, (_target, _sentence) in COMMANDS.items():
-    if importlib.util.find_spec(_target.partition(":")[0]):
-        app.command(_target, name=_name, help=_sentence)
+    app.command(_target, name=_name, help=_sentence)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

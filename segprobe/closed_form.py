@@ -2,11 +2,11 @@
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Protocol
+from functools import partial
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int64
 from torch import Tensor
 
 from labelgen.nets.training import Progress
@@ -14,22 +14,31 @@ from segprobe.batches import UNLABELLED, BatchMaker, TokenBatch, read_at_pixels
 from segprobe.heads import Head, KnnHead, PrototypeHead
 from segprobe.heads.knn import draw_rows, votes
 from segprobe.heads.prototype import add_class_rows, class_directions
-from segprobe.ridge import calibrated_scale
-from segprobe.training import CALIBRATION_PIXELS, RIDGE, fit_ridge, head_threads
+from segprobe.ridge import NormalEquations, calibrated_scale
+from segprobe.training import head_threads
 
-__all__ = ["SOLVERS", "Solve", "fit_bank", "fit_prototypes", "token_shares"]
+__all__ = ["SOLVERS", "fit_bank", "fit_prototypes", "fit_ridge", "token_shares"]
 
+PIXELS = 9  # stream of random numbers of the pixels that are read
 BANK = 10  # stream of random numbers of the memory bank
+CALIBRATION_PIXELS = 65536  # enough to choose one gain
 CALIBRATION_TOKENS = 2048  # enough to choose one gain; each is compared with the whole bank
 EVERY_PIXEL = 2**62  # more than any image has
 
 
-class Solve(Protocol):
-    """Computes a head in place."""
+def fit_ridge(head: Head, maker: BatchMaker, *, progress: Progress | None = None) -> None:
+    """Solve a linear head by ridge regression on the labelled pixels of all images and views.
 
-    def __call__(self, head: Head, maker: BatchMaker, *, progress: Progress | None = None) -> None:
-        """Fill the head from the features and labels of `maker`."""
-        ...
+    The solution is multiplied by the gain of least cross-entropy, so that its softmax means something and training can
+    start from it; no argmax changes.
+    """
+    equations = NormalEquations.empty(head.dim, head.classify.out_features)
+    with head_threads(maker.config.thread_count), torch.no_grad():
+        rows, columns, weights = _read_all(maker, head.standardised, equations.add_rows, "ridge", progress)
+        matrix, bias = equations.solve(penalty=maker.config.ridge_penalty)
+        gain = calibrated_scale(rows @ matrix.T.float() + bias.float(), columns, weights)
+        head.classify.weight.copy_(gain * matrix)
+        head.classify.bias.copy_(gain * bias)
 
 
 def fit_prototypes(head: PrototypeHead, maker: BatchMaker, *, progress: Progress | None = None) -> None:
@@ -39,20 +48,36 @@ def fit_prototypes(head: PrototypeHead, maker: BatchMaker, *, progress: Progress
     compared. The gain is the one with the least cross-entropy on the same pixels, as for ridge.
     """
     sums = torch.zeros(head.classify.out_features, head.dim, dtype=torch.float64)
-    kept: list[tuple[Tensor, Tensor, Tensor]] = []
-    per_view = max(1, CALIBRATION_PIXELS // (len(maker.ids) * len(maker.source.views)))
     with head_threads(maker.config.thread_count), torch.no_grad():
-        for _, _, batch in labelled_views(maker, "prototypes", progress):
-            rows = read_at_pixels(head.directions(batch.tokens), batch)
-            used = batch.columns != UNLABELLED
-            part = rows[used].cpu(), batch.columns[used].cpu(), batch.pixel_weights[used].cpu()
-            add_class_rows(sums, *part)
-            kept.append((part[0][:per_view], part[1][:per_view], part[2][:per_view]))
+        add = partial(add_class_rows, sums)
+        rows, columns, weights = _read_all(maker, head.directions, add, "prototypes", progress)
         prototypes = class_directions(sums).float()
-        rows, columns, weights = (torch.cat(part) for part in zip(*kept, strict=True))
         gain = calibrated_scale(rows @ prototypes.T, columns, weights)
         head.classify.weight.copy_(gain * prototypes)
         head.classify.bias.zero_()
+
+
+def _read_all(
+    maker: BatchMaker,
+    values: Callable[[Tensor], Tensor],
+    add: Callable[[Tensor, Tensor, Tensor], None],
+    note: str,
+    progress: Progress | None,
+) -> tuple[Float[Tensor, "K D"], Int64[Tensor, "K"], Float[Tensor, "K"]]:
+    """Hand the labelled pixels of every image and view to `add`, and return a few of each to choose a gain on.
+
+    Both are rows of the `values` of tokens, columns of the classes, and weights, on the CPU.
+    """
+    kept: list[tuple[Tensor, Tensor, Tensor]] = []
+    per_view = max(1, CALIBRATION_PIXELS // (len(maker.ids) * len(maker.source.views)))
+    for _, _, batch in labelled_views(maker, note, progress):
+        rows = read_at_pixels(values(batch.tokens), batch)
+        used = batch.columns != UNLABELLED
+        part = rows[used].cpu(), batch.columns[used].cpu(), batch.pixel_weights[used].cpu()
+        add(*part)
+        kept.append((part[0][:per_view], part[1][:per_view], part[2][:per_view]))
+    rows, columns, weights = (torch.cat(part) for part in zip(*kept, strict=True))
+    return rows, columns, weights
 
 
 def fit_bank(head: KnnHead, maker: BatchMaker, *, progress: Progress | None = None) -> None:
@@ -127,11 +152,11 @@ def labelled_views(maker: BatchMaker, note: str, progress: Progress | None) -> I
     """Every image and view once: number of the image, number of the view, its tokens and labelled pixels."""
     for number, sample_id in enumerate(maker.ids):
         for view in range(len(maker.source.views)):
-            rng = np.random.default_rng([maker.config.seed, RIDGE, number, view])
+            rng = np.random.default_rng([maker.config.seed, PIXELS, number, view])
             yield number, view, maker.assemble([(sample_id, view)], rng)
         if progress is not None:
             progress(number + 1, len(maker.ids), note)
 
 
 SOLVERS: dict[str, Callable[..., None]] = {"ridge": fit_ridge, "prototype": fit_prototypes, "knn": fit_bank}
-"""Heads in closed form, each a `Solve`; every other head is trained."""
+"""Each fills a head in closed form from the features and labels of a `BatchMaker`; every other head is trained."""

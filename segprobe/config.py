@@ -7,18 +7,17 @@ from cyclopts import Parameter
 
 from labelgen.errors import ConfigError
 from segprobe.corrections import AdeleConfig, ConfidentConfig, parse_correction
-from segprobe.head_settings import CLOSED_FORM, HEAD_SETTINGS, HeadChoice, MlpSettings, parse_head
+from segprobe.head_settings import CLOSED_FORM, HeadChoice, MlpSettings, parse_head
 from segprobe.losses import parse_loss
 from segprobe.terms import TermStep, parse_terms
 
-__all__ = ["BACKGROUND_RULES", "HEAD_NAMES", "INITS", "REDUCTIONS", "SAMPLINGS", "FitConfig", "idle_settings"]
+__all__ = ["FitConfig", "idle_settings"]
 
 AMPS = ("auto", "float32", "bfloat16", "float16")
 BASELINES = ("deeplabv1", "deeplabv3plus", "segformer")
 TUNING_FIELDS = ("amp", "backbone_lr", "layer_decay", "drop_path")
 SAMPLINGS = ("uniform", "balanced", "full")
 REDUCTIONS = ("batch", "image")
-HEAD_NAMES = tuple(HEAD_SETTINGS)
 MATRIX_HEADS = ("linear", "multi", "ridge")  # those that the ridge solution fits
 TRAINED_ONLY = (
     *("loss", "ema", "feature_dropout", "init"),
@@ -249,6 +248,10 @@ class FitConfig:
     def to_json(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**asdict(self), "scales": list(self.scales), "terms": list(self.terms)}
+
+    def decisive(self) -> dict[str, Any]:
+        """The settings that the result depends on, as plain JSON values: checkpoints change no bit of it."""
+        return {name: value for name, value in self.to_json().items() if name != "checkpoint_every"}
 
 
 def _check_terms(config: FitConfig) -> None:

@@ -221,12 +221,10 @@ def _recorded(
         facts = models_of(found.out, open_probe(found.out))
         models |= {f"fold-{number}": facts.pop("probe"), **facts}
     path = getattr(source, "path", None)
-    kept = config.to_json()
-    del kept["checkpoint_every"]  # changes no bit of the result
     settings = {
         "labels": source.name,
         "folds": len(fits),
-        "fit": kept,
+        "fit": config.decisive(),
         "regions": asdict(REGIONS),
         "backbone": backbone.fingerprint(),
         "device": str(resolve_device(device)),

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float64, Int64
+from jaxtyping import Int64
 
 from labelgen.data import Dataset
 from labelgen.errors import ConfigError
-from labelgen.masks import LabelMap, harden
+from labelgen.masks import LabelMap, harden, label_dtype
 from labelgen.quality.confusion import Scores, confusion_matrix, scores_from_confusion
 from labelgen.run import Progress, rng_for
 from labelgen.vocab import Vocabulary
 from segprobe.batches import FeatureSource
+from segprobe.compare.intervals import miou_of
 from segprobe.predict import Predictor, refined_generator
 from segprobe.probe_file import Probe
 from segprobe.sampling import upsample_logits
@@ -110,7 +111,7 @@ def cached_predictions(
     """Truth and prediction of each image from features at hand, in one of their views."""
     import torch
 
-    class_ids = np.asarray(probe.class_ids, np.uint8 if probe.vocabulary.ignore <= 255 else np.uint16)
+    class_ids = np.asarray(probe.class_ids, label_dtype(probe.vocabulary.ignore))
     for sample_id in ids:
         found = features.features(sample_id, view)
         with torch.inference_mode():
@@ -164,19 +165,5 @@ def interval(
     rng = np.random.default_rng(seed)
     drawn = rng.multinomial(len(counts), np.full(len(counts), 1 / len(counts)), size=resamples)
     sums = np.tensordot(drawn, counts, axes=(1, 0))  # (resamples, 3, C)
-    mious = miou_of_counts(sums)
-    low, high = np.nanquantile(mious, [(1 - level) / 2, (1 + level) / 2])
+    low, high = np.nanquantile(miou_of(sums), [(1 - level) / 2, (1 + level) / 2])
     return float(low), float(high)
-
-
-def miou_of_counts(counts: Int64[np.ndarray, "R counts C"]) -> Float64[np.ndarray, "R"]:
-    """Mean IoU from correct, true and predicted pixels by class.
-
-    Examples
-    --------
-    >>> miou_of_counts(np.array([[[1, 0], [1, 1], [2, 0]]]))
-    array([0.25])
-    """
-    correct, union = counts[:, 0], counts[:, 1] + counts[:, 2] - counts[:, 0]
-    ious = np.divide(correct, union, out=np.full(correct.shape, np.nan), where=union > 0)
-    return np.nanmean(ious, axis=1)

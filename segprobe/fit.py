@@ -1,5 +1,6 @@
 """Train a head on frozen features from labels: read labels, cache features, train, write the probe."""
 
+import contextlib
 import json
 import time
 from collections.abc import Collection, Sequence
@@ -9,6 +10,7 @@ from typing import Any
 
 from labelgen.data import Dataset
 from labelgen.errors import ConfigError
+from labelgen.locks import alone
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, load_backbone
 from labelgen.nets.device import resolve_device
@@ -16,6 +18,7 @@ from labelgen.nets.training import Progress
 from segprobe.batches import FeatureSource, check_sizes
 from segprobe.config import FitConfig
 from segprobe.features import FeatureCache, View, build_cache, build_shards, cache_fingerprint, cache_name
+from segprobe.features.on_ray import Crew
 from segprobe.fit_folder import begin_fit, finish_fit
 from segprobe.fitted import FittedHead, fit_head
 from segprobe.labels import Labels, LabelSet, read_labels, supervision_of
@@ -84,6 +87,7 @@ def fit(
     features: FeatureSource | None = None,
     only: Collection[str] | None = None,
     runtime: Runtime = ALONE,
+    crew: Crew | None = None,
     progress: Progress | None = None,
 ) -> FitReport:
     """Fit a probe; the same call again goes on where an earlier one stopped.
@@ -108,11 +112,13 @@ def fit(
         Train on the labels of these images only; None for all.
     runtime
         The processes that fit this probe together: they share out the features and every batch; the first one writes.
+    crew
+        Actors of a Ray cluster that compute the features; None computes them in these processes.
 
     Raises
     ------
     RunFolderError
-        When `out` holds a fit of other settings.
+        When `out` holds a fit of other settings, or another process is fitting there.
     DataError
         When there is no labelled pixel, or labels and images differ in size.
     """
@@ -126,42 +132,45 @@ def fit(
     layers = Layers(source) if config.terms else None
     check_terms(config.term_steps, labels, layers)
     settings = _settings(labels, dataset, frozen, config, layers)
-    complete = runtime.is_main and not overwrite and begin_fit(out, settings)
-    if any(runtime.sum(complete)):  # which also lets the others wait for the folder
-        return _report(out, labels, None, start)
-    before = untouched_hash(frozen, config)
-    ids = ids_to_cache(labels.ids, dataset.ids)
-    if config.trains_network:
-        features = picture_features(dataset, ids, frozen, config)
-        check_picture_sizes(labels, features)
-    else:
-        if features is None:
-            views = views_of(config)
-            features = cached_features(dataset, ids, frozen, cache, views, runtime=runtime, progress=progress)
-        check_sizes(labels, features)
-    if overwrite and runtime.is_main:  # only now, so that the probe in `out` outlives labels that do not fit
-        begin_fit(out, settings, overwrite=True)
-    runtime.barrier()
-    where = str(resolve_device(device))
-    fitted = fit_head(
-        labels,
-        features,
-        config,
-        images=dataset,
-        layers=layers,
-        folder=out,
-        device=where,
-        runtime=runtime,
-        progress=progress,
-    )
-    if untouched_hash(frozen, config) != before:
-        raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
-    if runtime.is_main:
-        tuned = save_tuned(out, frozen, untuned_sha256=frozen.spec.weights_sha256) if config.trains_network else {}
-        frozen = with_present_hash(frozen) if config.trains_network else frozen
-        save_probe(out, replace(_probe(fitted, frozen, labels, dataset, config, source), tuned=tuned))
-        finish_fit(out, settings)
-    runtime.barrier()
+    with alone(out) if runtime.is_main else contextlib.nullcontext():
+        complete = runtime.is_main and not overwrite and begin_fit(out, settings)
+        if any(runtime.sum(complete)):  # which also lets the others wait for the folder
+            return _report(out, labels, None, start)
+        before = untouched_hash(frozen, config)
+        ids = ids_to_cache(labels.ids, dataset.ids)
+        if config.trains_network:
+            features = picture_features(dataset, ids, frozen, config)
+            check_picture_sizes(labels, features)
+        else:
+            if features is None:
+                views = views_of(config)
+                features = cached_features(
+                    dataset, ids, frozen, cache, views, runtime=runtime, crew=crew, progress=progress
+                )
+            check_sizes(labels, features)
+        if overwrite and runtime.is_main:  # only now, so that the probe in `out` outlives labels that do not fit
+            begin_fit(out, settings, overwrite=True)
+        runtime.barrier()
+        where = str(resolve_device(device))
+        fitted = fit_head(
+            labels,
+            features,
+            config,
+            images=dataset,
+            layers=layers,
+            folder=out,
+            device=where,
+            runtime=runtime,
+            progress=progress,
+        )
+        if untouched_hash(frozen, config) != before:
+            raise RuntimeError(f"the backbone {frozen.spec.name} changed while it should have been frozen")
+        if runtime.is_main:
+            tuned = save_tuned(out, frozen, untuned_sha256=frozen.spec.weights_sha256) if config.trains_network else {}
+            frozen = with_present_hash(frozen) if config.trains_network else frozen
+            save_probe(out, replace(_probe(fitted, frozen, labels, dataset, config, source), tuned=tuned))
+            finish_fit(out, settings)
+        runtime.barrier()
     return _report(out, labels, fitted, start)
 
 
@@ -211,6 +220,7 @@ def cached_features(
     views: tuple[View, ...],
     *,
     runtime: Runtime = ALONE,
+    crew: Crew | None = None,
     progress: Progress | None = None,
 ) -> FeatureCache:
     """Open the features of these images below `root`, or compute and keep them; several processes share the work.
@@ -223,6 +233,9 @@ def cached_features(
     folder = root / cache_name(cache_fingerprint(dataset, ids, backbone, views=views))
     shown = None if progress is None else lambda done, total, note: progress(done, total, "features")
     found = (folder / "manifest.json").is_file()
+    runtime.barrier()
+    if crew is not None and runtime.is_main:
+        build_shards(dataset, ids, backbone, folder, views=views, crew=crew, progress=shown)
     runtime.barrier()
     if runtime.world > 1:
         build_shards(
@@ -260,7 +273,7 @@ def _probe(
         config=config.to_json(),
         figures={
             "steps": fitted.steps,
-            "loss": fitted.losses[-1] if fitted.losses else None,
+            "loss": fitted.loss,
             "pixel_loss": parse_loss(config.loss).to_json(),
             **fitted.figures,
             "terms": [step.to_json() for step in config.term_steps],
@@ -272,10 +285,8 @@ def _settings(
     labels: LabelSet, dataset: Dataset, backbone: Backbone, config: FitConfig, layers: Layers | None = None
 ) -> dict[str, Any]:
     """What must be the same for a fit to be taken up again."""
-    kept = config.to_json()
-    del kept["checkpoint_every"]  # changes no bit of the result
     settings = {
-        "config": kept,
+        "config": config.decisive(),
         "backbone": backbone.fingerprint(),
         "data": dataset.spec.to_json(),
         "labels": {"digest": labels.digest(), **({} if layers is None else {"layers": layers.digest(labels.ids)})},
@@ -293,7 +304,7 @@ def _report(out: Path, labels: LabelSet, fitted: FittedHead | None, start: float
         background=fitted.background if fitted else "",
         steps=steps,
         first_step=steps - done,
-        loss=fitted.losses[-1] if fitted and fitted.losses else None,
+        loss=fitted.loss if fitted else None,
         seconds=time.perf_counter() - start,
         already=fitted is None,
     )

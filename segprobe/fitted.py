@@ -12,7 +12,7 @@ import torch
 from labelgen.nets.training import Progress
 from segprobe.background import add_background, background_rule
 from segprobe.batches import BatchMaker, FeatureSource
-from segprobe.closed_form import SOLVERS
+from segprobe.closed_form import SOLVERS, fit_ridge
 from segprobe.config import FitConfig
 from segprobe.corrections import AdeleConfig, ConfidentConfig
 from segprobe.guides import ImageSource
@@ -27,7 +27,7 @@ from segprobe.runtime import ALONE, Runtime
 from segprobe.terms import make_terms
 from segprobe.terms.context import TermContext
 from segprobe.terms.trained import with_modules
-from segprobe.training import fit_ridge, train_head
+from segprobe.training import train_head
 from segprobe.tuning.batches import TuningBatches
 from segprobe.tuning.features import PictureFeatures
 from segprobe.watch import AdeleWatch
@@ -63,6 +63,14 @@ class FittedHead:
     steps: int
     losses: tuple[float, ...]
     figures: Mapping[str, Any] = field(default_factory=dict)
+
+    @property
+    def loss(self) -> float | None:
+        """Of the last update of the whole fit, also when an earlier call made it; None for the closed form."""
+        if self.losses:
+            return self.losses[-1]
+        rounds = self.figures.get("rounds", ())
+        return rounds[-1]["loss"] if rounds else None
 
 
 def fit_head(

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from labelgen.data import Dataset, Generate, Sample
 from labelgen.errors import ConfigError
-from labelgen.job import refined_job
-from labelgen.masks import SoftMask
+from labelgen.job_builders import refined_job
+from labelgen.masks import SoftMask, label_dtype
 from labelgen.nets.device import resolve_device
 from labelgen.nets.geometry import Geometry
 from labelgen.refine import parse_refiners
@@ -120,7 +120,7 @@ class Predictor:
         self.config = config
         self.batch_size = batch_size
         self.guided = parse_upsample(config.upsample)
-        self.class_ids = np.asarray(probe.class_ids, np.uint8 if probe.vocabulary.ignore <= 255 else np.uint16)
+        self.class_ids = np.asarray(probe.class_ids, label_dtype(probe.vocabulary.ignore))
 
     def labels(self, images: Sequence[Image]) -> list[Labels]:
         """Most probable class of every pixel before refinement; ties go to the smaller id."""

@@ -27,6 +27,7 @@ from labelgen.errors import RunFolderError, WeightsError
 from labelgen.masks import write_atomic
 from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.store.header import versions
+from labelgen.untrusted import parse_json, read_bounded
 from labelgen.vocab import Vocabulary, vocabulary_from_json
 from segprobe.head_settings import HEAD_SETTINGS, HeadChoice
 from segprobe.heads import HEADS, Head, load_head_state, make_head
@@ -126,7 +127,7 @@ def save_probe(folder: Path, probe: Probe) -> None:
     }
     write_atomic(folder / TENSORS, content)
     text = json.dumps(description, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    write_atomic(folder / DESCRIPTION, text.encode(), durable=True)
+    write_atomic(folder / DESCRIPTION, text.encode())
 
 
 def _as_saved(tensor: Tensor) -> Tensor:
@@ -183,14 +184,14 @@ def open_probe(path: Path | str) -> Probe:
             name=folder.resolve().name,
             tuned=tuned,
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         raise RunFolderError(f"probe is malformed in {where}: {error!r}", hint="fit it again") from error
 
 
 def _read_description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
-        values = json.loads(path.read_bytes())
+        values = parse_json(read_bounded(path))
     except (FileNotFoundError, NotADirectoryError) as error:
         unfinished = (folder / "fit.json").is_file()
         raise RunFolderError(
@@ -226,6 +227,8 @@ def _rebuild_head(values: Mapping[str, Any], state: dict[str, Tensor], *, where:
     if described["kind"] not in HEADS:
         raise RunFolderError(f"unknown head {described['kind']!r} in {where}", hint=f"known heads: {', '.join(HEADS)}")
     dim = int(described["dim"])
+    if "mean" not in state or tuple(state["mean"].shape) != (dim,):  # before anything of this size is made
+        raise RunFolderError(f"the head must have {dim} features, got another number of means in {where}")
     choice = HeadChoice(described["kind"], HEAD_SETTINGS[described["kind"]](**_head_settings(described)))
     head = make_head(choice, torch.zeros(dim), torch.ones(dim), num_classes=len(values["class_ids"]))
     return load_head_state(head, state, where=where).eval()

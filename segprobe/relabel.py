@@ -13,6 +13,8 @@ from jaxtyping import Float32
 
 from labelgen.errors import RunFolderError
 from labelgen.masks import IGNORE, LabelMap, write_atomic
+from labelgen.untrusted import parse_json, read_bounded, read_npz_arrays
+from labelgen.untrusted.limits import LARGEST_ARRAYS
 from segprobe.batches import FeatureSource
 from segprobe.heads import Head
 from segprobe.labels import ImageLabels, LabelSet
@@ -174,13 +176,13 @@ def load_labels(path: Path, initial: LabelSet) -> LabelSet:
     images: dict[str, ImageLabels] = {}
     counts = np.zeros_like(initial.counts)
     try:
-        with np.load(path, allow_pickle=False) as archive:
-            if json.loads(str(archive["ids"])) != list(initial.images):
-                raise ValueError("it is of other images")
-            for number, (sample_id, image) in enumerate(initial.images.items()):
-                weights = archive[f"weights-{number}"] if image.weights is not None else None
-                images[sample_id] = ImageLabels.of(archive[f"labels-{number}"], ignore=image.ignore, weights=weights)
-                counts += np.bincount(images[sample_id].labelled()[1], minlength=len(counts))
+        archive = read_npz_arrays(read_bounded(path, LARGEST_ARRAYS))
+        if parse_json(str(archive["ids"])) != list(initial.images):
+            raise ValueError("it is of other images")
+        for number, (sample_id, image) in enumerate(initial.images.items()):
+            weights = archive[f"weights-{number}"] if image.weights is not None else None
+            images[sample_id] = ImageLabels.of(archive[f"labels-{number}"], ignore=image.ignore, weights=weights)
+            counts += np.bincount(images[sample_id].labelled()[1], minlength=len(counts))
     except Exception as error:
         raise RunFolderError(
             f"corrected labels cannot be read: {path} ({error})", hint="--overwrite begins the fit again"

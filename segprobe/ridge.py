@@ -15,7 +15,7 @@ SCALES = tuple(2.0**k for k in range(-1, 9))  # gains tried on the regression ou
 class NormalEquations:
     """Gram matrix and right-hand side of a weighted least-squares problem, in float64.
 
-    Rows arrive in batches; two machines may each hold a part and `add` them. The last column is the bias.
+    Rows arrive in batches. The last column is the bias.
 
     Parameters
     ----------
@@ -48,10 +48,6 @@ class NormalEquations:
         self.gram += z.T @ weighted
         self.target.index_add_(1, classes, weighted.T)
         self.weight += float(w.sum())
-
-    def add(self, other: "NormalEquations") -> "NormalEquations":
-        """The sums over the rows of both."""
-        return NormalEquations(self.gram + other.gram, self.target + other.target, self.weight + other.weight)
 
     def solve(self, *, penalty: float) -> tuple[Float64[Tensor, "C D"], Float64[Tensor, "C"]]:
         """Weight matrix and bias that minimise `sum w |W x + b - y|^2 + lambda |W|^2`.

@@ -18,7 +18,8 @@ from jaxtyping import Float32
 
 from labelgen.errors import RunFolderError
 from labelgen.masks import LabelMap, write_atomic
-from labelgen.nets.training import Progress
+from labelgen.nets.training import CHECKPOINT, Progress
+from labelgen.untrusted import parse_json, read_bounded
 from labelgen.vocab import Vocabulary
 from segprobe.batches import FeatureSource
 from segprobe.corrections import ConfidentConfig
@@ -34,6 +35,7 @@ log = logging.getLogger(__name__)
 
 HEAD = "head.safetensors"
 RECORD = "round.json"
+OWN_FILES = frozenset({HEAD, RECORD, METRICS, CHECKPOINT})
 
 
 @dataclass(frozen=True)
@@ -160,7 +162,7 @@ def correct_confident(
 def remove_rounds(folder: Path) -> None:
     """Remove what rounds keep while a fit goes on."""
     for place in folder.glob("round-*"):
-        if (place / RECORD).is_file() or (place / METRICS).is_file() or not any(place.iterdir()):
+        if {path.name for path in place.iterdir() if not path.match(".*.tmp")} <= OWN_FILES:
             shutil.rmtree(place)
 
 
@@ -193,7 +195,7 @@ def _record(number: int, trained: Trained, changes: Changes | None) -> dict[str,
 
 def _finished(place: Path) -> dict[str, Any] | None:
     try:
-        return json.loads((place / RECORD).read_bytes())
+        return parse_json(read_bounded(place / RECORD))
     except FileNotFoundError:
         return None
     except (OSError, ValueError) as error:
@@ -207,7 +209,7 @@ def _save(place: Path, head: Head, record: dict[str, Any]) -> None:
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in head.state_dict().items()}
     write_atomic(place / HEAD, save(tensors))
-    write_atomic(place / RECORD, (json.dumps(record) + "\n").encode(), durable=True)
+    write_atomic(place / RECORD, (json.dumps(record) + "\n").encode())
 
 
 def _load_head(place: Path, head: Head, device: str) -> Head:
@@ -233,7 +235,7 @@ def _join_metrics(folder: Path, found: list[dict[str, Any]]) -> None:
             lines.append({"step": first, "round": number, **shares})
         path = folder / f"round-{number}" / METRICS
         for text in path.read_text(encoding="utf-8").splitlines() if path.is_file() else ():
-            line = json.loads(text)
+            line = parse_json(text)
             lines.append({**line, "step": first + line["step"], "round": number})
         first += record["steps"]
     write_atomic(folder / METRICS, "".join(json.dumps(line) + "\n" for line in lines).encode())

@@ -64,12 +64,6 @@ class Runtime:
             parameter.grad = flat[first : first + parameter.numel()].view_as(parameter).clone()
             first += parameter.numel()
 
-    def sum_tensor(self, value: Tensor) -> Tensor:
-        """Add a tensor up over all processes."""
-        if self.world > 1:
-            dist.all_reduce(value)
-        return value
-
 
 ALONE = Runtime()
 

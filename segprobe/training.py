@@ -6,7 +6,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, runtime_checkable
 
-import numpy as np
 import torch
 
 from labelgen.nets.training import (
@@ -17,20 +16,17 @@ from labelgen.nets.training import (
     load_checkpoint,
     save_checkpoint,
 )
-from segprobe.batches import UNLABELLED, BatchMaker, TokenBatch, read_at_pixels
+from segprobe.batches import TokenBatch
 from segprobe.config import FitConfig
 from segprobe.heads import Head
 from segprobe.objective import Objective
-from segprobe.ridge import NormalEquations, calibrated_scale
 from segprobe.runtime import ALONE, Runtime
 from segprobe.tuning.precision import ScalerState
 
-__all__ = ["METRICS", "BatchSource", "Watch", "fit_ridge", "follow", "head_groups", "head_threads", "train_head"]
+__all__ = ["METRICS", "BatchSource", "Watch", "follow", "head_groups", "head_threads", "train_head"]
 
-RIDGE = 9  # stream of random numbers of the closed form
 METRICS = "metrics.jsonl"
 LOG_EVERY = 10  # steps between two lines of metrics.jsonl
-CALIBRATION_PIXELS = 65536  # enough to choose one gain
 
 
 @runtime_checkable
@@ -223,41 +219,6 @@ def head_threads(count: int) -> Iterator[None]:
         yield
     finally:
         torch.set_num_threads(before)
-
-
-def fit_ridge(head: Head, maker: BatchMaker, *, scale: bool = True, progress: Progress | None = None) -> None:
-    """Solve a linear head in closed form on every image and view, reading the pixels that training would read.
-
-    Parameters
-    ----------
-    scale
-        Multiply the solution by the gain of least cross-entropy, so that its softmax means something and training can
-        start from it. The argmax is the same without.
-    """
-    config = maker.config
-    views = range(len(maker.source.views))
-    equations = NormalEquations.empty(head.dim, head.classify.out_features)
-    kept: list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]] = []
-    per_image = max(1, CALIBRATION_PIXELS // (len(maker.ids) * len(views)))
-    with head_threads(config.thread_count), torch.no_grad():
-        for number, sample_id in enumerate(maker.ids):
-            for view in views:
-                rng = np.random.default_rng([config.seed, RIDGE, number, view])
-                batch = maker.assemble([(sample_id, view)], rng)
-                rows = read_at_pixels(head.standardised(batch.tokens), batch)
-                used = batch.columns != UNLABELLED
-                part = rows[used].cpu(), batch.columns[used].cpu(), batch.pixel_weights[used].cpu()
-                equations.add_rows(*part)
-                kept.append((part[0][:per_image], part[1][:per_image], part[2][:per_image]))
-            if progress is not None:
-                progress(number + 1, len(maker.ids), "ridge")
-        matrix, bias = equations.solve(penalty=config.ridge_penalty)
-        gain = 1.0
-        if scale:
-            rows, columns, weights = (torch.cat(part) for part in zip(*kept))
-            gain = calibrated_scale(rows @ matrix.T.float() + bias.float(), columns, weights)
-        head.classify.weight.copy_(gain * matrix)
-        head.classify.bias.copy_(gain * bias)
 
 
 def head_groups(head: Head, config: FitConfig) -> list[dict[str, Any]]:

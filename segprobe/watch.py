@@ -15,6 +15,7 @@ from labelgen.correct.adele import IouFitTrigger, relabel
 from labelgen.errors import RunFolderError
 from labelgen.masks import write_atomic
 from labelgen.nets.training import append_metrics
+from labelgen.untrusted import parse_json, read_bounded
 from segprobe.batches import BatchMaker
 from segprobe.corrections import AdeleConfig
 from segprobe.heads import Head
@@ -113,7 +114,7 @@ class AdeleWatch:
             return
         path = self.folder / STATE
         try:
-            lines = json.loads(path.read_bytes()) if path.is_file() else []
+            lines = parse_json(read_bounded(path)) if path.is_file() else []
             self.history = [line for line in lines if line["step"] <= step]
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(

@@ -78,11 +78,6 @@ class BackboneSpec:
     weights_sha256: str
     weights_from: str
 
-    @property
-    def patch(self) -> int:
-        """Another word for `stride`."""
-        return self.stride
-
 
 class Backbone:
     """A frozen network in eval mode; make one with `load_backbone`.

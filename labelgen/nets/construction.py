@@ -11,7 +11,8 @@ from labelgen.nets.architectures import Architecture, describe_stages, describe_
 from labelgen.nets.backbone_config import DEMO_BACKBONE, BackboneConfig
 from labelgen.nets.keymaps import load_strictly
 from labelgen.nets.pos_embed import use_official_positions
-from labelgen.nets.weights import Checkpoint, fetch_published, read_checkpoint
+from labelgen.nets.published import fetch_published
+from labelgen.nets.weights import Checkpoint, read_checkpoint
 
 __all__ = ["build_architecture", "checkpoint_options"]
 

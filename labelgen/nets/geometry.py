@@ -11,6 +11,7 @@ from labelgen.errors import ConfigError
 
 __all__ = ["POLICIES", "Geometry", "fitted_size", "geometry_for", "resize_image"]
 
+LARGEST = 2**31  # of any size in pixels
 POLICIES = ("keep", "square", "native")
 """How an image is sized before it meets the network: short side to `size`, both sides to `size`, or not at all."""
 
@@ -85,14 +86,24 @@ class Geometry:
     def from_json(cls, values: Mapping[str, Any]) -> "Geometry":
         """The geometry that `to_json` wrote.
 
+        Raises
+        ------
+        KeyError, TypeError, ValueError
+            When a field is missing or malformed.
+
         Examples
         --------
         >>> geometry = Geometry(size=(4, 6), resized=(8, 12), pad=(0, 2), grid=(2, 4), stride=4, flip=True)
         >>> Geometry.from_json(geometry.to_json()) == geometry
         True
         """
-        made: dict[str, Any] = {name: tuple(v) if isinstance(v, list) else v for name, v in values.items()}
-        return cls(**made)
+        pairs = {name: tuple(values[name]) for name in ("size", "resized", "pad", "grid")}
+        numbers = [part for pair in pairs.values() for part in pair] + [values["stride"]]
+        first = [0 if name == "pad" else 1 for name, pair in pairs.items() for _ in pair] + [1]
+        whole = all(type(n) is int and least <= n <= LARGEST for n, least in zip(numbers, first, strict=True))
+        if not whole or any(len(pair) != 2 for pair in pairs.values()) or type(values["flip"]) is not bool:
+            raise ValueError(f"a geometry must be made of pairs of whole numbers, got {str(values)[:80]}")
+        return cls(**pairs, stride=values["stride"], flip=values["flip"])  # type: ignore[arg-type]
 
 
 def fitted_size(size: tuple[int, int], *, policy: str, side: int, max_side: int, scale: float = 1.0) -> tuple[int, int]:

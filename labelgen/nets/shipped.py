@@ -11,6 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from labelgen.errors import WeightsError
+from labelgen.untrusted import parse_json
 
 __all__ = ["load_shipped", "save_shipped", "shipped_metadata"]
 
@@ -26,7 +27,7 @@ def save_shipped(state: State, path: Path, *, about: dict[str, Any]) -> None:
 def shipped_metadata(path: Path) -> dict[str, Any]:
     """Return recipe and figures of a weight file, and the sha256 of the file itself."""
     with safe_open(path, framework="pt") as file:
-        about = json.loads((file.metadata() or {}).get("labelgen", "{}"))
+        about = parse_json((file.metadata() or {}).get("labelgen", "{}"))
     return {**about, "sha256": hashlib.sha256(path.read_bytes()).hexdigest()}
 
 

@@ -1,4 +1,4 @@
-"""What the trainings share: the schedule of the learning rate, checkpoints, and a file of figures, a line a step.
+"""What the trainings share: the loop, schedules of the rate, checkpoints, and a file of figures, a line a step.
 
 A training here draws its batches from the seed and the number of the step, so model, optimiser and step are all that
 the next step depends on.
@@ -8,20 +8,22 @@ import io
 import json
 import logging
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import torch
 from jaxtyping import Int64
 
 from labelgen.errors import RunFolderError
-from labelgen.masks import write_atomic
+from labelgen.writing import append, write_atomic
 
 __all__ = [
     "CHECKPOINT",
     "Progress",
+    "StepRecord",
     "append_metrics",
     "cut_metrics",
     "decays",
@@ -31,6 +33,7 @@ __all__ = [
     "poly_rate",
     "rows_of_step",
     "save_checkpoint",
+    "train_steps",
     "unfuse_attention",
 ]
 
@@ -42,6 +45,87 @@ ORDER = 0  # stream of random numbers for the order of the images
 
 Progress = Callable[[int, int, str], None]
 """Called with steps done, steps in all, and a word on the state."""
+
+Batch = TypeVar("Batch")
+
+
+@dataclass(frozen=True)
+class StepRecord:
+    """Losses of one step and its learning rate, before the factors of the groups.
+
+    Parameters
+    ----------
+    total
+        The loss that the step went down.
+    terms
+        Parts of the total by name, before their weights.
+    """
+
+    step: int
+    lr: float
+    total: float
+    terms: dict[str, float]
+
+    def to_json(self) -> dict[str, Any]:
+        """One line of the file of figures."""
+        return {"step": self.step, "lr": self.lr, "total": self.total, **self.terms}
+
+
+def train_steps(
+    model: torch.nn.Module,
+    optimiser: torch.optim.Optimizer,
+    batches: Callable[[int], Iterable[Batch]],
+    backward: Callable[[int, Batch], tuple[float, dict[str, float]]],
+    *,
+    steps: int,
+    rate: Callable[[int], float],
+    folder: Path | None,
+    metrics: str,
+    checkpoint_every: int,
+    progress: Progress | None,
+) -> list[StepRecord]:
+    """Train a model in place, going on from the checkpoint in `folder` if there is one.
+
+    Parameters
+    ----------
+    optimiser
+        Its groups say by `factor` how their learning rate differs from that of the step.
+    batches
+        The batches from a step on.
+    backward
+        Adds the gradients of a step's batch; returns the loss and its parts by name.
+    rate
+        Learning rate of a step.
+    folder
+        Where checkpoints and losses go; None keeps nothing.
+    metrics
+        Name of the file of losses.
+
+    Returns
+    -------
+    list of StepRecord
+        Of the steps of this call.
+    """
+    first = 0 if folder is None else load_checkpoint(folder, model, optimiser)
+    if folder is not None:
+        cut_metrics(folder / metrics, first)
+    model.train()
+    if next(model.parameters()).device.type == "cpu":
+        unfuse_attention(model)
+    records: list[StepRecord] = []
+    for step, batch in enumerate(batches(first), start=first):
+        lr = rate(step)
+        for group in optimiser.param_groups:
+            group["lr"] = lr * group["factor"]
+        optimiser.zero_grad(set_to_none=True)
+        total, terms = backward(step, batch)
+        optimiser.step()
+        records.append(StepRecord(step + 1, lr, total, terms))
+        line = records[-1].to_json()
+        note_step(folder, metrics, line, model, optimiser, steps=steps, checkpoint_every=checkpoint_every)
+        if progress is not None:
+            progress(step + 1, steps, f"loss {total:.3f}")
+    return records
 
 
 def learning_rate(step: int, steps: int, *, peak: float, warmup: float) -> float:
@@ -117,8 +201,8 @@ def load_checkpoint(folder: Path, model: torch.nn.Module, optimiser: torch.optim
 
 def append_metrics(path: Path, line: dict[str, Any]) -> None:
     """Add one line of JSON; it holds its `step`."""
-    with path.open("a", encoding="utf-8", newline="\n") as stream:
-        stream.write(json.dumps(line) + "\n")
+    with path.open("ab", buffering=0) as stream:
+        append(stream, (json.dumps(line) + "\n").encode())
 
 
 def cut_metrics(path: Path, step: int) -> None:
@@ -159,7 +243,7 @@ def note_step(
     step = line["step"]
     if step % LOG_EVERY == 0 or step == steps:
         append_metrics(folder / name, line)
-    if step % checkpoint_every == 0 or step == steps:
+    if step % checkpoint_every == 0 and step < steps:  # after the last step the result follows, or that step again
         save_checkpoint(folder, model, optimiser, step)
 
 

@@ -1,5 +1,6 @@
 """The folder of a training: begun, taken up again with the same settings, refused with others, finished, read."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -13,9 +14,10 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from labelgen.errors import RunFolderError, WeightsError
-from labelgen.masks import write_atomic
 from labelgen.nets.training import CHECKPOINT
 from labelgen.store.header import differences
+from labelgen.untrusted import parse_json, read_bounded
+from labelgen.writing import sweep_temporaries, write_atomic
 
 __all__ = ["READ_ERRORS", "TENSORS", "TrainingFolder", "config_json", "load_weights", "tuples"]
 
@@ -59,10 +61,11 @@ class TrainingFolder:
         """
         path = out / self.description
         if overwrite and path.is_file():
-            for name in (self.description, TENSORS, CHECKPOINT, self.metrics):
+            for name in (CHECKPOINT, TENSORS, self.metrics, self.description):  # last, what says whose folder it is
                 (out / name).unlink(missing_ok=True)
+            sweep_temporaries(out)
         if not path.is_file():
-            if out.is_dir() and any(out.iterdir()):
+            if out.is_dir() and any(not entry.match(".*.tmp") for entry in out.iterdir()):
                 raise RunFolderError(f"{out} is not empty and holds no {self.noun}", hint="choose another --out")
             self._write(out, settings, state="running")
             return False
@@ -75,6 +78,9 @@ class TrainingFolder:
                 f"{out} holds a {self.noun.split()[-1]} with other settings: {shown}",
                 hint="--overwrite replaces it, another --out keeps both",
             )
+        if there["state"] == "complete":
+            with contextlib.suppress(OSError):  # it may be read-only
+                self._remove_progress(out)
         return there["state"] == "complete"
 
     def finish(
@@ -93,14 +99,22 @@ class TrainingFolder:
         metadata = {"labelgen": json.dumps(about, sort_keys=True)}
         write_atomic(out / TENSORS, safetensors.torch.save(state, metadata=metadata))
         self._write(out, settings, state="complete", **results)
+        self._remove_progress(out)
+
+    def _remove_progress(self, out: Path) -> None:
+        """Remove what only an unfinished training needs, and what killed processes left."""
         (out / CHECKPOINT).unlink(missing_ok=True)
+        sweep_temporaries(out)
 
     def _write(self, out: Path, settings: Mapping[str, Any], *, state: str, **results: Any) -> None:
         content = {"format": self.format, "schema": self.schema, "state": state, **settings, **results}
         try:
             write_atomic(out / self.description, (json.dumps(content, indent=2) + "\n").encode())
         except OSError as error:
-            raise RunFolderError(f"cannot write to {out} ({error})", hint="choose another --out") from error
+            raise RunFolderError(
+                f"cannot write to {out} ({error.strerror or error})",
+                hint="is the disk full or the folder read-only? --out names another folder",
+            ) from error
 
     def read_description(self, path: Path) -> dict[str, Any]:
         """Read the description.
@@ -111,7 +125,7 @@ class TrainingFolder:
             When it is damaged or of another format.
         """
         try:
-            there = json.loads(path.read_bytes())
+            there = parse_json(read_bounded(path))
             known = there["format"], there["schema"], there["state"] in ("running", "complete")
         except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
@@ -159,7 +173,7 @@ class TrainingFolder:
             When it is damaged, or of another format; `unreadable` makes one sentence of them.
         """
         with safe_open(str(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {})["labelgen"])
+            about = parse_json((file.metadata() or {})["labelgen"])
         if (about["format"], about["schema"]) != (self.format, self.schema):
             raise ValueError(f"format {about['format']}, schema {about['schema']}")
         return about

@@ -1,39 +1,26 @@
-"""Where weights come from: a checkpoint file, the cache of the model hub, or the hub itself."""
+"""Weights in files: checkpoints, read without executing anything in them, and the hash that weights are known by."""
 
 import hashlib
-import json
-import os
 import pickle
 import zipfile
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from urllib.error import HTTPError
-from urllib.request import Request, urlopen
 
 import torch
 
 from labelgen.errors import WeightsError
 from labelgen.nets.keymaps import State, recognise, to_timm, unwrap
+from labelgen.untrusted import LARGEST_DOCUMENT, check_zip, is_zip, parse_json
 
-__all__ = [
-    "Checkpoint",
-    "fetch_hub",
-    "fetch_published",
-    "fetch_url",
-    "need_network",
-    "parameter_hash",
-    "published_at_hand",
-    "read_checkpoint",
-    "read_safetensors",
-    "read_torch",
-]
+__all__ = ["Checkpoint", "options_in", "parameter_hash", "read_checkpoint", "read_safetensors", "read_torch"]
 
 PICKLE = b"\x80"  # first byte of what torch.save wrote before it wrote zip archives
 
-HUB_FILES = ("model.safetensors", "pytorch_model.bin")
-HUB_TIMEOUT = 5.0  # seconds until a hub that does not answer is given up
+DEEPEST = 20  # tables within each other
+FOR_THE_BUILDER = frozenset({"pretrained", "checkpoint_path", "cache_dir", "model_name", "scriptable", "exportable"})
+"""What timm's `create_model` takes for itself: among them a file that it would unpickle."""
 
 
 @dataclass(frozen=True)
@@ -87,8 +74,36 @@ def read_checkpoint(path: Path) -> Checkpoint:
         raise WeightsError(
             f"no backbone could be read from {path}: {error}", hint="it must hold the weights of a ViT or CNN by name"
         ) from error
-    mean, std = (tuple(about[name]) if name in about else None for name in ("mean", "std"))
-    return Checkpoint(path, family, state, about.get("model", ""), dict(about.get("timm_kwargs", {})), mean, std)
+    mean, std = (_colour_of(about[name], path) if name in about else None for name in ("mean", "std"))
+    return Checkpoint(path, family, state, str(about.get("model", "")), options_in(about, path), mean, std)
+
+
+def options_in(about: Mapping[str, Any], path: Path) -> dict[str, Any]:
+    """Arguments of the architecture that a file asks for: plain numbers and words, and no other file.
+
+    Raises
+    ------
+    WeightsError
+        When they are anything else.
+    """
+    options = about.get("timm_kwargs", {})
+    if not isinstance(options, dict):
+        raise WeightsError(f"timm_kwargs must be a table, got {type(options).__name__} in {path}")
+    for name, value in options.items():
+        parts = value if isinstance(value, list) else [value]
+        plain = all(part is None or isinstance(part, bool | int | float | str) for part in parts)
+        if name in FOR_THE_BUILDER or name.startswith("pretrained") or not plain:
+            raise WeightsError(
+                f"timm_kwargs may say how a network is built, not where it is read from, got {name!r} in {path}",
+                hint="remove it from the metadata of the file",
+            )
+    return dict(options)
+
+
+def _colour_of(value: Any, path: Path) -> tuple[float, ...]:
+    if not isinstance(value, list) or len(value) != 3 or not all(isinstance(v, int | float) for v in value):
+        raise WeightsError(f"mean and std must be three numbers, got {str(value)[:60]} in {path}")
+    return tuple(value)
 
 
 def read_safetensors(path: Path) -> tuple[Mapping[str, object], dict[str, Any]]:
@@ -103,7 +118,9 @@ def read_safetensors(path: Path) -> tuple[Mapping[str, object], dict[str, Any]]:
 
     try:
         with safe_open(str(path), framework="pt") as file:
-            about = json.loads((file.metadata() or {}).get("labelgen", "{}"))
+            about = parse_json((file.metadata() or {}).get("labelgen", "{}"))
+            if not isinstance(about, dict):
+                raise ValueError("its metadata must hold a JSON object")
             return {key: file.get_tensor(key) for key in file.keys()}, about  # noqa: SIM118 (not a dict)
     except (SafetensorError, OSError, ValueError) as error:
         raise WeightsError(
@@ -120,13 +137,16 @@ def read_torch(path: Path) -> Mapping[str, object]:
         When the file is damaged, is no dict, or would run code when loaded.
     """
     with path.open("rb") as file:
-        if file.read(1) != PICKLE and not zipfile.is_zipfile(path):
+        if file.read(1) != PICKLE and not is_zip(path):
             raise WeightsError(
                 f"{path} is not a readable torch checkpoint: {path.stat().st_size} bytes, neither a zip archive nor "
                 "a pickle",
                 hint="was it downloaded whole? files of other kinds need their ending, such as .safetensors",
             )
     try:
+        if is_zip(path):
+            with zipfile.ZipFile(path) as archive:
+                check_zip(archive, largest=path.stat().st_size + LARGEST_DOCUMENT)  # torch.save does not compress
         raw = torch.load(path, map_location="cpu", weights_only=True)
     except pickle.UnpicklingError as error:
         raise WeightsError(
@@ -140,143 +160,24 @@ def read_torch(path: Path) -> Mapping[str, object]:
         ) from error
     if not isinstance(raw, Mapping):
         raise WeightsError(f"a checkpoint must be a dict of tensors, got {type(raw).__name__} in {path}")
+    _refuse_repeated(raw, path)
     return raw
 
 
-def published_at_hand(name: str) -> Path | None:
-    """Path of the published weights of a timm model in the local cache, or None when they must be downloaded.
-
-    Raises
-    ------
-    WeightsError
-        When timm knows no published weights of that name.
-    """
-    from huggingface_hub import try_to_load_from_cache
-
-    config = _published_config(name)
-    if config.hf_hub_id:
-        for file in _hub_files(config):
-            found = try_to_load_from_cache(config.hf_hub_id, file)
-            if isinstance(found, str):
-                return Path(found)
-        return None
-    path = Path(torch.hub.get_dir()) / "checkpoints" / config.url.rsplit("/", 1)[-1]
-    return path if path.is_file() else None
-
-
-def fetch_published(name: str) -> Path:
-    """Path of the published weights of a timm model, downloading them if need be.
-
-    Raises
-    ------
-    WeightsError
-        When they are not at hand and the hub cannot be reached or is switched off.
-    """
-    found = published_at_hand(name)
-    if found:
-        return found
-    config = _published_config(name)
-    try:
-        from huggingface_hub.constants import ENDPOINT
-
-        need_network(ENDPOINT if config.hf_hub_id else config.url)
-        if config.hf_hub_id:
-            return fetch_hub(config.hf_hub_id, _hub_files(config))
-        return fetch_url(config.url, Path(torch.hub.get_dir()) / "checkpoints")
-    except Exception as error:  # the hub's client raises a different type for each way to fail
-        where = f"huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
-        raise WeightsError(
-            f"the weights of {name} are not on this machine and {where} could not be fetched ({type(error).__name__})",
-            hint="without network: demo-ssvt needs no download (segprobe fit --backbone demo-ssvt), and segprobe "
-            "backbones lists what is here; or fetch a checkpoint elsewhere and name it (--weights FILE; "
-            "--proxy-weights FILE in labelgen clip; weights=FILE in a refiner), or put the cached files into "
-            f"{_cache_folder(config)}",
-        ) from error
-
-
-def _published_config(name: str) -> Any:
-    from timm.models import get_pretrained_cfg
-
-    try:
-        config = get_pretrained_cfg(name, allow_unregistered=False)
-    except RuntimeError:
-        config = None
-    if config is None or not (config.hf_hub_id or config.url):
-        raise WeightsError(
-            f"timm knows no published weights called {name!r}",
-            hint="segprobe backbones --all PATTERN lists the names; --weights FILE takes a checkpoint",
-        )
-    return config
-
-
-def _hub_files(config: Any) -> tuple[str, ...]:
-    return (config.hf_hub_filename, *HUB_FILES) if config.hf_hub_filename else HUB_FILES
-
-
-def fetch_hub(repository: str, files: Sequence[str], *, cache_dir: str | None = None) -> Path:
-    """Download the first of some files that a repository of the model hub has.
-
-    Raises
-    ------
-    OSError
-        When the hub does not answer, or has none of the files.
-    """
-    from huggingface_hub import hf_hub_download
-    from huggingface_hub.errors import EntryNotFoundError
-
-    for file in files:
-        try:
-            return Path(hf_hub_download(repository, file, cache_dir=cache_dir, etag_timeout=HUB_TIMEOUT))
-        except EntryNotFoundError as error:
-            if type(error).__name__ == "LocalEntryNotFoundError":  # the hub did not answer: it is not about the file
-                raise
-    raise FileNotFoundError(repository)
-
-
-def fetch_url(url: str, folder: Path, *, sha256: str | None = None) -> Path:
-    """Download a file into a folder, under its own name.
-
-    Parameters
-    ----------
-    sha256
-        What the digest of the file must begin with.
-
-    Raises
-    ------
-    OSError
-        When the server does not answer.
-    RuntimeError
-        When the digest is another.
-    """
-    path = folder / url.rsplit("/", 1)[-1]
-    folder.mkdir(parents=True, exist_ok=True)
-    torch.hub.download_url_to_file(url, str(path), hash_prefix=sha256, progress=False)
-    return path
-
-
-def need_network(url: str) -> None:
-    """Ask once whether the server is there: the clients would retry for half a minute.
-
-    Raises
-    ------
-    OSError
-        When it does not answer in time, or downloads are switched off by `HF_HUB_OFFLINE`.
-    """
-    if os.environ.get("HF_HUB_OFFLINE", "").upper() in ("1", "ON", "YES", "TRUE"):
-        raise ConnectionError("downloads are switched off by HF_HUB_OFFLINE")
-    try:
-        with urlopen(Request(url, method="HEAD"), timeout=HUB_TIMEOUT):
-            pass
-    except HTTPError:
-        pass  # it answered
-
-
-def _cache_folder(config: Any) -> Path:
-    if not config.hf_hub_id:
-        return Path(torch.hub.get_dir()) / "checkpoints"
-    from huggingface_hub.constants import HF_HUB_CACHE
-
-    return Path(HF_HUB_CACHE)
+def _refuse_repeated(value: object, path: Path, depth: int = 0) -> None:
+    """Refuse tensors that show few numbers again and again, which a copy would unfold to any size."""
+    if isinstance(value, Mapping):
+        if depth > DEEPEST:
+            raise WeightsError(f"a checkpoint must not hold tables within tables without end, got such in {path}")
+        for part in value.values():
+            _refuse_repeated(part, path, depth + 1)
+    elif isinstance(value, torch.Tensor):
+        is_plain = value.layout == torch.strided and not value.is_quantized
+        if not is_plain or value.numel() * value.element_size() > value.untyped_storage().nbytes():
+            raise WeightsError(
+                f"a tensor must be plain, with as many numbers as its storage, got {tuple(value.shape)} in {path}",
+                hint="save it with .contiguous()",
+            )
 
 
 def parameter_hash(module: torch.nn.Module) -> str:

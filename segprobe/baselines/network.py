@@ -15,7 +15,7 @@ from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import Backbone, freeze
 from labelgen.nets.device import resolve_device
 from labelgen.nets.keymaps import load_strictly
-from labelgen.nets.weights import read_safetensors
+from labelgen.nets.weights import options_in, read_safetensors
 from segprobe.baselines.decoders import DECODERS, make_decoder
 from segprobe.baselines.encoders import build_encoder, read_maps
 from segprobe.tuning.noise import ImageNoise
@@ -92,7 +92,7 @@ def load_trained_baseline(name: str, config: BackboneConfig, *, device: str = "c
     """
     path = Path(config.weights)
     state, about = read_safetensors(path)
-    options: Mapping[str, Any] = about.get("timm_kwargs", {})
+    options: Mapping[str, Any] = options_in(about, path)
     model, encoder = _build(name, replace(config, weights=""), pretrained=False, seed=0, options=options)
     load_strictly(model, state, family="own", source=str(path))  # type: ignore[arg-type]
     encoder = replace(

@@ -5,10 +5,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import print_json, print_table
+from labelgen.commands.common import JsonFlag, print_json, print_table
 from labelgen.errors import ConfigError
 from labelgen.nets.catalogue import CATALOGUE, KnownBackbone
-from segprobe.commands.flags import JsonFlag
 
 __all__ = ["backbones"]
 
@@ -41,7 +40,7 @@ def backbones(*, all_names: Annotated[str, Parameter(name="--all")] = "", as_jso
 
 def _facts(known: KnownBackbone) -> dict[str, Any]:
     """The row with what is on this machine."""
-    from labelgen.nets.weights import published_at_hand
+    from labelgen.nets.published import published_at_hand
 
     if known.source == "shipped":
         return {**vars(_measured(known)), "at_hand": True}

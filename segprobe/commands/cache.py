@@ -7,6 +7,8 @@ from cyclopts import Parameter
 
 from labelgen.commands.common import (
     DataFlags,
+    EngineFlags,
+    JsonFlag,
     Switch,
     open_dataset_from,
     parse_shard,
@@ -15,7 +17,7 @@ from labelgen.commands.common import (
     progress_bar,
 )
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import BackboneFlags, DryRunFlag, JsonFlag
+from segprobe.commands.flags import BackboneFlags, DryRunFlag
 
 __all__ = ["cache"]
 
@@ -30,12 +32,14 @@ def cache(
     float32: Switch = False,
     batch_size: int = 8,
     shard: str = "1/1",
+    workers: int = 1,
     device: str = "auto",
     verify: Switch = False,
     dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
     backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
     images: Annotated[DataFlags | None, Parameter(name="*", group="Images")] = None,
+    where: Annotated[EngineFlags | None, Parameter(name="*", group="Engine")] = None,
 ) -> None:
     """Compute the features of all images of a data set, or finish what was begun.
 
@@ -57,6 +61,8 @@ def cache(
         Images of one size that go through the backbone together.
     shard
         Compute only part i of n, as i/n; several processes or machines can share the work.
+    workers
+        Actors with --engine ray, each of which makes a shard of 256 images at a time.
     device
         cpu, cuda, or auto for a GPU where there is one.
     verify
@@ -66,11 +72,15 @@ def cache(
     --------
     segprobe cache
     segprobe cache voc:VOCdevkit/VOC2012 --split train --shard 1/4
+    segprobe cache photos --engine ray --ray-address auto --workers 16
     segprobe cache photos --backbone vit_small_patch14_dinov2.lvd142m --dry-run
     """
     from labelgen.nets.backbones import load_backbone
     from segprobe.features import FeatureCache, View, build_shards, cache_fingerprint, cache_name
+    from segprobe.features.on_ray import crew_of
 
+    engine = (where or EngineFlags()).chosen_engine()
+    crew = crew_of(engine, workers, device)
     dataset = open_dataset_from(images or DataFlags(), data)
     network = load_backbone((backbone or BackboneFlags()).config(dataset.spec), device=device)
     flips = (False, True) if flip else (False,)
@@ -90,6 +100,7 @@ def cache(
             views=views,
             dtype=dtype,
             batch_size=batch_size,
+            crew=crew,
             progress=progress,
         )
     facts: dict[str, Any] = {"cache": str(folder), "complete": complete, "images": len(dataset.ids)}

@@ -7,16 +7,18 @@ from cyclopts import Parameter
 
 from labelgen.commands.common import (
     DataFlags,
+    JsonFlag,
     Switch,
     open_dataset_from,
     parse_shard,
     print_json,
     print_table,
     progress_bar,
+    refuse_negative,
     say,
 )
 from labelgen.errors import ConfigError, RunFolderError
-from segprobe.commands.flags import DryRunFlag, JsonFlag
+from segprobe.commands.flags import BackboneFlags, DryRunFlag
 from segprobe.config import FitConfig
 
 if TYPE_CHECKING:
@@ -112,6 +114,7 @@ def compare(
     segprobe compare 'runs/sweep/scribble-shrink-0.5-seed{seed}' --heads linear,mlp --plot
     segprobe compare runs/cam --strategies frozen,tuned --variant 'plain' --variant 'gce: loss=gce,q=0.7' --dry-run
     """
+    from labelgen.store import newest_run
     from segprobe.compare.cell import Workshop
     from segprobe.compare.plan import TRUTH, Plan, parse_backbone, parse_variant, split_list, split_settings
     from segprobe.kept import KeptDataset
@@ -119,21 +122,21 @@ def compare(
     own, of = parse_shard(shard)
     if not 1 <= own <= of:
         raise ConfigError(f"shard i/n must have 1 <= i <= n, got {shard}", hint="--shard 1/2, then 2/2")
-    if train_images < 0:
-        raise ConfigError(f"--train-images must be >= 0, got {train_images}")
+    refuse_negative(train_images=train_images)
     if resamples < 1:
         raise ConfigError(f"--resamples must be >= 1, got {resamples}")
     if html:
         from labelgen.report.html import refuse_foreign_page
 
         refuse_foreign_page(Path(html))
-    runs = runs or (str(_newest()),)
+    runs = runs or (str(newest_run()),)
     flags, config = images or DataFlags(), settings or FitConfig()
     first = next((run for run in runs if run != TRUTH), TRUTH).replace("{seed}", str(config.seed))
     train, val = _datasets(first, data, flags, val_split)
+    backbones = backbones or BackboneFlags().config(train.spec).name
     plan = Plan(
         runs=tuple(runs),
-        backbones=tuple(parse_backbone(text) for text in split_list(backbones or _default_backbone(train))),
+        backbones=tuple(parse_backbone(text) for text in split_list(backbones)),
         heads=split_list(heads or config.head),
         strategies=split_list(strategies),
         seeds=seeds,
@@ -161,8 +164,7 @@ def compare(
         for number, cell in enumerate(cells):
             if number % of == own - 1 and workshop.result(cell, anew=overwrite) is None:
                 workshop.fill(cell, overwrite=overwrite)
-            if progress is not None:
-                progress(number + 1, len(cells), cell.folder)
+            progress(number + 1, len(cells), cell.folder)
     found = [result for cell in cells if (result := workshop.result(cell, anew=overwrite)) is not None]
     missing = len(cells) - len(found)
     if missing:
@@ -281,12 +283,6 @@ def _print(rows: "list[Row]", document: dict[str, Any]) -> None:
         say(f"plot: {path}")
 
 
-def _newest() -> Path:
-    from labelgen.store import newest_run
-
-    return newest_run()
-
-
 def _datasets(run: str, data: str, flags: DataFlags, val_split: str) -> "tuple[Dataset, Dataset]":
     """The images of the labels, and those of the scores."""
     from dataclasses import replace
@@ -300,12 +296,6 @@ def _datasets(run: str, data: str, flags: DataFlags, val_split: str) -> "tuple[D
     else:
         val = reopen(replace(train.spec, split=val_split, ids_file="", limit=0))
     return train, val
-
-
-def _default_backbone(train: "Dataset") -> str:
-    from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE
-
-    return DEMO_BACKBONE if train.spec.kind == "demo" else REAL_BACKBONE
 
 
 def _columns(text: str, train: "Dataset") -> tuple[int, ...] | None:

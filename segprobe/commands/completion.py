@@ -2,6 +2,8 @@
 
 from collections.abc import Callable, Iterable, Mapping
 
+from labelgen.commands.completion import backbones, runs
+
 __all__ = ["COMPLETERS"]
 
 
@@ -28,16 +30,7 @@ def terms(_: str) -> list[str]:
 
 def labels(typed: str) -> list[str]:
     """What a probe is trained from: runs, or the truth."""
-    from labelgen.commands.completion import runs
-
     return ["truth", *runs(typed)]
-
-
-def backbones(_: str) -> list[str]:
-    """Backbones of the catalogue."""
-    from labelgen.nets.catalogue import CATALOGUE
-
-    return [known.name for known in CATALOGUE]
 
 
 COMPLETERS: Mapping[str, Callable[[str], Iterable[str]]] = {

@@ -7,8 +7,8 @@ from cyclopts import Parameter
 
 from labelgen.commands.common import (
     EXIT_DONE,
-    EXIT_SOME_FAILED,
     DataFlags,
+    JsonFlag,
     Switch,
     data_path,
     print_json,
@@ -18,7 +18,7 @@ from labelgen.commands.common import (
 from labelgen.commands.generate import say_failures
 from labelgen.commands.sheet import leave_sheet
 from segprobe.commands.fit import open_supervision
-from segprobe.commands.flags import BackboneFlags, DryRunFlag, JsonFlag
+from segprobe.commands.flags import BackboneFlags, DryRunFlag
 from segprobe.config import FitConfig
 from segprobe.head_settings import default_layers
 
@@ -124,6 +124,4 @@ def crossfit(
         if getattr(source, "path", None):
             rows.append(("next", f"labelgen rank {data_path(Path(labels))} --probe {data_path(found.out)}"))
         print_table(("", ""), rows, title=f"out-of-sample predictions: {found.out}")
-    if found.first_failure is not None:
-        say_failures(found, found.first_failure)
-    return EXIT_SOME_FAILED if found.failed else EXIT_DONE
+    return say_failures(found)

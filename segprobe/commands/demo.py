@@ -3,14 +3,12 @@
 import sys
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
-
-from cyclopts import Parameter
+from typing import TYPE_CHECKING
 
 from labelgen.commands.amounts import duration, file_size
-from labelgen.commands.common import print_json, print_table, say
+from labelgen.commands.common import JsonFlag, Switch, print_json, print_table, say
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import DryRunFlag, JsonFlag
+from segprobe.commands.flags import DryRunFlag
 from segprobe.config import FitConfig, idle_settings
 
 if TYPE_CHECKING:
@@ -32,7 +30,7 @@ def demo(
     limit: int = 0,
     dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
-    quiet: Annotated[bool, Parameter(negative="")] = False,
+    quiet: Switch = False,
 ) -> None:
     """Make scribbles, points and corrupted labels of built-in scenes, measure them, and fit a probe on each.
 

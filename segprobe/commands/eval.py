@@ -5,9 +5,9 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import print_json, print_table, progress_bar
+from labelgen.commands.common import JsonFlag, print_json, print_table, progress_bar
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import JsonFlag, ProbeFlags, evaluation_data
+from segprobe.commands.flags import ProbeFlags, evaluation_data
 from segprobe.commands.predict import ViewFlags
 
 __all__ = ["evaluate"]

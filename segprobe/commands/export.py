@@ -3,15 +3,12 @@
 import tempfile
 import time
 from pathlib import Path
-from typing import Annotated, Any
-
-from cyclopts import Parameter
+from typing import Any
 
 from labelgen.commands.amounts import duration, file_size
-from labelgen.commands.common import Switch, print_json, print_table
+from labelgen.commands.common import JsonFlag, Switch, print_json, print_table
 from labelgen.errors import ConfigError
 from labelgen.estimate import bytes_below
-from segprobe.commands.flags import JsonFlag
 
 __all__ = ["export"]
 
@@ -28,7 +25,7 @@ def export(
     dynamic_batch: Switch = False,
     weights: str = "",
     overwrite: Switch = False,
-    dry_run: Annotated[bool, Parameter(negative="")] = False,
+    dry_run: Switch = False,
     as_json: JsonFlag = False,
 ) -> None:
     """Write a probe for use elsewhere, run what was written and compare it with the probe.

@@ -6,13 +6,22 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import DataFlags as AllDataFlags
-from labelgen.commands.common import Switch, data_path, open_dataset_from, print_json, print_table, progress_bar
+from labelgen.commands.common import (
+    DataFlags,
+    EngineFlags,
+    JsonFlag,
+    Switch,
+    data_path,
+    open_dataset_from,
+    print_json,
+    print_table,
+    progress_bar,
+)
 from labelgen.commands.next_step import can_be_scored
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, RunFolderError, VocabularyError
 from labelgen.store.layout import HEADER
-from segprobe.commands.flags import BackboneFlags, DryRunFlag, JsonFlag
+from segprobe.commands.flags import BackboneFlags, DryRunFlag
 from segprobe.config import FitConfig
 from segprobe.head_settings import default_layers
 
@@ -28,13 +37,15 @@ def fit(
     data: str = "",
     out: str = "",
     cache: str = "cache",
+    workers: int = 1,
     device: str = "auto",
     overwrite: Switch = False,
     dry_run: DryRunFlag = False,
     as_json: JsonFlag = False,
     settings: Annotated[FitConfig | None, Parameter(name="*", group="Training")] = None,
     backbone: Annotated[BackboneFlags | None, Parameter(name="*", group="Backbone")] = None,
-    images: Annotated[AllDataFlags | None, Parameter(name="*", group="Images")] = None,
+    images: Annotated[DataFlags | None, Parameter(name="*", group="Images")] = None,
+    where: Annotated[EngineFlags | None, Parameter(name="*", group="Engine of the features")] = None,
 ) -> None:
     """Train a light head on a frozen backbone from imperfect labels.
 
@@ -51,6 +62,8 @@ def fit(
         Folder of the probe. Default: probes/RUN.
     cache
         Folder below which features are kept.
+    workers
+        Actors that compute features with --engine ray.
     device
         cpu, cuda, or auto for a GPU where there is one.
     overwrite
@@ -63,10 +76,17 @@ def fit(
     segprobe fit truth --data voc:VOCdevkit/VOC2012 --split train --backbone vit_small_patch14_dinov2.lvd142m
     """
     from labelgen.nets.device import resolve_device
+    from segprobe.features.on_ray import crew_of
     from segprobe.fit import fit as fit_probe
     from segprobe.runtime import runtime_from_environment
 
-    config, flags, images = settings or FitConfig(), backbone or BackboneFlags(), images or AllDataFlags()
+    config, flags, images = settings or FitConfig(), backbone or BackboneFlags(), images or DataFlags()
+    crew = crew_of((where or EngineFlags()).chosen_engine(), workers, device)
+    if crew and config.trains_network:
+        raise ConfigError(
+            "--engine ray computes features ahead of time, and a network that is trained has none",
+            hint="torchrun --nproc-per-node N -m segprobe fit ... shares out its training",
+        )
     source, dataset = open_supervision(run, data, images)
     folder = Path(out or f"probes/{source.name}")
     network = flags.config(dataset.spec, layers=default_layers(config.head))
@@ -88,6 +108,7 @@ def fit(
             device=device,
             overwrite=overwrite,
             runtime=runtime,
+            crew=crew,
             progress=progress if runtime.is_main else None,
         )
     if not runtime.is_main:
@@ -114,7 +135,7 @@ def fit(
     print_table(("", ""), rows, title=title)
 
 
-def open_supervision(run: str, data: str, images: AllDataFlags) -> tuple[Any, Dataset]:
+def open_supervision(run: str, data: str, images: DataFlags) -> tuple[Any, Dataset]:
     """The labels and their images.
 
     Raises
@@ -137,7 +158,7 @@ def open_supervision(run: str, data: str, images: AllDataFlags) -> tuple[Any, Da
         return open_labels(path, vocabulary=dataset.vocabulary), dataset
     if not (path / HEADER).exists():
         raise ConfigError(f"which images do the masks in {path} belong to?", hint="name them: --data DATA")
-    if images != AllDataFlags():
+    if images != DataFlags():
         raise ConfigError("--split, --ids, --limit, --vocab and --tags choose from --data, which was not given")
     source = open_labels(path)
     if source.spec is None:
@@ -145,7 +166,7 @@ def open_supervision(run: str, data: str, images: AllDataFlags) -> tuple[Any, Da
     return source, reopen(source.spec)
 
 
-def _named_data(data: str, images: AllDataFlags, run: Path) -> Dataset:
+def _named_data(data: str, images: DataFlags, run: Path) -> Dataset:
     """The data that were typed; pictures that come without classes have those of the run."""
     from labelgen.store import open_labels
 

@@ -12,14 +12,13 @@ from labelgen.data.dataset import Dataset, DataSpec
 from labelgen.errors import ConfigError, SplitError
 from labelgen.nets.backbone_config import DEMO_BACKBONE, REAL_BACKBONE, BackboneConfig
 
-__all__ = ["BackboneFlags", "DryRunFlag", "JsonFlag", "ProbeFlags", "evaluation_data"]
+__all__ = ["BackboneFlags", "DryRunFlag", "ProbeFlags", "evaluation_data"]
 
 log = logging.getLogger(__name__)
 
 DryRunFlag = Annotated[
     bool, Parameter(negative="", help="Try a little of it to say what all would take in time and disk; write nothing.")
 ]
-JsonFlag = Annotated[bool, Parameter(name="--json", negative="", help="Print one JSON document on stdout.")]
 
 
 @dataclass(frozen=True, kw_only=True)

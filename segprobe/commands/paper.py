@@ -2,9 +2,8 @@
 
 from typing import Any
 
-from labelgen.commands.common import print_json, print_table
+from labelgen.commands.common import JsonFlag, print_json, print_table
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import JsonFlag
 from segprobe.paper import LABELS, PUBLISHED, SOURCE, TABLES, Published, label_commands
 
 __all__ = ["paper"]

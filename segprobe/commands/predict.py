@@ -8,7 +8,7 @@ from cyclopts import Parameter
 
 from labelgen.commands.common import (
     EXIT_DONE,
-    EXIT_SOME_FAILED,
+    JsonFlag,
     Switch,
     data_path,
     parse_shard,
@@ -20,7 +20,7 @@ from labelgen.commands.generate import print_plan, say_failures
 from labelgen.commands.next_step import can_be_scored
 from labelgen.commands.sheet import leave_sheet
 from labelgen.errors import ConfigError
-from segprobe.commands.flags import DryRunFlag, JsonFlag, ProbeFlags, evaluation_data
+from segprobe.commands.flags import DryRunFlag, ProbeFlags, evaluation_data
 
 if TYPE_CHECKING:
     from segprobe.predict import PredictConfig
@@ -164,6 +164,4 @@ def predict(
         if can_be_scored(dataset, dataset.vocabulary):
             rows += [("next", f"labelgen quality {data_path(report.out)}")]
         print_table(("", ""), rows, title=f"predictions: {report.out}")
-    if report.first_failure is not None:
-        say_failures(report, report.first_failure)
-    return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+    return say_failures(report)

@@ -5,10 +5,10 @@ from typing import Annotated
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import print_json, say
+from labelgen.commands.common import JsonFlag, print_json, say
 from labelgen.data.dataset import DataSpec
 from labelgen.errors import RunFolderError
-from segprobe.commands.flags import BackboneFlags, JsonFlag
+from segprobe.commands.flags import BackboneFlags
 
 __all__ = ["tokens"]
 

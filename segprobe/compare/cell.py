@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
-from zipfile import BadZipFile
 
 import numpy as np
 from jaxtyping import Int64
@@ -21,6 +20,8 @@ from labelgen.nets.backbones import Backbone, load_backbone
 from labelgen.store import open_labels
 from labelgen.store.header import differences
 from labelgen.store.layout import HEADER
+from labelgen.untrusted import parse_json, read_bounded, read_npz_arrays
+from labelgen.untrusted.limits import LARGEST_ARRAYS
 from segprobe.compare.plan import TRUTH, Cell
 from segprobe.evaluate import cached_predictions, image_predictions, score_predictions
 from segprobe.features import FeatureCache, View
@@ -144,11 +145,11 @@ class Workshop:
         if not path.is_file():
             return None
         try:
-            there = json.loads(path.read_bytes())
+            there = parse_json(read_bounded(path))
             settings, seconds = there["settings"], float(there["seconds"])
-            with np.load(folder / COUNTS, allow_pickle=False) as counts:
-                found = CellResult(cell, counts["val"], counts["train"], seconds)
-        except (OSError, ValueError, KeyError, TypeError, BadZipFile) as error:
+            counts = read_npz_arrays(read_bounded(folder / COUNTS, LARGEST_ARRAYS))
+            found = CellResult(cell, counts["val"], counts["train"], seconds)
+        except (OSError, ValueError, KeyError, TypeError) as error:
             raise RunFolderError(
                 f"a cell of the comparison cannot be read: {folder} ({error!r})",
                 hint="--overwrite makes such cells anew",
@@ -250,12 +251,10 @@ class Workshop:
         return LabelResult(np.array(everywhere), np.array(labelled), covered / max(total, 1), facts)
 
     def _settings(self, cell: Cell) -> dict[str, Any]:
-        config = cell.config.to_json()
-        del config["checkpoint_every"]
         backbone = {k: v for k, v in cell.backbone.config.to_json().items() if k != "weights"}
         weights = cell.backbone.config.weights
         return {
-            "config": config,
+            "config": cell.config.decisive(),
             "backbone": backbone | {"weights": _digest(Path(weights)) if weights else ""},
             "labels": _labels_digest(cell.source),
             "train": self.train.spec.to_json() | {"compared": self.train_images},
@@ -288,5 +287,5 @@ def _run_facts(folder: Path) -> dict[str, Any]:
     path = folder / HEADER
     if not path.is_file():
         return {}
-    header = json.loads(path.read_bytes())
+    header = parse_json(read_bounded(path))
     return {key: header.get(key) for key in ("method", "config", "supervision", "seed")}

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 
-from labelgen.report.conventions import comparison_conventions
+from labelgen.report.conventions import conventions
 from labelgen.report.figures import Curve, curves
 from labelgen.report.html import Cell, Column, Fact, Figure, Page, Section, Table, change, fraction, missing, text_cell
 from segprobe.compare.table import Crossing, Difference, Row
@@ -62,7 +62,7 @@ def compare_page(
         sections.append(Section("strategies", "Frozen and tuned", intro=intro, tables=[_differences(apart)]))
     sections.append(Section("seeds", "Every seed", tables=[_table("One row a fit", single)]))
     lead = f"{len(means)} rows of {seeds} {'seed' if seeds == 1 else 'seeds'}: probes on frozen features and others."
-    return Page("Label sets and what is trained on them", lead, sections, (comparison_conventions(RULES),))
+    return Page("Label sets and what is trained on them", lead, sections, (conventions(RULES),))
 
 
 def _name(row: Row) -> str:

@@ -37,7 +37,6 @@ def make_head(
     std: Float[Tensor, "D"],
     *,
     num_classes: int,
-    hidden: int = 0,
     seed: int = 0,
 ) -> Head:
     """Build a head; its random weights depend on the seed alone.
@@ -46,8 +45,6 @@ def make_head(
     ----------
     kind
         As it is typed, `conv,width=64`, or as that was read.
-    hidden
-        Width of an mlp, when it is not in `kind`; 0 leaves it.
 
     Raises
     ------
@@ -55,7 +52,6 @@ def make_head(
         For an unknown head or setting.
     """
     choice = parse_head(kind) if isinstance(kind, str) else kind
-    choice = choice.with_hidden(hidden) if hidden else choice
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         return HEADS[choice.name](mean.cpu(), std.cpu(), num_classes=num_classes, settings=choice.settings)

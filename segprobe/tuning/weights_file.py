@@ -43,7 +43,7 @@ def save_tuned(folder: Path, backbone: Backbone, *, untuned_sha256: str) -> dict
     state = backbone.model.state_dict()
     tensors = {name: tensor.detach().cpu().contiguous().clone() for name, tensor in state.items()}
     content = save(tensors, metadata={"labelgen": json.dumps(about)})
-    write_atomic(folder / TUNED, content, durable=True)
+    write_atomic(folder / TUNED, content)
     return {"file": TUNED, "sha256": hashlib.sha256(content).hexdigest(), "from": untuned_sha256}
 
 
@@ -55,8 +55,8 @@ def check_tuned(folder: Path, tuned: Mapping[str, Any]) -> Path:
     RunFolderError
         When they are missing, or others than probe.json describes.
     """
-    path = folder / str(tuned.get("file"))
-    if not path.is_file():
+    path = folder / TUNED
+    if tuned.get("file") != TUNED or not path.is_file():
         raise RunFolderError(
             f"the backbone of the probe in {folder} was tuned, and its weights must lie in {path.name}; there are none",
             hint="copy the whole folder, or fit again",

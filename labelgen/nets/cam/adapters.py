@@ -13,7 +13,8 @@ from labelgen.errors import ConfigError, ShapeError
 from labelgen.masks import SoftMask
 from labelgen.nets.cam.classifier import ClassMaps
 from labelgen.nets.cam.multiscale import Views, look_at_views
-from labelgen.seeds.backgrounds import Dual, Fixed, Power, set_against
+from labelgen.seeds.background_scores import set_against
+from labelgen.seeds.backgrounds import Dual, Fixed, Power
 from labelgen.seeds.normalise import normalise
 
 __all__ = ["CamCall", "from_callable", "pytorch_grad_cam", "torch_cam"]

@@ -9,18 +9,20 @@ from typing import Any
 
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, DataError
+from labelgen.locks import alone
 from labelgen.nets.cam.batches import SaliencyMaps, StepBatches
 from labelgen.nets.cam.classifier_file import FOLDER
-from labelgen.nets.cam.config import CamMethod, Preset
+from labelgen.nets.cam.config import CamMethod
 from labelgen.nets.cam.image_level import image_level_scores
 from labelgen.nets.cam.network import CamNetwork, build_network
+from labelgen.nets.cam.presets import Preset
 from labelgen.nets.cam.tags import Targets, read_targets
-from labelgen.nets.cam.training import StepRecord, train_classifier, training_losses
+from labelgen.nets.cam.training import train_classifier, training_losses
 from labelgen.nets.device import resolve_device
 from labelgen.nets.saliency import SaliencySource
-from labelgen.nets.training import Progress
+from labelgen.nets.training import Progress, StepRecord
 from labelgen.nets.training_folder import config_json
-from labelgen.store.header import MODEL_PACKAGES, versions
+from labelgen.store.header import MODEL_PACKAGES, ids_sha256, versions
 
 __all__ = ["ClassifierCost", "ClassifierReport", "estimate_cost", "fit_classifier"]
 
@@ -133,31 +135,32 @@ def fit_classifier(
     settings = _settings(dataset, network, preset, targets, batches, weights, bfloat16=bfloat16)
     facts = {"out": out, "images": len(dataset.ids), "classes": len(targets.class_ids), "untagged": targets.untagged}
     facts["steps"] = batches.num_steps
-    if FOLDER.begin(out, settings, overwrite=overwrite):
-        scores = FOLDER.read_description(out / FOLDER.description)["figures"]["image_level"]
-        steps = batches.num_steps
-        return ClassifierReport(
-            **facts, first_step=steps, first=None, last=None, scores=scores, seconds=0.0, already=True
+    with alone(out):
+        if FOLDER.begin(out, settings, overwrite=overwrite):
+            scores = FOLDER.read_description(out / FOLDER.description)["figures"]["image_level"]
+            steps = batches.num_steps
+            return ClassifierReport(
+                **facts, first_step=steps, first=None, last=None, scores=scores, seconds=0.0, already=True
+            )
+        network.to(resolve_device(device))
+        records = train_classifier(
+            network,
+            batches,
+            folder=out,
+            bfloat16=bfloat16,
+            checkpoint_every=checkpoint_every,
+            progress=progress,
         )
-    network.to(resolve_device(device))
-    records = train_classifier(
-        network,
-        batches,
-        folder=out,
-        bfloat16=bfloat16,
-        checkpoint_every=checkpoint_every,
-        progress=progress,
-    )
-    scores = image_level_scores(network, dataset, targets)
-    first, last = (records[0], records[-1]) if records else (None, None)
-    seconds = time.perf_counter() - start
-    figures = {
-        "steps": batches.num_steps,
-        "losses": last.to_json() if last else None,
-        "image_level": scores,
-        "seconds_of_last_call": round(seconds, 1),
-    }
-    FOLDER.finish(out, network, settings, figures=figures, versions=versions(MODEL_PACKAGES))
+        scores = image_level_scores(network, dataset, targets)
+        first, last = (records[0], records[-1]) if records else (None, None)
+        seconds = time.perf_counter() - start
+        figures = {
+            "steps": batches.num_steps,
+            "losses": last.to_json() if last else None,
+            "image_level": scores,
+            "seconds_of_last_call": round(seconds, 1),
+        }
+        FOLDER.finish(out, network, settings, figures=figures, versions=versions(MODEL_PACKAGES))
     return ClassifierReport(
         **facts, first_step=batches.num_steps - len(records), first=first, last=last, scores=scores, seconds=seconds
     )
@@ -236,7 +239,6 @@ def _settings(
     bfloat16: bool,
 ) -> dict[str, Any]:
     """What must be the same for a training to be taken up again."""
-    ids = "\n".join(dataset.ids).encode()
     rows = b"".join(targets.rows[sample_id].tobytes() for sample_id in dataset.ids)
     reading = network.reading
     training = config_json(preset.training)
@@ -259,7 +261,7 @@ def _settings(
         "data": {
             **dataset.spec.to_json(),
             "images": len(dataset.ids),
-            "ids_sha256": hashlib.sha256(ids).hexdigest(),
+            "ids_sha256": ids_sha256(dataset.ids),
             "tags_sha256": hashlib.sha256(rows).hexdigest(),
         },
     }

@@ -9,7 +9,6 @@ from labelgen.data.dataset import Dataset
 from labelgen.nets.cam.network import CamNetwork
 from labelgen.nets.cam.tags import Targets
 from labelgen.nets.geometry import resize_image
-from labelgen.nets.training import Progress
 
 __all__ = ["average_precision", "image_level_scores", "micro_f1", "normalised", "predict_tags"]
 
@@ -43,18 +42,14 @@ def micro_f1(predicted: Bool[np.ndarray, "N C"], truth: Bool[np.ndarray, "N C"])
     return both / either if either else float("nan")
 
 
-def predict_tags(
-    network: CamNetwork, dataset: Dataset, *, progress: Progress | None = None
-) -> Float64[np.ndarray, "N C"]:
+def predict_tags(network: CamNetwork, dataset: Dataset) -> Float64[np.ndarray, "N C"]:
     """Probability of each class in each image, from the whole image in the nearest size that the network takes."""
     network.eval()
     rows = []
-    for number, sample_id in enumerate(dataset.ids, start=1):
+    for sample_id in dataset.ids:
         with torch.inference_mode():
             maps = network(normalised(network, dataset.image(sample_id))).maps
             rows.append(network.logits(maps)[0].double().sigmoid().cpu().numpy())
-        if progress is not None:
-            progress(number, len(dataset.ids), "image-level scores")
     return np.stack(rows)
 
 
@@ -68,11 +63,9 @@ def normalised(network: CamNetwork, image: np.ndarray) -> Float[Tensor, "1 3 H W
     return tensor.to(network.head.weight.device)
 
 
-def image_level_scores(
-    network: CamNetwork, dataset: Dataset, targets: Targets, *, progress: Progress | None = None
-) -> dict[str, float]:
+def image_level_scores(network: CamNetwork, dataset: Dataset, targets: Targets) -> dict[str, float]:
     """`map`, the mean average precision over the classes, and `f1` at a probability of a half, against the tags."""
-    probabilities = predict_tags(network, dataset, progress=progress)
+    probabilities = predict_tags(network, dataset)
     truth = np.stack([targets.rows[sample_id] for sample_id in dataset.ids]) > 0
     precisions = [average_precision(probabilities[:, c], truth[:, c]) for c in range(truth.shape[1])]
     return {"map": float(np.mean(precisions)), "f1": micro_f1(probabilities > 0.5, truth)}

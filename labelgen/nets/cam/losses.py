@@ -36,7 +36,7 @@ def classification_loss(logits: Float[Tensor, "B C"], targets: Float[Tensor, "B 
     return binary_cross_entropy_with_logits(logits, targets)
 
 
-def minmax(maps: Float[Tensor, "B C H W"], *, eps: float = EPS) -> Float[Tensor, "B C H W"]:
+def minmax(maps: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C H W"]:
     """Stretch the positive part of each map to [0, 1], as SEAM does; differentiable.
 
     Equal to `labelgen.seeds.normalise` with `how="minmax"`; a map that is nowhere positive becomes 0.
@@ -47,7 +47,7 @@ def minmax(maps: Float[Tensor, "B C H W"], *, eps: float = EPS) -> Float[Tensor,
     """
     positive = maps.relu()
     low, high = positive.amin(dim=(2, 3), keepdim=True), positive.amax(dim=(2, 3), keepdim=True)
-    return (positive - low - eps).relu() / (high - low + eps)
+    return (positive - low - EPS).relu() / (high - low + EPS)
 
 
 def with_rest(foreground: Float[Tensor, "B C H W"]) -> Float[Tensor, "B C1 H W"]:

@@ -12,9 +12,7 @@ WIDTH = 192  # channels in which pixels are compared
 MIDDLE_WIDTHS = (64, 128)  # channels that the two inner layers are reduced to
 
 
-def correlate(
-    features: Float[Tensor, "B K N"], maps: Float[Tensor, "B C N"], *, eps: float = EPS
-) -> Float[Tensor, "B C N"]:
+def correlate(features: Float[Tensor, "B K N"], maps: Float[Tensor, "B C N"]) -> Float[Tensor, "B C N"]:
     """Average maps over the pixels of an image, weighted by the cosine of their features where it is positive.
 
     Parameters
@@ -34,13 +32,13 @@ def correlate(
     >>> [round(v, 3) for v in correlate(features, torch.tensor([[[1.0, 0.0, 0.2]]]))[0, 0].tolist()]
     [0.5, 0.5, 0.2]
     """
-    unit = features / (features.norm(dim=1, keepdim=True) + eps)
+    unit = features / (features.norm(dim=1, keepdim=True) + EPS)
     weights = (unit.transpose(1, 2) @ unit).relu()
-    return maps @ (weights / (weights.sum(dim=1, keepdim=True) + eps))
+    return maps @ (weights / (weights.sum(dim=1, keepdim=True) + EPS))
 
 
 def competing_maps(
-    maps: Float[Tensor, "B C1 H W"], present: Float[Tensor, "B C"] | None = None, *, eps: float = EPS
+    maps: Float[Tensor, "B C1 H W"], present: Float[Tensor, "B C"] | None = None
 ) -> Float[Tensor, "B C1 H W"]:
     """Raw maps, background first, as the correlation takes them: each class over its maximum, the best of a pixel only.
 
@@ -55,7 +53,7 @@ def competing_maps(
     foreground = maps[:, 1:].relu()
     if present is not None:
         foreground = foreground * present[:, :, None, None]
-    foreground = foreground / (foreground.amax(dim=(2, 3), keepdim=True) + eps)
+    foreground = foreground / (foreground.amax(dim=(2, 3), keepdim=True) + EPS)
     best = foreground.amax(dim=1, keepdim=True)
     return torch.cat([1 - best, foreground.where(foreground >= best, 0)], dim=1)
 

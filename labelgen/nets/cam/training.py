@@ -1,9 +1,8 @@
-"""The training loop of a classifier: groups of rates, a schedule, checkpoints, and a resume that changes no bit."""
+"""The training of a classifier: groups of rates, a schedule, checkpoints, and a resume that changes no bit."""
 
 import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,42 +14,13 @@ from labelgen.nets.cam.classifier_file import METRICS
 from labelgen.nets.cam.config import TrainingConfig
 from labelgen.nets.cam.network import CamNetwork
 from labelgen.nets.cam.objectives import OBJECTIVES, Objective
-from labelgen.nets.training import (
-    Progress,
-    cut_metrics,
-    decays,
-    learning_rate,
-    load_checkpoint,
-    note_step,
-    poly_rate,
-    unfuse_attention,
-)
+from labelgen.nets.training import Progress, StepRecord, decays, learning_rate, poly_rate, train_steps
 
-__all__ = ["DivergedError", "StepRecord", "make_optimiser", "parameter_groups", "train_classifier", "training_losses"]
+__all__ = ["DivergedError", "make_optimiser", "parameter_groups", "train_classifier", "training_losses"]
 
 
 class DivergedError(LabelgenError):
     """The loss is no number any more."""
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """Losses of one step and its learning rate, that of the pretrained weights.
-
-    Parameters
-    ----------
-    terms
-        Parts of the total by name, before their weights.
-    """
-
-    step: int
-    lr: float
-    total: float
-    terms: dict[str, float]
-
-    def to_json(self) -> dict[str, Any]:
-        """One line of metrics.jsonl."""
-        return {"step": self.step, "lr": self.lr, "total": self.total, **self.terms}
 
 
 def train_classifier(
@@ -85,31 +55,27 @@ def train_classifier(
     """
     config, steps = batches.config, batches.num_steps
     device = network.head.weight.device
-    optimiser = make_optimiser(network, config)
-    first = 0 if folder is None else load_checkpoint(folder, network, optimiser)
-    if folder is not None:
-        cut_metrics(folder / METRICS, first)
-    network.train()
-    if device.type == "cpu":
-        unfuse_attention(network)
-    records: list[StepRecord] = []
-    for step, batch in enumerate(batches.steps(first), start=first):
-        rate = rate_of_step(step, steps, config)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
-        optimiser.zero_grad(set_to_none=True)
+
+    def backward(step: int, batch: Batch) -> tuple[float, dict[str, float]]:
         objective = training_losses(network, batch.to(device), config, step=step, bfloat16=bfloat16)
         total = float(objective.total.detach())
         if not math.isfinite(total):
             raise DivergedError(f"the loss is {total} at step {step + 1} of {steps}", hint="a lower --lr, or --warmup")
         objective.total.backward()
-        optimiser.step()
-        records.append(StepRecord(step + 1, rate, total, {key: float(v) for key, v in objective.terms.items()}))
-        line = records[-1].to_json()
-        note_step(folder, METRICS, line, network, optimiser, steps=steps, checkpoint_every=checkpoint_every)
-        if progress is not None:
-            progress(step + 1, steps, f"loss {total:.3f}")
-    return records
+        return total, {name: float(value) for name, value in objective.terms.items()}
+
+    return train_steps(
+        network,
+        make_optimiser(network, config),
+        batches.steps,
+        backward,
+        steps=steps,
+        rate=lambda step: rate_of_step(step, steps, config),
+        folder=folder,
+        metrics=METRICS,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+    )
 
 
 def training_losses(

@@ -1,6 +1,5 @@
 """Saliency maps from a folder: 8-bit grey pictures, or arrays of numpy."""
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,7 @@ from jaxtyping import Float32, UInt8
 from labelgen.data.inputs import InputFile
 from labelgen.data.unit_maps import read_unit_map
 from labelgen.errors import DataError
+from labelgen.untrusted import parse_json, read_bounded
 
 __all__ = ["FACTS_FILE", "FolderSaliency", "read_saliency"]
 
@@ -66,7 +66,7 @@ class FolderSaliency:
         if not path.is_file():
             return None
         try:
-            found = json.loads(path.read_text(encoding="utf-8"))
+            found = parse_json(read_bounded(path))
         except (OSError, ValueError) as error:
             raise DataError(f"{path} cannot be read ({error})", hint="remove it, or write the maps anew") from error
         if not isinstance(found, dict):

@@ -42,9 +42,7 @@ class SaliencySource(Protocol):
         ...
 
 
-def open_saliency(
-    text: str, spec: DataSpec, device: str = "auto", *, pixel_supervised: bool | None = None
-) -> SaliencySource:
+def open_saliency(text: str, spec: DataSpec, device: str = "auto") -> SaliencySource:
     """Open a source of saliency maps.
 
     Parameters
@@ -59,13 +57,11 @@ def open_saliency(
         The data, which the network that nobody named follows: demo-ssvt on demo scenes, else a small DINOv2.
     device
         Torch device of the network; auto takes CUDA where there is one.
-    pixel_supervised
-        What the user knows of the maps of a folder, where the text does not say it.
 
     Raises
     ------
     ConfigError
-        When a setting is unknown or out of range, or `pixel_supervised` is said of what is no folder, or said twice.
+        When a setting is unknown or out of range.
     DataError
         When there is neither such a folder nor such a provider.
 
@@ -79,11 +75,7 @@ def open_saliency(
     head, *rest = text.split(",")
     name, colon, argument = head.strip().partition(":")
     if name not in PROVIDERS:
-        return _open_folder(text, pixel_supervised)
-    if pixel_supervised is not None:
-        raise ConfigError(
-            f"pixel_supervised is known of {name}, got {pixel_supervised}", hint="say it of folders of maps only"
-        )
+        return _open_folder(text)
     values = dict(split_setting(part) for part in rest)
     if name == "spectral":
         if colon:
@@ -105,7 +97,7 @@ class _FolderSettings:
     pixel_supervised: bool | None = None
 
 
-def _open_folder(text: str, pixel_supervised: bool | None) -> FolderSaliency:
+def _open_folder(text: str) -> FolderSaliency:
     parts = text.split(",")
     for count in range(len(parts), 0, -1):  # a folder whose name holds a comma comes first
         folder = Path(",".join(parts[:count])).expanduser()
@@ -118,8 +110,4 @@ def _open_folder(text: str, pixel_supervised: bool | None) -> FolderSaliency:
         )
     values = dict(split_setting(part) for part in parts[count:])
     said = settings_from_text(_FolderSettings, values, of="a folder of saliency maps").pixel_supervised
-    if said is not None and pixel_supervised is not None and said != pixel_supervised:
-        raise ConfigError(
-            f"pixel_supervised is {said} in {text!r}, but {pixel_supervised} was given", hint="say it in one place"
-        )
-    return FolderSaliency(folder, pixel_supervised if said is None else said)
+    return FolderSaliency(folder, said)

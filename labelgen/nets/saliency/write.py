@@ -16,6 +16,8 @@ from labelgen.errors import ConfigError, DataError
 from labelgen.masks import write_atomic
 from labelgen.nets.saliency.folder import FACTS_FILE
 from labelgen.nets.saliency.source import SaliencySource
+from labelgen.store.layout import check_ids
+from labelgen.untrusted import opened_picture
 
 __all__ = ["WrittenSaliency", "encode_saliency", "sha256_of_image", "write_saliency"]
 
@@ -73,9 +75,12 @@ def write_saliency(
 
     Raises
     ------
+    RunFolderError
+        When an id is no safe file name.
     ConfigError
         When the folder holds maps that were made otherwise, or of other images.
     """
+    check_ids(dataset.ids)
     facts = source.facts()
     _refuse_other_maps(out, facts, overwrite=overwrite)
     there = [] if overwrite else [i for i in dataset.ids if _map_file(out, i).is_file()]
@@ -154,12 +159,10 @@ def _facts_text(facts: dict[str, Any]) -> str:
 
 def _refuse_other_image(path: Path, image: UInt8[np.ndarray, "H W 3"], dataset: Dataset) -> None:
     """Refuse a map that was not made from this image."""
-    from PIL import Image
-
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path) as picture:
             made_from = picture.info.get(MADE_FROM)
-    except OSError:
+    except (OSError, ValueError):
         made_from = None
     if made_from == sha256_of_image(image):
         return

@@ -1,20 +1,11 @@
-"""Sizes and training settings of the ZeroSeg student, with the published ones as a preset; light, free of torch."""
+"""Sizes and training settings of the ZeroSeg student; light, free of torch."""
 
-from dataclasses import dataclass, fields, replace
-from typing import Any, Literal
+from dataclasses import dataclass
+from typing import Literal
 
 from labelgen.errors import ConfigError
 
-__all__ = [
-    "FROM_TEACHER",
-    "PRESETS",
-    "LabellingConfig",
-    "LossConfig",
-    "Preset",
-    "StudentConfig",
-    "TrainingConfig",
-    "preset",
-]
+__all__ = ["LabellingConfig", "LossConfig", "StudentConfig", "TrainingConfig"]
 
 
 @dataclass(frozen=True)
@@ -224,10 +215,6 @@ class TrainingConfig:
         return max(1, round(self.epochs * images / self.batch))
 
 
-FROM_TEACHER = "teacher"
-"""In `Preset.init`: the encoder starts as the image tower of the teacher."""
-
-
 @dataclass(frozen=True)
 class LabellingConfig:
     """How a student labels images, unless told otherwise.
@@ -250,102 +237,3 @@ class LabellingConfig:
     def __post_init__(self) -> None:
         if min(self.short_side, self.crop, self.top_k) < 0 or self.stride < 1:
             raise ConfigError(f"short_side, crop and top_k must be >= 0 and stride >= 1, got {vars(self)}")
-
-
-@dataclass(frozen=True)
-class Preset:
-    """Named settings of a student from its start to its labels.
-
-    Parameters
-    ----------
-    student, training, labelling
-        The settings.
-    init
-        Where the encoder starts: a backbone, `teacher` for the teacher's image tower, whose form it then has, or empty
-        for random weights.
-    """
-
-    student: StudentConfig
-    training: TrainingConfig
-    labelling: LabellingConfig
-    init: str
-
-
-PRESETS: dict[str, Preset] = {
-    "paper": Preset(StudentConfig(), TrainingConfig(), LabellingConfig(), init=""),
-    "demo": Preset(
-        StudentConfig(
-            image_size=128,
-            patch=8,
-            stem="convolutional",
-            class_token=False,
-            width=160,
-            depth=6,
-            heads=5,
-            decoder_width=96,
-            decoder_depth=2,
-            decoder_heads=3,
-            stages=(64, 16),
-            centre=True,
-            mean=(0.45, 0.45, 0.45),
-            std=(0.25, 0.25, 0.25),
-        ),
-        TrainingConfig(
-            mask=0.3,
-            batch=16,
-            noise=0.0,
-            epochs=40,
-            warmup=0.1,
-            lr=2e-3,
-            body_rate=0.03,
-            losses=LossConfig(distill=0.1, match=0.25, locate=1.0),
-        ),
-        LabellingConfig(short_side=160, crop=128, stride=32, top_k=0),
-        init=FROM_TEACHER,
-    ),
-}
-"""`paper`: ViT-B/16 at 224 pixels, 4096 images a step for 80 epochs, nothing but what is published.
-
-`demo`: a student of minutes for the 160 demo scenes. With so few images and steps the published losses alone make all
-segments alike (`benchmarks/zeroseg_demo.py` has the figures), so it starts as the image tower of its teacher, groups
-centred tokens without noise, changes what it starts from slowly, hides fewer patches, has more segments, and a term
-that ties each to its place. The sizes of its encoder, those of demo-ssvt, hold for `init="demo-ssvt"`.
-"""
-
-
-def preset(name: str, **changes: Any) -> Preset:
-    """A preset with some of its settings, of any of its parts, changed.
-
-    Parameters
-    ----------
-    changes
-        Fields of `StudentConfig`, `TrainingConfig`, `LossConfig`, `LabellingConfig` or `Preset`; None leaves one as it
-        is.
-
-    Raises
-    ------
-    ConfigError
-        When there is no such preset, or no such setting.
-
-    Examples
-    --------
-    >>> changed = preset("demo", mask=0.5, stages=(16, 4), distill=2.0)
-    >>> changed.training.mask, changed.student.stages, changed.training.losses.distill, changed.training.batch
-    (0.5, (16, 4), 2.0, 16)
-    """
-    if name not in PRESETS:
-        raise ConfigError(f"unknown preset {name!r}", hint=f"presets: {', '.join(PRESETS)}")
-    chosen, changes = PRESETS[name], {key: value for key, value in changes.items() if value is not None}
-    losses = _changed(chosen.training.losses, changes)
-    training = replace(_changed(chosen.training, changes), losses=losses)
-    student, labelling = _changed(chosen.student, changes), _changed(chosen.labelling, changes)
-    chosen = replace(_changed(chosen, changes), student=student, training=training, labelling=labelling)
-    if changes:
-        raise ConfigError(f"there is no setting called {next(iter(changes))!r}")
-    return chosen
-
-
-def _changed(config: Any, changes: dict[str, Any]) -> Any:
-    """Take the fields of a dataclass out of `changes` and put them in."""
-    mine = {field.name: changes.pop(field.name) for field in fields(config) if field.name in changes}
-    return replace(config, **mine)

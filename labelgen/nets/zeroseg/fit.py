@@ -1,6 +1,5 @@
 """Train a ZeroSeg student: load the teacher, start the encoder, train, write the folder."""
 
-import hashlib
 import json
 import logging
 import time
@@ -10,17 +9,19 @@ from typing import Any
 
 from labelgen.data.dataset import Dataset
 from labelgen.errors import DataError
+from labelgen.locks import alone
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.device import resolve_device
-from labelgen.nets.training import Progress
+from labelgen.nets.training import Progress, StepRecord
+from labelgen.nets.training_folder import config_json
 from labelgen.nets.zeroseg.batches import StepBatches
-from labelgen.nets.zeroseg.config import Preset
+from labelgen.nets.zeroseg.presets import Preset
 from labelgen.nets.zeroseg.start import fit_to_teacher, start_encoder
 from labelgen.nets.zeroseg.student import build_student
-from labelgen.nets.zeroseg.student_file import begin_training, config_json, finish_training
+from labelgen.nets.zeroseg.student_file import FOLDER
 from labelgen.nets.zeroseg.teacher import ImageTower, TeacherVectors
-from labelgen.nets.zeroseg.training import StepRecord, student_losses, train_student
-from labelgen.store.header import MODEL_PACKAGES, versions
+from labelgen.nets.zeroseg.training import student_losses, train_student
+from labelgen.store.header import MODEL_PACKAGES, ids_sha256, versions
 
 __all__ = ["Cost", "StudentReport", "estimate_cost", "fit_student"]
 
@@ -141,19 +142,20 @@ def fit_student(
     settings = _settings(dataset, preset, init, vectors, teacher, bfloat16=bfloat16)
     if not dataset.ids:
         raise DataError(f"the data set has no images: {dataset.spec}", hint="check --split, --ids and the path")
-    if begin_training(out, settings, overwrite=overwrite):
-        return StudentReport(out, len(dataset.ids), batches.num_steps, batches.num_steps, None, None, 0.0, True)
-    records = train_student(
-        student.to(where),
-        batches,
-        folder=out,
-        bfloat16=bfloat16,
-        checkpoint_every=checkpoint_every,
-        progress=progress,
-    )
-    seconds = time.perf_counter() - start
-    figures = {"steps": batches.num_steps, "losses": vars(records[-1]) if records else None}
-    finish_training(out, student, settings, figures=figures, versions=versions(MODEL_PACKAGES))
+    with alone(out):
+        if FOLDER.begin(out, settings, overwrite=overwrite):
+            return StudentReport(out, len(dataset.ids), batches.num_steps, batches.num_steps, None, None, 0.0, True)
+        records = train_student(
+            student.to(where),
+            batches,
+            folder=out,
+            bfloat16=bfloat16,
+            checkpoint_every=checkpoint_every,
+            progress=progress,
+        )
+        seconds = time.perf_counter() - start
+        figures = {"steps": batches.num_steps, "losses": records[-1].to_json() if records else None}
+        FOLDER.finish(out, student, settings, figures=figures, versions=versions(MODEL_PACKAGES))
     first, last = (records[0], records[-1]) if records else (None, None)
     return StudentReport(
         out, len(dataset.ids), batches.num_steps, batches.num_steps - len(records), first, last, seconds
@@ -195,7 +197,6 @@ def _settings(
     bfloat16: bool,
 ) -> dict[str, Any]:
     """What must be the same for a training to be taken up again."""
-    ids = "\n".join(dataset.ids).encode()
     load = {key: value for key, value in teacher.to_json().items() if key not in ("device", "cache_dir")}
     settings = {
         "student": config_json(preset.student),
@@ -207,7 +208,7 @@ def _settings(
         "data": {
             **dataset.spec.to_json(),
             "images": len(dataset.ids),
-            "ids_sha256": hashlib.sha256(ids).hexdigest(),
+            "ids_sha256": ids_sha256(dataset.ids),
         },
     }
     return json.loads(json.dumps(settings))

@@ -11,7 +11,8 @@ from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import load_backbone
 from labelgen.nets.clip.model import ClipModel, load_clip
 from labelgen.nets.dense_clip.tower import tower_of
-from labelgen.nets.zeroseg.config import FROM_TEACHER, Preset, StudentConfig
+from labelgen.nets.zeroseg.config import StudentConfig
+from labelgen.nets.zeroseg.presets import FROM_TEACHER, Preset
 from labelgen.nets.zeroseg.student import Student
 from labelgen.nets.zeroseg.teacher import ImageTower
 

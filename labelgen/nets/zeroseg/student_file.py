@@ -1,40 +1,25 @@
-"""The folder of a trained student: begun, taken up again with the same settings, refused with others, read."""
+"""The folder of a trained student: zeroseg.json, weights.safetensors, losses.jsonl."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from labelgen.nets.training_folder import READ_ERRORS, TENSORS, TrainingFolder, config_json, load_weights, tuples
+from labelgen.nets.training_folder import READ_ERRORS, TrainingFolder, load_weights, tuples
 from labelgen.nets.zeroseg.config import LossConfig, StudentConfig, TrainingConfig
 from labelgen.nets.zeroseg.student import Student, build_student
 from labelgen.nets.zeroseg.training import METRICS
 
-__all__ = [
-    "DESCRIPTION",
-    "TENSORS",
-    "TrainedStudent",
-    "begin_training",
-    "config_json",
-    "finish_training",
-    "read_student",
-    "student_path",
-]
-
-DESCRIPTION = "zeroseg.json"
+__all__ = ["FOLDER", "TrainedStudent", "read_student"]
 
 FOLDER = TrainingFolder(
     format="labelgen-zeroseg",
     schema=2,
-    description=DESCRIPTION,
+    description="zeroseg.json",
     metrics=METRICS,
     noun="ZeroSeg student",
     command="labelgen fit-zeroseg",
 )
-
-begin_training = FOLDER.begin
-finish_training = FOLDER.finish
-student_path = FOLDER.weights_path
 
 
 @dataclass(frozen=True)

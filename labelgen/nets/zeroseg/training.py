@@ -1,19 +1,11 @@
-"""The training loop of the student: AdamW, a warm-up and a cosine, checkpoints, and a resume that changes no bit."""
+"""The training of the student: AdamW, a warm-up and a cosine, checkpoints, and a resume that changes no bit."""
 
-from dataclasses import dataclass
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
 
-from labelgen.nets.training import (
-    Progress,
-    cut_metrics,
-    decays,
-    learning_rate,
-    load_checkpoint,
-    note_step,
-    unfuse_attention,
-)
+from labelgen.nets.training import Progress, StepRecord, decays, learning_rate, train_steps
 from labelgen.nets.zeroseg.batches import MicroBatch, StepBatches
 from labelgen.nets.zeroseg.config import TrainingConfig
 from labelgen.nets.zeroseg.losses import Losses, reconstruction_loss, total_loss
@@ -21,23 +13,11 @@ from labelgen.nets.zeroseg.masking import hidden_patches
 from labelgen.nets.zeroseg.student import Student
 from labelgen.nets.zeroseg.tiles import tile_members
 
-__all__ = ["METRICS", "StepRecord", "student_losses", "train_student"]
+__all__ = ["METRICS", "student_losses", "train_student"]
 
 METRICS = "losses.jsonl"
+TERMS = ("reconstruct", "distill", "match", "locate")  # of `Losses`, in the order of the file
 FROM_NOTHING = ("decoder.", "head.to_joint.", "head.summary.", "head.image_to_joint.")
-
-
-@dataclass(frozen=True)
-class StepRecord:
-    """Losses of one step, unweighted but for the total, and its learning rate."""
-
-    step: int
-    lr: float
-    total: float
-    reconstruct: float
-    distill: float
-    match: float
-    locate: float
 
 
 def train_student(
@@ -67,33 +47,30 @@ def train_student(
     """
     config, steps = batches.config, batches.num_steps
     device = next(student.parameters()).device
-    optimiser = torch.optim.AdamW(_groups(student, config), lr=config.peak_rate, betas=config.betas)
-    first = 0 if folder is None else load_checkpoint(folder, student, optimiser)
-    if folder is not None:
-        cut_metrics(folder / METRICS, first)
-    student.train()
-    if device.type == "cpu":
-        unfuse_attention(student)
-    records: list[StepRecord] = []
-    for step, parts in enumerate(batches.steps(first), start=first):
-        rate = learning_rate(step, steps, peak=config.peak_rate, warmup=config.warmup)
-        for group in optimiser.param_groups:
-            group["lr"] = rate * group["factor"]
-        optimiser.zero_grad(set_to_none=True)
-        sums = torch.zeros(5)
+
+    def backward(step: int, parts: Iterable[MicroBatch]) -> tuple[float, dict[str, float]]:
+        sums = torch.zeros(1 + len(TERMS))
         for part in parts:
             with torch.autocast(device.type, torch.bfloat16, enabled=bfloat16):
                 losses = student_losses(student, part, config)
             (losses.total * part.share).backward()
-            terms = losses.total, losses.reconstruct, losses.distill, losses.match, losses.locate
-            sums += part.share * torch.stack([term.detach() for term in terms]).float().cpu()
-        optimiser.step()
-        records.append(StepRecord(step + 1, rate, *sums.tolist()))
-        line = vars(records[-1])
-        note_step(folder, METRICS, line, student, optimiser, steps=steps, checkpoint_every=checkpoint_every)
-        if progress is not None:
-            progress(step + 1, steps, f"loss {records[-1].total:.3f}")
-    return records
+            values = losses.total, *(getattr(losses, term) for term in TERMS)
+            sums += part.share * torch.stack([value.detach() for value in values]).float().cpu()
+        total, *terms = sums.tolist()
+        return total, dict(zip(TERMS, terms, strict=True))
+
+    return train_steps(
+        student,
+        torch.optim.AdamW(_groups(student, config), lr=config.peak_rate, betas=config.betas),
+        batches.steps,
+        backward,
+        steps=steps,
+        rate=lambda step: learning_rate(step, steps, peak=config.peak_rate, warmup=config.warmup),
+        folder=folder,
+        metrics=METRICS,
+        checkpoint_every=checkpoint_every,
+        progress=progress,
+    )
 
 
 def student_losses(student: Student, part: MicroBatch, config: TrainingConfig) -> Losses:

@@ -10,7 +10,7 @@ from labelgen.errors import ConfigError, ShapeError, WeightsError
 from labelgen.nets.backbones import BackboneConfig, load_backbone, parameter_hash
 from labelgen.nets.catalogue import CATALOGUE
 from labelgen.nets.pos_embed import official_positions
-from labelgen.nets.weights import published_at_hand
+from labelgen.nets.published import published_at_hand
 from tests.labelgen.nets.checkpoints import save_tiny, tiny_model
 from tests.labelgen.nets.reference_vit import cubic_resampled, plain_vit_tokens
 

@@ -20,8 +20,25 @@ SCRIPT = Path(__file__).resolve().parents[3] / "examples" / "train_demo_clip.py"
 def script():
     spec = importlib.util.spec_from_file_location("train_demo_clip", SCRIPT)
     module = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(module)
-    return module
+    with pytest.MonkeyPatch.context() as patch:
+        patch.syspath_prepend(SCRIPT.parent)  # as Python does when it runs the script
+        spec.loader.exec_module(module)
+        yield module
+
+
+@pytest.fixture(scope="module")
+def scenes(script):
+    return importlib.import_module("demo_clip_training.scenes")
+
+
+@pytest.fixture(scope="module")
+def texts(script):
+    return importlib.import_module("demo_clip_training.texts")
+
+
+@pytest.fixture(scope="module")
+def student(script):
+    return importlib.import_module("demo_clip_training.student")
 
 
 @pytest.fixture(scope="module")
@@ -36,33 +53,35 @@ class StopHereError(Exception):
     pass
 
 
-def test_scenes_come_from_a_split_of_their_own(script, recipe):
-    assert script.SPLIT not in SPLITS
-    image, labels, facts = script.draw_captioned(0, recipe)
-    again, _, same = script.draw_captioned(0, recipe)
+def test_scenes_come_from_a_split_of_their_own(scenes, recipe):
+    assert scenes.SPLIT not in SPLITS
+    image, labels, facts = scenes.draw_captioned(0, recipe)
+    again, _, same = scenes.draw_captioned(0, recipe)
     assert image.shape == (128, 128, 3) and np.array_equal(image, again) and np.array_equal(facts, same)
     shown = np.flatnonzero(facts[1:])
     assert set(shown) <= set(captions.NAMES)
     assert labels.shape == (128, 128) and set(np.unique(labels)) - {0} <= set(shown)
 
 
-def test_texts_fit_what_they_describe_and_the_last_ones_fit_nothing(script, recipe):
-    texts = script.Texts(recipe)
-    seen = [script.whole_scene("lake", [4]), script.whole_scene("room", [8, 16]), script.whole_scene("sky", [])]
+def test_texts_fit_what_they_describe_and_the_last_ones_fit_nothing(scenes, texts, recipe):
+    authors = texts.Texts(recipe)
+    seen = [scenes.whole_scene("lake", [4]), scenes.whole_scene("room", [8, 16]), scenes.whole_scene("sky", [])]
     for seed in range(5):
-        tokens, fits, plain, doubted, doubted_whole = texts.draw(np.random.default_rng(seed), seen)
+        tokens, fits, plain, doubted, doubted_whole = authors.draw(np.random.default_rng(seed), seen)
         assert tokens.shape == (6, 32) and fits.shape == (3, 6) and plain.shape == (6,)
         assert fits[:, :3].diagonal().all() and not fits[:, 3:].any() and plain[3:].all()
         assert not doubted.any() and not doubted_whole.any()
     assert not fits[1, 0] and not fits[0, 1]
 
 
-def test_no_caption_holds_a_token_that_is_not_trained(script, recipe):
-    texts = script.Texts(recipe)
+def test_no_caption_holds_a_token_that_is_not_trained(scenes, texts, recipe):
+    authors = texts.Texts(recipe)
     rng = np.random.default_rng(0)
-    known = set(texts.row_ids.tolist()) | {0}
+    known = set(authors.row_ids.tolist()) | {0}
     for _ in range(40):
-        tokens = texts.draw(rng, [script.whole_scene("street", [6, 7, 15]), script.whole_scene("meadow", [10])]).tokens
+        tokens = authors.draw(
+            rng, [scenes.whole_scene("street", [6, 7, 15]), scenes.whole_scene("meadow", [10])]
+        ).tokens
         assert set(tokens[:-1].flatten().tolist()) <= known
         assert not set(tokens[-1].tolist()) <= known
 
@@ -89,32 +108,32 @@ def test_a_row_that_everything_fits_costs_nothing(script):
     assert torch.isfinite(logits.grad).all()
 
 
-def test_a_close_up_shows_what_covers_enough_of_it(script, recipe):
+def test_a_close_up_shows_what_covers_enough_of_it(scenes, recipe):
     labels = np.zeros((10, 10), np.uint8)
     labels[:2] = 7  # 20 %
     labels[2, :5] = 15  # 5 %
     labels[3, :2] = 8  # 2 %
-    seen = script.close_up("street", labels, recipe)
+    seen = scenes.close_up("street", labels, recipe)
     assert seen.classes == (7,) and seen.certain == {"7"} and not seen.filled
     assert seen.doubtful == {"15", "sky", "road", "building", "tree"}
     labels[4:6] = 7
-    assert script.close_up("street", labels, recipe).filled
-    empty = script.close_up("street", labels[2:4], recipe)  # person on a quarter, cat on a tenth
+    assert scenes.close_up("street", labels, recipe).filled
+    empty = scenes.close_up("street", labels[2:4], recipe)  # person on a quarter, cat on a tenth
     assert empty.classes == (15,) and "8" in empty.doubtful
-    bare = script.close_up("lake", np.zeros((4, 4), np.uint8), recipe)
-    assert bare == script.Seen("lake", (), frozenset({"sky", "water"}))
+    bare = scenes.close_up("lake", np.zeros((4, 4), np.uint8), recipe)
+    assert bare == scenes.Seen("lake", (), frozenset({"sky", "water"}))
 
 
-def test_texts_about_a_close_up_are_true_false_or_left_out(script, recipe):
+def test_texts_about_a_close_up_are_true_false_or_left_out(scenes, texts, recipe):
     """A bus fills the first close-up, a car is faint in it; the second is an empty place beside a faint bus."""
-    texts = script.Texts(recipe)
+    authors = texts.Texts(recipe)
     behind = frozenset(captions.PLACE_CONCEPTS["street"])
-    full = script.Seen("street", (6,), frozenset({"6"}), behind | {"7"}, filled=True)
-    bare = script.Seen("street", (), behind, frozenset({"6"}))
-    car = script.whole_scene("room", [7])
+    full = scenes.Seen("street", (6,), frozenset({"6"}), behind | {"7"}, filled=True)
+    bare = scenes.Seen("street", (), behind, frozenset({"6"}))
+    car = scenes.whole_scene("room", [7])
     wanted = []
     for seed in range(30):
-        drawn = texts.draw(np.random.default_rng(seed), [full, bare, car])
+        drawn = authors.draw(np.random.default_rng(seed), [full, bare, car])
         assert drawn.fits[0].tolist()[:2] == [True, False] and drawn.fits[1].tolist()[:2] == [False, True]
         assert drawn.doubted[:2, :2].tolist() == [[False, True], [True, False]]
         assert not drawn.doubted_whole[0, 1] and drawn.doubted_whole[1, 0]
@@ -124,10 +143,10 @@ def test_texts_about_a_close_up_are_true_false_or_left_out(script, recipe):
     assert any(wanted)  # the caption says `car` and nothing else
 
 
-def test_windows_are_tiles_or_squares_inside_the_scene(script, recipe):
+def test_windows_are_tiles_or_squares_inside_the_scene(scenes, recipe):
     rng = np.random.default_rng(0)
-    tiles = {tuple(box) for box in script.tile_boxes((128, 128), recipe.grids).tolist()}
-    windows = [script.random_window(rng, recipe) for _ in range(300)]
+    tiles = {tuple(box) for box in scenes.tile_boxes((128, 128), recipe.grids).tolist()}
+    windows = [scenes.random_window(rng, recipe) for _ in range(300)]
     assert 140 < sum(window in tiles for window in windows) < 220
     for top, left, bottom, right in windows:
         assert 0 <= top < bottom <= 128 and 0 <= left < right <= 128
@@ -135,13 +154,13 @@ def test_windows_are_tiles_or_squares_inside_the_scene(script, recipe):
     assert len({window for window in windows if window in tiles}) == len(tiles)
 
 
-def test_close_ups_are_magnified_parts_of_the_pool(script, recipe, tmp_path, monkeypatch):
-    pool = script.Pool(tmp_path, recipe, 1)
-    monkeypatch.setattr(script, "random_window", lambda rng, recipe: (64, 0, 128, 64))
+def test_close_ups_are_magnified_parts_of_the_pool(scenes, recipe, tmp_path, monkeypatch):
+    pool = scenes.Pool(tmp_path, recipe, 1)
+    monkeypatch.setattr(scenes, "random_window", lambda rng, recipe: (64, 0, 128, 64))
     images, seen = pool.draw_close_ups(np.random.default_rng(0), 5)
-    parts = [script.resize_image(np.array(scene[64:, :64]), (128, 128)) for scene in pool.images[0]]
+    parts = [scenes.resize_image(np.array(scene[64:, :64]), (128, 128)) for scene in pool.images[0]]
     said = [
-        script.close_up(script.PLACE_NAMES[facts[0]], labels[64:, :64], recipe)
+        scenes.close_up(scenes.PLACE_NAMES[facts[0]], labels[64:, :64], recipe)
         for facts, labels in zip(pool.facts[0], pool.labels[0], strict=True)
     ]
     assert images.shape == (5, 3, 128, 128) and len(pool.labels) == 1
@@ -151,43 +170,43 @@ def test_close_ups_are_magnified_parts_of_the_pool(script, recipe, tmp_path, mon
 
 
 @pytest.mark.slow
-def test_the_student_reads_images_and_texts_as_open_clip_does(script, recipe):
-    student = script.Student(script.Texts(recipe).row_ids, recipe).eval()
+def test_the_student_reads_images_and_texts_as_open_clip_does(texts, student, recipe):
+    learner = student.Student(texts.Texts(recipe).row_ids, recipe).eval()
     plain = build_demo_clip(pretrained=False, seed=recipe.seed).eval()
     tokens = demo_clip_tokenizer()(["a photo of a cow.", "zebra"])
     pixels = torch.randn(2, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        vectors, patches = student.images(pixels, 1.0, torch.Generator())
+        vectors, patches = learner.images(pixels, 1.0, torch.Generator())
         assert torch.allclose(vectors, plain.encode_image(pixels), atol=1e-5)
-        assert torch.allclose(student.texts(tokens), plain.encode_text(tokens), atol=1e-5)
+        assert torch.allclose(learner.texts(tokens), plain.encode_text(tokens), atol=1e-5)
     assert patches.shape == (2, 256, 128)
 
 
 @pytest.mark.slow
-def test_patch_values_are_those_of_maskclip_v(script, recipe):
-    student = script.Student(script.Texts(recipe).row_ids, recipe).eval()
+def test_patch_values_are_those_of_maskclip_v(texts, student, recipe):
+    learner = student.Student(texts.Texts(recipe).row_ids, recipe).eval()
     pixels = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        _, patches = student.images(pixels, 1.0, torch.Generator())
+        _, patches = learner.images(pixels, 1.0, torch.Generator())
         expected = patch_embeddings(build_demo_clip(pretrained=False).eval(), pixels, method="maskclip-v")
-        _, half = student.images(pixels, 0.5, torch.Generator())
+        _, half = learner.images(pixels, 0.5, torch.Generator())
     assert torch.allclose(patches, expected.flatten(1, 2), atol=1e-4)
     assert half.shape == (1, 128, 128)
 
 
-def test_raised_norms_change_no_vector(script):
+def test_raised_norms_change_no_vector(student):
     model = build_demo_clip(pretrained=False).eval()
     pixels = torch.randn(1, 3, 128, 128, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
         before = model.encode_image(pixels)
-        script.raise_norms(model, 8.0)
+        student.raise_norms(model, 8.0)
         assert torch.allclose(model.encode_image(pixels), before, atol=1e-5)
 
 
 @pytest.mark.slow
 def test_an_interrupted_training_ends_with_the_same_weights(script, recipe, tmp_path, monkeypatch):
     student, _ = script.train(tmp_path / "whole", recipe, processes=1, every=1)
-    keep, interrupt_at, first = script._checkpoint, [], ["distil"]
+    keep, interrupt_at, first = script.save_checkpoint, [], ["distil"]
 
     def interrupted(path, *rest):
         keep(path, *rest)
@@ -195,7 +214,7 @@ def test_an_interrupted_training_ends_with_the_same_weights(script, recipe, tmp_
         if interrupt_at in (first, [*first, "distil", "captions"], [*first, "distil", *["captions"] * 3, "closeups"]):
             raise StopHereError
 
-    monkeypatch.setattr(script, "_checkpoint", interrupted)
+    monkeypatch.setattr(script, "save_checkpoint", interrupted)
     for _ in range(3):
         with pytest.raises(StopHereError):
             script.train(tmp_path / "parts", recipe, processes=1, every=1)

@@ -8,7 +8,8 @@ import numpy as np
 from labelgen.data.dataset import DataSpec
 from labelgen.data.inputs import InputFile
 from labelgen.data.sample import Sample
-from labelgen.nets.cam.config import NetworkConfig, Preset, TrainingConfig
+from labelgen.nets.cam.config import NetworkConfig, TrainingConfig
+from labelgen.nets.cam.presets import Preset
 from labelgen.vocab import load_vocabulary
 
 CLASSES = (3, 15)

@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError, ShapeError, WeightsError
-from labelgen.nets.cam.config import NetworkConfig, preset
+from labelgen.nets.cam.config import NetworkConfig
 from labelgen.nets.cam.network import build_network, last_norm, layers_of
+from labelgen.nets.cam.presets import preset
 from tests.labelgen.nets.cam.small_classifier import TINY_CNN, small_classifier, small_network
 
 TINY_VIT = "test_vit.r160_in1k"

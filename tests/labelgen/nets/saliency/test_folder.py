@@ -86,12 +86,12 @@ def test_two_maps_of_one_image_are_refused(tmp_path):
 def test_a_folder_says_what_is_known_of_its_maps(tmp_path):
     spec = DataSpec("demo")
     assert open_saliency(str(tmp_path), spec).facts()["pixel_supervised"] is None
-    assert open_saliency(str(tmp_path), spec, pixel_supervised=True).facts()["pixel_supervised"] is True
+    assert open_saliency(f"{tmp_path},pixel_supervised=true", spec).facts()["pixel_supervised"] is True
     (tmp_path / "saliency.json").write_text(json.dumps({"provider": "ncut", "pixel_supervised": False}))
     facts = open_saliency(str(tmp_path), spec).facts()
     assert facts["pixel_supervised"] is False and facts["made_by"]["provider"] == "ncut"
     with pytest.raises(DataError, match="says pixel_supervised is False, but True was given"):
-        open_saliency(str(tmp_path), spec, pixel_supervised=True).facts()
+        open_saliency(f"{tmp_path},pixel_supervised=true", spec).facts()
     (tmp_path / "saliency.json").write_text("[")
     with pytest.raises(DataError, match=r"saliency\.json cannot be read"):
         open_saliency(str(tmp_path), spec).facts()
@@ -126,8 +126,6 @@ def test_what_is_known_of_a_folder_stands_behind_it(tmp_path, monkeypatch):
     ):
         with pytest.raises(error, match=message):
             open_saliency(text, spec)
-    with pytest.raises(ConfigError, match=r"is True in .* but False was given"):
-        open_saliency("maps,pixel_supervised=true", spec, pixel_supervised=False)
     (tmp_path / "maps/saliency.json").write_text(json.dumps({"pixel_supervised": False}))
     with pytest.raises(DataError, match="says pixel_supervised is False, but True was given") as caught:
         open_saliency("maps,pixel_supervised=true", spec).facts()

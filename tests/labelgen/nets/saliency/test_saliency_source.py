@@ -101,11 +101,6 @@ def test_what_cannot_be_opened_is_refused(text, error, message):
         open_saliency(text, DEMO)
 
 
-def test_supervision_is_known_of_all_but_folders():
-    with pytest.raises(ConfigError, match="pixel_supervised is known of ncut"):
-        open_saliency("ncut", DEMO, pixel_supervised=True)
-
-
 def test_grids_keep_the_aspect_and_are_bounded():
     assert _grid((128, 160), 16) == (16, 20) and _grid((160, 128), 16) == (20, 16)
     rows, cols = _grid((10, 4000), 64)

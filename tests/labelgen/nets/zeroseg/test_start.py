@@ -10,8 +10,8 @@ from labelgen.nets.backbone_config import BackboneConfig
 from labelgen.nets.backbones import load_backbone
 from labelgen.nets.clip.config import ClipModelConfig
 from labelgen.nets.clip.model import load_clip
-from labelgen.nets.zeroseg.config import FROM_TEACHER, preset
 from labelgen.nets.zeroseg.fit import fit_student
+from labelgen.nets.zeroseg.presets import FROM_TEACHER, preset
 from labelgen.nets.zeroseg.start import fit_to_teacher, start_encoder
 from labelgen.nets.zeroseg.student import build_student
 from labelgen.nets.zeroseg.student_file import read_student

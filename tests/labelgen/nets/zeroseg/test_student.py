@@ -4,8 +4,9 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError
-from labelgen.nets.zeroseg.config import PRESETS, LabellingConfig, LossConfig, StudentConfig, TrainingConfig, preset
+from labelgen.nets.zeroseg.config import LabellingConfig, LossConfig, StudentConfig, TrainingConfig
 from labelgen.nets.zeroseg.positions import sine_positions
+from labelgen.nets.zeroseg.presets import PRESETS, preset
 from labelgen.nets.zeroseg.student import build_student
 from tests.labelgen.nets.zeroseg.toys import DIM, STUDENT
 

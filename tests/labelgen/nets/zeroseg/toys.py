@@ -6,7 +6,8 @@ import numpy as np
 import torch
 
 from labelgen.data.dataset import DataSpec
-from labelgen.nets.zeroseg.config import LabellingConfig, Preset, StudentConfig, TrainingConfig
+from labelgen.nets.zeroseg.config import LabellingConfig, StudentConfig, TrainingConfig
+from labelgen.nets.zeroseg.presets import Preset
 from labelgen.vocab import load_vocabulary
 
 DIM = 6
@@ -85,8 +86,8 @@ def small_student(folder):
     from labelgen.data.open import open_data
     from labelgen.nets.clip.config import ClipModelConfig
     from labelgen.nets.clip.model import load_clip
-    from labelgen.nets.zeroseg.config import preset
     from labelgen.nets.zeroseg.fit import fit_student
+    from labelgen.nets.zeroseg.presets import preset
 
     tower = load_clip(ClipModelConfig(device="cpu"))
     settings = preset("demo", batch=2, epochs=1, tiles=(1, 2))
