@@ -1,16 +1,18 @@
 """The two forms of a mask (hard label map, soft scores) and the only code that reads or writes mask files."""
 
 import io
-import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from jaxtyping import Float32, Integer, UInt8, UInt16
+from jaxtyping import Float32, Int64, Integer, UInt8, UInt16
 
 from labelgen.errors import DataError, ShapeError
+from labelgen.untrusted import opened_picture, read_bounded
+from labelgen.untrusted.limits import LARGEST_ARRAYS
+from labelgen.writing import write_atomic
 
 if TYPE_CHECKING:
     from labelgen.strokes import Stroke
@@ -23,6 +25,9 @@ __all__ = [
     "decode_mask",
     "encode_mask",
     "harden",
+    "has_foreign",
+    "label_counts",
+    "label_dtype",
     "one_hot",
     "read_image",
     "read_mask",
@@ -36,8 +41,16 @@ IGNORE = 255
 WIDE_IGNORE = 65535
 """The same in 16-bit files, which vocabularies of more than 255 classes need."""
 
+RUN_LEAST = 16
+"""Mean length in pixels from which on counting runs is quicker than counting pixels."""
+
 LabelMap = UInt8[np.ndarray, "H W"] | UInt16[np.ndarray, "H W"]
 """Class ids, `(H, W)`; uint8 with 255 = unlabelled (uint16 with 65535 above 255 classes)."""
+
+
+def label_dtype(ignore: int) -> type[np.uint8] | type[np.uint16]:
+    """The type of a label map whose unlabelled pixels are `ignore`."""
+    return np.uint8 if ignore <= IGNORE else np.uint16
 
 
 @dataclass(frozen=True)
@@ -116,13 +129,66 @@ def one_hot(
     >>> one_hot(np.array([[0, 255], [3, 3]], np.uint8)).class_ids
     (0, 3)
     """
-    counts = np.bincount(labels.reshape(-1), minlength=ignore + 1)
+    counts = label_counts(labels, ignore=ignore)
     counts[ignore] = 0
-    class_ids = tuple(int(i) for i in np.flatnonzero(counts))
-    scores = np.empty((len(class_ids), *labels.shape), np.float32)
-    for index, class_id in enumerate(class_ids):
-        np.equal(labels, class_id, out=scores[index], casting="unsafe")
-    return SoftMask(scores, class_ids, tuple(strokes), tuple(warnings), dict(details or {}))
+    mask = object.__new__(_OneHot)
+    mask.__dict__.update(
+        _labels=labels,
+        _ignore=ignore,
+        class_ids=tuple(int(i) for i in np.flatnonzero(counts)),
+        strokes=tuple(strokes),
+        warnings=tuple(warnings),
+        details=dict(details or {}),
+        layers={},
+        distances={},
+    )
+    return mask
+
+
+class _OneHot(SoftMask):
+    """A label map whose scores are filled in when somebody asks for them: one that is only written down needs none."""
+
+    _labels: LabelMap
+    _ignore: int
+
+    def __getattr__(self, name: str) -> Any:
+        if name != "scores" or "_labels" not in self.__dict__:
+            raise AttributeError(f"{type(self).__name__} has no attribute {name!r}")
+        scores = np.empty((len(self.class_ids), *self._labels.shape), np.float32)
+        for index, class_id in enumerate(self.class_ids):
+            np.equal(self._labels, class_id, out=scores[index], casting="unsafe")
+        self.__dict__["scores"] = scores
+        return scores
+
+    @property
+    def size(self) -> tuple[int, int]:
+        labels = self.__dict__.get("_labels")  # dataclasses.replace makes one of scores alone
+        return super().size if labels is None else labels.shape
+
+    def hardened(self, min_score: float, ignore: int) -> LabelMap | None:
+        """The labels themselves, where that is what hardening gives."""
+        labels = self.__dict__.get("_labels")
+        if labels is None or not 0 <= min_score < 1 or ignore != self._ignore or labels.dtype != label_dtype(ignore):
+            return None
+        return labels.copy()
+
+
+def label_counts(labels: LabelMap, *, ignore: int = IGNORE) -> Int64[np.ndarray, "{ignore}+1"]:
+    """Count the pixels of each id up to `ignore`.
+
+    Label maps are made of long runs, so runs are counted where there are few of them.
+
+    Examples
+    --------
+    >>> label_counts(np.array([[0, 0, 3], [3, 3, 4]], np.uint8), ignore=4)
+    array([2, 0, 0, 3, 1])
+    """
+    flat = labels.reshape(-1)
+    changes = np.flatnonzero(flat[1:] != flat[:-1])
+    if len(changes) > flat.size // RUN_LEAST:
+        return np.bincount(flat, minlength=ignore + 1)
+    ends = np.append(changes, flat.size - 1) if flat.size else changes
+    return np.bincount(flat[ends], np.diff(ends, prepend=-1), minlength=ignore + 1).astype(np.int64)
 
 
 def harden(mask: SoftMask, *, min_score: float = 0.0, ignore: int = IGNORE) -> LabelMap:
@@ -136,12 +202,29 @@ def harden(mask: SoftMask, *, min_score: float = 0.0, ignore: int = IGNORE) -> L
     >>> harden(SoftMask(scores, (0, 7)))
     array([[  7, 255]], dtype=uint8)
     """
-    labels = np.full(mask.size, ignore, np.uint8 if ignore <= 255 else np.uint16)
+    if isinstance(mask, _OneHot) and (kept := mask.hardened(min_score, ignore)) is not None:
+        return kept
+    labels = np.full(mask.size, ignore, label_dtype(ignore))
     best = np.full(mask.size, min_score, np.float32)
     for plane, class_id in zip(mask.scores, mask.class_ids, strict=True):  # several times faster than argmax
         np.copyto(labels, class_id, where=plane > best, casting="unsafe")
         np.maximum(best, plane, out=best)
     return labels
+
+
+def has_foreign(labels: Integer[np.ndarray, "H W"], *, num_classes: int, ignore: int = IGNORE) -> bool:
+    """Whether an id is neither below `num_classes` nor `ignore`.
+
+    Examples
+    --------
+    >>> ids = np.array([[0, 1, 255]], np.uint8)
+    >>> has_foreign(ids, num_classes=2), has_foreign(ids, num_classes=1)
+    (False, True)
+    """
+    if labels.dtype.kind == "u" and 0 < num_classes < ignore == np.iinfo(labels.dtype).max and labels.size:
+        # classes wrap around to the largest numbers, `ignore` comes just below them: two passes instead of five
+        return int((labels - labels.dtype.type(num_classes)).min()) < ignore - num_classes
+    return bool(((labels >= num_classes) & (labels != ignore)).any())
 
 
 def check_labels(labels: np.ndarray, *, num_classes: int, where: str, ignore: int = IGNORE) -> None:
@@ -152,9 +235,8 @@ def check_labels(labels: np.ndarray, *, num_classes: int, where: str, ignore: in
     DataError
         When an id is neither below `num_classes` nor `ignore`.
     """
-    is_foreign = (labels >= num_classes) & (labels != ignore)
-    if is_foreign.any():
-        foreign = [int(i) for i in np.unique(labels[is_foreign])]
+    if has_foreign(labels, num_classes=num_classes, ignore=ignore):
+        foreign = [int(i) for i in np.unique(labels) if i >= num_classes and i != ignore]
         shown = ", ".join(map(str, foreign[:5])) + (" ..." if len(foreign) > 5 else "")
         raise DataError(
             f"labels must be ids < {num_classes} or {ignore}, got {shown} in {where}",
@@ -162,6 +244,7 @@ def check_labels(labels: np.ndarray, *, num_classes: int, where: str, ignore: in
         )
 
 
+MASK_FORMATS = ("PNG", "BMP", "GIF", "TIFF")  # whatever the file is called; JPEG would blur the ids
 _SCALED_GREY = ("L;2", "L;4")  # Pillow's names of the encodings whose values it multiplies
 
 
@@ -177,7 +260,7 @@ def read_mask(path: Path | str) -> Integer[np.ndarray, "H W"]:
         When the file is missing, truncated, not an image, or not a map of ids.
     """
     try:
-        content = Path(path).read_bytes()
+        content = read_bounded(Path(path), LARGEST_ARRAYS)
     except FileNotFoundError as error:
         raise DataError(
             f"mask file not found: {path}",
@@ -197,27 +280,24 @@ def decode_mask(content: bytes, *, where: str) -> Integer[np.ndarray, "H W"]:
     where
         Name of the file, for messages.
     """
-    from PIL import Image, UnidentifiedImageError
-
     try:
-        with Image.open(io.BytesIO(content)) as picture:
+        with opened_picture(content, formats=MASK_FORMATS) as picture:
             if picture.mode not in ("P", "L", "I;16", "I;16B", "I"):
                 raise DataError(
                     "a mask must hold one class id a pixel (PNG mode P, L or I;16), "
                     f"got mode {picture.mode} in {where}",
                     hint="convert colours to ids first; cv2 and skimage make colours of palette PNGs, Pillow does not",
                 )
-            if any(str(tile[3]).startswith(_SCALED_GREY) for tile in picture.tile):
+            if any(str(tile[3]).startswith(_SCALED_GREY) for tile in getattr(picture, "tile", ())):
                 raise DataError(
                     f"a grey mask must have 8 or 16 bits a pixel, got 2 or 4 in {where}",
                     hint="Pillow stretches such greys to 0-255, so ids would be lost; save it as 8-bit PNG",
                 )
             array = np.array(picture)
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except ValueError as error:
         if isinstance(error, DataError):
             raise
-        why = "no kind of picture" if isinstance(error, UnidentifiedImageError) else error
-        raise DataError(f"mask cannot be read: {where} ({why})", hint="the file is truncated or not a PNG") from error
+        raise DataError(f"mask cannot be read: {where} ({error})", hint="the file is truncated or not a PNG") from error
     if array.dtype in (np.int32, np.uint32):
         if array.size and (array.min() < 0 or array.max() > WIDE_IGNORE):
             raise DataError(f"mask ids must lie in [0, {WIDE_IGNORE}], got {array.min()} to {array.max()} in {where}")
@@ -233,10 +313,10 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
     DataError
         When the file is missing, truncated, not an image, or of more than 8 bits a channel in one grey channel.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import ImageOps
 
     try:
-        with Image.open(path) as picture:
+        with opened_picture(path) as picture:
             if picture.mode.startswith(("I", "F")):
                 raise DataError(
                     f"an image must have 8 bits a channel, got mode {picture.mode} in {path}",
@@ -245,7 +325,7 @@ def read_image(path: Path | str) -> UInt8[np.ndarray, "H W 3"]:
             return np.array(ImageOps.exif_transpose(picture).convert("RGB"))
     except FileNotFoundError as error:
         raise DataError(f"image file not found: {path}", hint="check the path and the file name") from error
-    except (UnidentifiedImageError, OSError, SyntaxError, ValueError) as error:
+    except (OSError, ValueError) as error:
         if isinstance(error, DataError):
             raise
         raise DataError(f"image cannot be read: {path} ({error})", hint="the file is truncated or no image") from error
@@ -275,24 +355,3 @@ def encode_mask(labels: LabelMap, *, palette: Sequence[tuple[int, int, int]] = (
 def write_mask(path: Path | str, labels: LabelMap, *, palette: Sequence[tuple[int, int, int]] = ()) -> None:
     """Write a label map as PNG, atomically (see `encode_mask`)."""
     write_atomic(Path(path), encode_mask(labels, palette=palette))
-
-
-def write_atomic(path: Path, content: bytes, *, durable: bool = False) -> None:
-    """Write a file under a temporary name in the same folder, then rename it, so that no reader sees half of it.
-
-    Parameters
-    ----------
-    durable
-        Also wait until the disk has it (survives a power cut, not only a killed process).
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with temporary.open("wb") as stream:
-            stream.write(content)
-            if durable:
-                stream.flush()
-                os.fsync(stream.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import itertools
 import logging
 import sys
 from collections import deque
@@ -16,7 +17,7 @@ from labelgen.errors import DataError, LabelgenError
 from labelgen.job import Job, RunOptions, rng_for
 from labelgen.masks import SoftMask
 from labelgen.store import RunWriter
-from labelgen.store.records import Record
+from labelgen.store.lines import Record
 
 __all__ = ["Task", "label_images", "one_opencv_thread", "open_writer"]
 
@@ -51,7 +52,7 @@ def label_images(task: Task, generate: Generate, ids: Sequence[str], writer: Run
         rest = iter(ids)
         try:
             while True:
-                for sample_id in _take(rest, AHEAD - len(coming)):
+                for sample_id in itertools.islice(rest, AHEAD - len(coming)):
                     coming.append((sample_id, decode.submit(task.load, sample_id)))
                 if not coming:
                     break
@@ -114,11 +115,3 @@ def open_writer(task: Task) -> RunWriter:
     """A writer into the run folder of the task."""
     options = task.options
     return RunWriter(task.out, task.job.vocabulary, min_score=options.min_score, save_scores=options.save_scores)
-
-
-def _take(items: Iterator[str], count: int) -> Iterator[str]:
-    for _ in range(count):
-        try:
-            yield next(items)
-        except StopIteration:
-            return

@@ -5,7 +5,7 @@ import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from labelgen.errors import VocabularyError
 from labelgen.vocab import Vocabulary
@@ -74,6 +74,16 @@ class PromptTable:
     def digest(self) -> str:
         """Sha256 over prompts and classes."""
         return hashlib.sha256(json.dumps([self.prompts, self.class_of], ensure_ascii=False).encode()).hexdigest()
+
+    def facts(self, vocabulary: Vocabulary, templates: Iterable[str]) -> dict[str, Any]:
+        """The words of a run for its record: the prompts by the name of their class, and the sentences around them."""
+        names = {UNLABELLED: "(unlabelled)", **dict(enumerate(vocabulary.classes))}
+        return {
+            "vocabulary_sha256": vocabulary.digest(),
+            "prompts": {names[c]: [self.prompts[i] for i in self.prompts_of(c)] for c in self.class_ids},
+            "prompts_sha256": self.digest(),
+            "templates": list(templates),
+        }
 
 
 def prompt_table(

@@ -1,23 +1,27 @@
-"""The runner: label every image of a data set into a run folder, in this process or in several.
+"""The runner: label every image of a data set into a run folder, in this process, in several, or on a cluster.
 
 Decoding, compute and writing overlap. Each image has its own random generator, made from the seed and its id, so no
 byte depends on order, workers, shards or interruptions (see `labelgen.store`).
 """
 
+import contextlib
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 from labelgen.data.dataset import Dataset
 from labelgen.data.sample import Generate
 from labelgen.errors import DataError
-from labelgen.job import Job, RunOptions, RunReport, config_to_json, method_job, rng_for
+from labelgen.job import Job, RunOptions, RunReport, config_to_json, rng_for
+from labelgen.job_builders import method_job
 from labelgen.pipeline import Task, label_images, one_opencv_thread, open_writer
 from labelgen.pool import label_in_processes
-from labelgen.store import complete_run, look_into, make_header, prepare_run, read_header, unfinished_ids
-from labelgen.store.records import Record, Records, summarise
+from labelgen.pool_ray import label_on_ray
+from labelgen.store import at_work, complete_run, look_into, make_header, prepare_run, read_header, unfinished_ids
+from labelgen.store.lines import Record
+from labelgen.store.records import Records, summarise
 
 __all__ = [
     "Job",
@@ -53,21 +57,28 @@ def run_job(
         When `out` is foreign, holds other settings or cannot be written.
     RuntimeError
         When a method has a bug; names the image.
+    ConfigError
+        When a Ray cluster is to do the work and cannot; see `labelgen.cluster`.
     """
     options = options or RunOptions()
     out, header = Path(out), _header(dataset, job, options)
     # settings that only building the method can refuse must not cost the run that is there, nor leave an empty one
-    found = look_into(out, header, dataset.ids, overwrite=options.overwrite)
-    generate = job.make() if unfinished_ids(found, _ids_of_shard(dataset, options)) else None
+    known = look_into(out, header, dataset.ids, overwrite=options.overwrite)
+    generate = job.make() if unfinished_ids(known, _ids_of_shard(dataset, options)) else None
+    del known  # a record an image
     records = prepare_run(out, header, dataset.ids, overwrite=options.overwrite)
     mine = _ids_of_shard(dataset, options)
     todo = unfinished_ids(records, mine)
     log.info("%s: %d of %d images to label into %s", job.method, len(todo), len(mine), out)
     task = Task(dataset, job, out, options)
-    own = list(
-        _watched(_all_records(task, todo, generate), already=len(mine) - len(todo), total=len(mine), progress=progress)
-    )
-    complete = complete_run(out, header, dataset.ids, own)
+    if options.workers > 1 or options.engine.is_ray:
+        generate = None  # each worker builds its own
+    with at_work(out, header) if todo else contextlib.nullcontext():
+        own = Records()
+        # closed before the lock is given up, however it ends: workers write until then
+        with contextlib.closing(_all_records(task, todo, generate)) as made:
+            own.add(_watched(made, already=len(mine) - len(todo), total=len(mine), progress=progress))
+        complete = complete_run(out, header, dataset.ids, own)
     return _report(out, records, own, mine, complete=complete)
 
 
@@ -99,14 +110,14 @@ def _header(dataset: Dataset, job: Job, options: RunOptions) -> dict[str, Any]:
         save_scores=options.save_scores,
         models=job.models,
         facts=job.facts,
-        threads=threads_per_worker(options.workers) if job.models else 0,
+        threads=threads_per_worker(options) if job.models else 0,
     )
 
 
-def threads_per_worker(workers: int) -> int:
+def threads_per_worker(options: RunOptions) -> int:
     """Threads that a network computes with in each process; the last bits of its results depend on them."""
     torch = sys.modules.get("torch")
-    return 1 if workers > 1 or torch is None else int(torch.get_num_threads())
+    return 1 if options.workers > 1 or options.engine.is_ray or torch is None else int(torch.get_num_threads())
 
 
 def _ids_of_shard(dataset: Dataset, options: RunOptions) -> tuple[str, ...]:
@@ -114,8 +125,10 @@ def _ids_of_shard(dataset: Dataset, options: RunOptions) -> tuple[str, ...]:
     return dataset.ids[part - 1 :: parts]
 
 
-def _all_records(task: Task, ids: Sequence[str], generate: Generate | None) -> Iterator[Record]:
-    if task.options.workers > 1 and len(ids) > 1:
+def _all_records(task: Task, ids: Sequence[str], generate: Generate | None) -> Generator[Record, None, None]:
+    if task.options.engine.is_ray:
+        yield from label_on_ray(task, ids)
+    elif task.options.workers > 1 and len(ids) > 1:
         yield from label_in_processes(task, ids)
     elif ids:
         with open_writer(task) as writer, one_opencv_thread():
@@ -131,10 +144,11 @@ def _watched(records: Iterator[Record], *, already: int, total: int, progress: P
         yield record
 
 
-def _report(out: Path, before: Records, own: list[Record], mine: Sequence[str], *, complete: bool) -> RunReport:
-    records = Records({i: before.done[i] for i in mine if i in before.done})
+def _report(out: Path, before: Records, own: Records, mine: Sequence[str], *, complete: bool) -> RunReport:
+    records = Records()
+    records.add(before.done[sample_id] for sample_id in mine if sample_id in before.done)
     skipped = len(records.done)
-    records.add(own)
+    records.add(own.every())
     counts = summarise(records)
     if complete:
         _refuse_empty(out, list(records.failed.values()))

@@ -102,7 +102,9 @@ def _stroke_to_json(stroke: Stroke) -> dict[str, Any]:
 
 
 def _rounded(points: np.ndarray) -> list[list[float]]:
-    return [[round(float(row), 2), round(float(col), 2)] for row, col in points]
+    if np.array_equal(points.round(2), points):  # as synthetic strokes are
+        return points.tolist()
+    return [[round(row, 2), round(col, 2)] for row, col in points.tolist()]
 
 
 def strokes_from_json(data: Any, *, where: str) -> tuple[Stroke, ...]:
@@ -117,8 +119,10 @@ def strokes_from_json(data: Any, *, where: str) -> tuple[Stroke, ...]:
         raise DataError(f"strokes must have schema 1, got {_schema_of(data)!r} in {where}")
     try:
         return tuple(_stroke_from_json(entry) for entry in data["strokes"])
-    except (KeyError, TypeError, ValueError) as error:
-        raise DataError(f"strokes are malformed in {where}: {error!r}") from error
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        raise DataError(
+            f"strokes are malformed in {where}: {str(error)[:200]!r}", hint="labelgen verify lists damage"
+        ) from error
 
 
 def _schema_of(data: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-import tomllib
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field, fields, replace
 from importlib import resources
@@ -11,10 +11,14 @@ from typing import Any
 
 from labelgen.errors import VocabularyError
 from labelgen.masks import IGNORE, WIDE_IGNORE
+from labelgen.untrusted import parse_toml, read_bounded
+from labelgen.untrusted.limits import LARGEST_TOML
 
 __all__ = ["Colour", "Vocabulary", "colour_map", "load_vocabulary", "vocabulary_names"]
 
 Colour = tuple[int, int, int]
+
+LONGEST_NUMBER = 9  # digits of an id
 
 
 @dataclass(frozen=True)
@@ -70,11 +74,11 @@ class Vocabulary:
     def __post_init__(self) -> None:
         if not self.classes:
             raise VocabularyError(f"vocabulary {self.name!r} must have at least one class")
-        repeated = sorted({c for c in self.classes if self.classes.count(c) > 1})
-        if repeated:
-            raise VocabularyError(f"class names must be unique, got {', '.join(repeated)} twice in {self.name!r}")
         if len(self.classes) > WIDE_IGNORE:
             raise VocabularyError(f"at most {WIDE_IGNORE} classes fit into a mask, got {len(self.classes)}")
+        repeated = sorted(name for name, count in Counter(self.classes).items() if count > 1)
+        if repeated:
+            raise VocabularyError(f"class names must be unique, got {', '.join(repeated)} twice in {self.name!r}")
         if self.background is not None and not 0 <= self.background < len(self.classes):
             raise VocabularyError(f"background must be an id < {len(self.classes)}, got {self.background}")
         unknown = sorted((set(self.prompts) | set(self.aliases.values())) - set(self.classes))
@@ -83,6 +87,8 @@ class Vocabulary:
         self._check_words()
         if self.palette and len(self.palette) != len(self.classes):
             raise VocabularyError(f"palette must hold {len(self.classes)} colours, got {len(self.palette)}")
+        if any(not 0 <= part <= 255 for colour in self.palette for part in colour):
+            raise VocabularyError(f"colours must be red, green and blue from 0 to 255 in {self.name!r}")
         if self.raw_ids and len(set(self.raw_ids)) != len(self.classes):
             raise VocabularyError(f"raw_ids must hold {len(self.classes)} different ids, got {len(set(self.raw_ids))}")
         if any(not 0 <= i <= WIDE_IGNORE for i in (*self.raw_ids, *self.void_ids)):
@@ -136,7 +142,7 @@ class Vocabulary:
         name = self.aliases.get(name, name)
         if name in self.classes:
             return self.classes.index(name)
-        if name.isdecimal() and int(name) < len(self.classes):
+        if name.isdecimal() and len(name) <= LONGEST_NUMBER and int(name) < len(self.classes):
             return int(name)
         known = ", ".join(self.classes[:30]) + (" ..." if len(self.classes) > 30 else "")
         raise VocabularyError(f"unknown class {name!r} in vocabulary {self.name!r}", hint=f"known classes: {known}")
@@ -173,10 +179,10 @@ def vocabulary_from_json(data: Any, *, where: str) -> Vocabulary:
             background=None if data["background"] is None else int(data["background"]),
             palette=tuple((int(r), int(g), int(b)) for r, g, b in data["palette"]),
         )
-    except (KeyError, TypeError, ValueError) as error:
+    except (KeyError, TypeError, ValueError, OverflowError) as error:
         if isinstance(error, VocabularyError):
             raise
-        raise VocabularyError(f"vocabulary is malformed in {where}: {error!r}") from error
+        raise VocabularyError(f"vocabulary is malformed in {where}: {error!r}", hint="make the run again") from error
 
 
 def vocabulary_names() -> tuple[str, ...]:
@@ -210,8 +216,8 @@ def load_vocabulary(name: str) -> Vocabulary:
         known = ", ".join(vocabulary_names())
         raise VocabularyError(f"unknown vocabulary {name!r}", hint=f"built-ins: {known}; or give a .toml or .txt file")
     try:
-        text = Path(name).read_text(encoding="utf-8-sig")
-    except (OSError, UnicodeDecodeError) as error:
+        text = read_bounded(Path(name), LARGEST_TOML).decode("utf-8-sig")
+    except (OSError, ValueError) as error:
         raise VocabularyError(f"vocabulary file cannot be read: {name} ({error})") from error
     return (parse_vocabulary if name.endswith(".toml") else parse_word_list)(text, where=name)
 
@@ -228,8 +234,8 @@ def parse_vocabulary(text: str, *, where: str) -> Vocabulary:
     ('farm', 21, {'cow': ('cow', 'cattle')})
     """
     try:
-        table = tomllib.loads(text)
-    except tomllib.TOMLDecodeError as error:
+        table = parse_toml(text)
+    except ValueError as error:
         raise VocabularyError(f"vocabulary is not valid TOML: {where} ({error})") from error
     known = {field.name for field in fields(Vocabulary)}
     foreign = sorted(set(table) - known)
@@ -251,7 +257,7 @@ def parse_vocabulary(text: str, *, where: str) -> Vocabulary:
         if "base" in given:
             return _variant(given, where)
         return Vocabulary(**{"name": Path(where).stem, "classes": table["classes"]} | given)
-    except (KeyError, TypeError, ValueError, AttributeError) as error:
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
         if isinstance(error, VocabularyError):
             raise
         raise VocabularyError(f"vocabulary is malformed in {where}: {error}") from error

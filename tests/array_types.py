@@ -1,5 +1,39 @@
 """The checker that pytest puts behind the annotations: an int may stand for a float, as PEP 484 says."""
 
+import functools
+import inspect
+
+import jaxtyping
 from beartype import BeartypeConf, beartype
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
+CHECKED_CALLS = 16
+"""Of each function in each process; further ones would double the time of the tests and find the same."""
+
+_checked_always = jaxtyping.jaxtyped
+
+
+def check_first_calls():
+    """Let functions be instrumented at their first call, and checked for the first calls only."""
+    jaxtyping.jaxtyped = _checked_at_first
+
+
+def _checked_at_first(fn=None, *, typechecker):
+    if fn is None:
+        return functools.partial(_checked_at_first, typechecker=typechecker)
+    if not inspect.isfunction(fn):
+        return _checked_always(fn, typechecker=typechecker)
+    checked, calls = None, 0
+
+    @functools.wraps(fn)
+    def call(*args, **kwargs):
+        __tracebackhide__ = True
+        nonlocal checked, calls
+        if calls >= CHECKED_CALLS or getattr(call, "__no_type_check__", False):
+            return fn(*args, **kwargs)
+        calls += 1
+        if checked is None:
+            checked = _checked_always(fn, typechecker=typechecker)
+        return checked(*args, **kwargs)
+
+    return call

@@ -6,6 +6,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from array_types import check_first_calls
+
+check_first_calls()  # before anything of the packages is imported
 
 ROOT = Path(__file__).resolve().parent.parent
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.typed import commands_in, dead_links, parse
+from tests.typed import check_commands, commands_in, dead_links, parse
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 RUNS = {
@@ -41,13 +41,7 @@ def test_there_are_pages():
 @EACH_PAGE
 def test_commands_of_a_page_can_be_typed(page):
     """Each parses, flags and their values included; nothing is run."""
-    lines = commands_in(page.read_text(encoding="utf-8"))
-    assert len(lines) >= 4
-    for line in lines:
-        try:
-            parse(line)
-        except Exception as error:
-            raise AssertionError(f"{page.name}: {line}: {error}") from error
+    check_commands(page, least=4)
 
 
 @EACH_PAGE

@@ -44,6 +44,17 @@ def parse(line: str) -> None:
         APPS[program].parse_args(_Line.read(tokens).rest, print_error=False, exit_on_error=False)
 
 
+def check_commands(page: Path, *, least: int) -> None:
+    """Parse all command lines of a Markdown page, at least so many; the first that cannot be typed fails."""
+    lines = commands_in(page.read_text(encoding="utf-8"))
+    assert len(lines) >= least
+    for line in lines:
+        try:
+            parse(line)
+        except Exception as error:
+            raise AssertionError(f"{page.name}: {line}: {error}") from error
+
+
 def dead_links(page: Path) -> list[str]:
     """Relative links and pictures of a Markdown page that lead nowhere."""
     targets = _LINK.findall(page.read_text(encoding="utf-8"))

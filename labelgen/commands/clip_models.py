@@ -4,7 +4,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import print_json, print_table
+from labelgen.commands.common import JsonFlag, print_json, print_table
 from labelgen.errors import ConfigError, WeightsError
 from labelgen.nets.clip.catalogue import CLIP_CATALOGUE, KnownClip
 from labelgen.nets.dense_clip.names import METHODS
@@ -16,7 +16,7 @@ def clip_models(
     *,
     all_names: Annotated[str, Parameter(name="--all")] = "",
     cache_dir: str = "",
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """List image-text models with licence, size, and whether their weights are on this machine.
 
@@ -28,8 +28,6 @@ def clip_models(
         Instead, all of open_clip's published weights whose model or tag contains this text, such as 'SigLIP2'.
     cache_dir
         Folder of downloaded weights. Default: that of the hub.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------

@@ -1,11 +1,12 @@
 """Flags and printing that commands share, those of segprobe included."""
 
+import contextlib
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from cyclopts import Parameter
 
@@ -13,44 +14,45 @@ from labelgen.commands.frame import (
     EXIT_DONE,
     EXIT_ERROR,
     EXIT_GATE,
-    EXIT_INTERRUPTED,
     EXIT_SOME_FAILED,
-    EXIT_USAGE,
-    new_app,
-    run_cli,
     say_error,
 )
 from labelgen.commands.progress import progress_bar
 from labelgen.data.dataset import Dataset
-from labelgen.errors import ConfigError
+from labelgen.engine import Engine
+from labelgen.errors import ConfigError, RunFolderError
 from labelgen.run import RunOptions
 
 __all__ = [
     "EXIT_DONE",
     "EXIT_ERROR",
     "EXIT_GATE",
-    "EXIT_INTERRUPTED",
     "EXIT_SOME_FAILED",
-    "EXIT_USAGE",
     "CommonFlags",
     "DataFlags",
+    "EngineFlags",
     "ImageFlags",
+    "JsonFlag",
     "RunFlags",
+    "Switch",
     "data_path",
-    "new_app",
     "open_dataset_from",
     "parse_shard",
     "print_json",
     "print_table",
     "progress_bar",
-    "run_cli",
+    "refuse_negative",
     "say",
     "say_error",
+    "writing_to",
 ]
 
 TABLE_WIDTH = 160  # columns where stdout is not a terminal, so that nothing is cut off
 
 Switch = Annotated[bool, Parameter(negative="")]
+JsonFlag = Annotated[
+    bool, Parameter(name="--json", negative="", help="Print one JSON document on stdout, nothing else.")
+]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,7 +91,31 @@ class DataFlags(ImageFlags):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunFlags:
+class EngineFlags:
+    """Where the work is done.
+
+    Parameters
+    ----------
+    engine
+        local: processes of this machine; ray: actors of a Ray cluster, as many as --workers.
+    ray_address
+        Address of the cluster: HOST:PORT; auto for the one that this machine belongs to; local for one that is started
+        for this command. Default: $RAY_ADDRESS, else local.
+    ray_gpus
+        GPUs of each actor, such as 0.5. Default: those of the cluster shared evenly where the device is CUDA, else 0.
+    """
+
+    engine: Literal["local", "ray"] = "local"
+    ray_address: str = ""
+    ray_gpus: float | None = None
+
+    def chosen_engine(self) -> Engine:
+        """The engine that these flags name."""
+        return Engine(self.engine, self.ray_address, self.ray_gpus)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunFlags(EngineFlags):
     """Flags of every command that writes a run.
 
     Parameters
@@ -97,7 +123,7 @@ class RunFlags:
     out
         Run folder to write. Default: runs/METHOD, with cam that of its --method.
     workers
-        Processes; the result is the same for any number.
+        Processes, or actors with --engine ray; the result is the same for any number.
     shard
         Label only part i of n, as `i/n`; the last shard to finish completes the run.
     overwrite
@@ -110,8 +136,6 @@ class RunFlags:
         Draw contact_sheet.jpg, some of the images with their labels, when the run is complete.
     dry_run
         Label a few images to say what would be done, how long it would take and how much disk; write nothing.
-    as_json
-        Print one JSON document on stdout, nothing else.
     """
 
     out: str = ""
@@ -122,7 +146,7 @@ class RunFlags:
     save_scores: Switch = False
     sheet: bool = True
     dry_run: Switch = False
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False
+    as_json: JsonFlag = False
 
     def run_options(self) -> RunOptions:
         """The part that the runner needs."""
@@ -132,6 +156,7 @@ class RunFlags:
             overwrite=self.overwrite,
             save_scores=self.save_scores,
             strict=self.strict,
+            engine=self.chosen_engine(),
         )
 
 
@@ -161,11 +186,23 @@ def open_dataset_from(flags: DataFlags, data: str = "demo") -> Dataset:
     """Open the data set that the command line names."""
     from labelgen.data.open import open_data
 
-    if flags.limit < 0:
-        raise ConfigError(f"--limit must be >= 0, got {flags.limit}")
+    refuse_negative(limit=flags.limit)
     return open_data(
         data, split=flags.split, vocabulary=flags.vocab, ids_file=flags.ids, limit=flags.limit, tags=flags.tags
     )
+
+
+def refuse_negative(**values: int) -> None:
+    """Refuse the first of several flags that is below 0.
+
+    Raises
+    ------
+    ConfigError
+        Naming the flag.
+    """
+    for name, value in values.items():
+        if value < 0:
+            raise ConfigError(f"--{name.replace('_', '-')} must be >= 0, got {value}")
 
 
 def parse_shard(text: str) -> tuple[int, int]:
@@ -221,6 +258,21 @@ def _box() -> Any:
     from rich import box
 
     return box.SIMPLE_HEAD
+
+
+@contextlib.contextmanager
+def writing_to(path: Path) -> Iterator[None]:
+    """Turn what the file system refuses into the error of a file that cannot be written.
+
+    Raises
+    ------
+    RunFolderError
+        Naming the file.
+    """
+    try:
+        yield
+    except OSError as error:
+        raise RunFolderError(f"cannot write {path} ({error.strerror or error})", hint="choose another file") from error
 
 
 def say(text: str) -> None:

@@ -12,7 +12,7 @@ from labelgen.errors import ConfigError
 if TYPE_CHECKING:
     from cyclopts.completion import CompletionContext
 
-__all__ = ["COMPLETERS", "backbones", "candidates", "data_sets", "files", "folders", "install_completion"]
+__all__ = ["COMPLETERS", "backbones", "candidates", "data_sets", "files", "folders", "install_completion", "runs"]
 
 KINDS = ("voc", "folder", "coco", "ade20k", "cityscapes", "camvid", "images")
 MOST = 200  # entries of a folder that are offered

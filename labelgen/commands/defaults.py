@@ -2,7 +2,6 @@
 
 import difflib
 import math
-import tomllib
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, get_args
@@ -35,15 +34,18 @@ class FileDefaults:
     """
 
     def __init__(self, root: App, path: str) -> None:
+        from labelgen.untrusted import parse_toml, read_bounded  # brings numpy, which the list of commands can spare
+        from labelgen.untrusted.limits import LARGEST_TOML
+
         self.root = root
         self.path = path
         try:
-            self.content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+            self.content = parse_toml(read_bounded(Path(path), LARGEST_TOML).decode("utf-8"))
         except OSError as error:
             raise ConfigError(
-                f"config file cannot be read: {path} ({error.strerror})", hint="check its path"
+                f"config file cannot be read: {path} ({error.strerror or error})", hint="check its path"
             ) from error
-        except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        except ValueError as error:
             raise ConfigError(f"config file cannot be read: {path} ({error})", hint="it must be TOML") from error
 
     def __call__(self, _: App, commands: tuple[str, ...], arguments: ArgumentCollection) -> None:

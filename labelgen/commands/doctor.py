@@ -1,26 +1,17 @@
 """`labelgen doctor`: is this machine in order, and what is to be done where it is not?"""
 
-from typing import Annotated
-
-from cyclopts import Parameter
-
-from labelgen.commands.common import EXIT_DONE, EXIT_ERROR, print_json
+from labelgen.commands.common import EXIT_DONE, EXIT_ERROR, JsonFlag, print_json
 
 __all__ = ["doctor"]
 
 MARKS = {"ok": "ok", "warning": "WARNING", "problem": "PROBLEM"}
 
 
-def doctor(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> int:
+def doctor(*, as_json: JsonFlag = False) -> int:
     """Look at packages, torch and torchvision, GPU, CRF backends, caches, write access, disk and threads.
 
     The heavy packages are imported in a process of their own, so that this also works where torch is broken; it takes
     some seconds. With a problem, some command cannot work, and the exit code is 1; a warning may cost time or results.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 from cyclopts import Parameter
 
 from labelgen.commands.amounts import cost_rows
-from labelgen.commands.common import Switch, print_json, print_table, progress_bar, say
-from labelgen.commands.refine import SourceFlags, open_source
+from labelgen.commands.common import JsonFlag, Switch, print_json, print_table, progress_bar, refuse_negative, say
+from labelgen.commands.sources import SourceFlags, open_source
 from labelgen.errors import ConfigError, LabelgenError
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ def export(
     overwrite: Switch = False,
     dry_run: Switch = False,
     source: Annotated[SourceFlags | None, Parameter(name="*", group="Images")] = None,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Write the labels of a run in the format of another tool, or its scores as seed files of published code.
 
@@ -68,8 +68,6 @@ def export(
         Replace an export that is already there; never a folder that is none.
     dry_run
         Write a few images and throw them away, to say how long all would take and how much disk.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------
@@ -87,8 +85,7 @@ def export(
 
         export_seeds(run, to=to, out=out, overwrite=overwrite, dry_run=dry_run, as_json=as_json)
         return
-    if flags.limit < 0:
-        raise ConfigError(f"--limit must be >= 0, got {flags.limit}")
+    refuse_negative(limit=flags.limit)
 
     from labelgen.formats.export_masks import (
         choose_ids,
@@ -134,7 +131,7 @@ def print_export_plan(facts: dict[str, Any], cost: "RunEstimate", *, as_json: bo
 
 def _refuse_for_seeds(to: str, *, instances: bool, images: bool, flags: SourceFlags) -> None:
     """Refuse flags that have no say for seeds."""
-    given = [name for name in ("instances", "images") if {"instances": instances, "images": images}[name]]
+    given = [name for name, value in (("instances", instances), ("images", images)) if value]
     given += [name for name, value in vars(flags).items() if value != getattr(SourceFlags, name)]
     if given:
         raise ConfigError(

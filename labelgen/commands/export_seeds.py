@@ -2,11 +2,9 @@
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from labelgen.commands.common import Switch, print_json, progress_bar, say
+from labelgen.commands.common import print_json, progress_bar, say
 from labelgen.errors import DataError, RunFolderError
 
 if TYPE_CHECKING:
@@ -15,45 +13,11 @@ if TYPE_CHECKING:
 __all__ = ["export_seeds"]
 
 
-def export_seeds(
-    run: str = "",
-    /,
-    *,
-    to: str,
-    out: str = "",
-    overwrite: Switch = False,
-    dry_run: Switch = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
-) -> None:
-    """Write the scores of a run as seed files of published code, ID.npy for each image.
-
-    Background is left out where the format has none; the code that reads the files sets its own.
-
-    Parameters
-    ----------
-    run
-        Run folder with scores. Default: the newest run below runs/.
-    to
-        Format: psa (SEAM, EPS too), psa-crf, irn, irn-cam, clipes.
-    out
-        Folder to write. Default: seeds/RUN-FORMAT.
-    overwrite
-        Replace files that are already there.
-    dry_run
-        Write a few files and throw them away, to say how long all would take and how much disk.
-    as_json
-        Print one JSON document on stdout, nothing else.
-
-    Examples
-    --------
-    labelgen export runs/cam --to irn
-    labelgen export runs/cam --to psa --out seeds
-    """
+def export_seeds(run: str, *, to: str, out: str, overwrite: bool, dry_run: bool, as_json: bool) -> None:
+    """Write the scores of a run as seed files, ID.npy for each image; flags as those of `labelgen export`."""
     from labelgen.seeds.export import refuse_unexportable
-    from labelgen.seeds.legacy import format_named
     from labelgen.store import RunFolder, newest_run
 
-    format_named(to)
     source = RunFolder.open(Path(run) if run else newest_run())
     folder = Path(out or Path("seeds", f"{source.name}-{to}"))
     refuse_unexportable(source, to)
@@ -105,6 +69,6 @@ def _write(source: "RunFolder", to: str, sample_id: str, folder: Path) -> None:
     plane = planes.pop(background, None) if background is not None else None
     seeds = Seeds(tuple(planes), mask.scores[[i != background for i in mask.class_ids]], plane)
     try:
-        write_atomic(seed_file(folder, sample_id), write_seeds(seeds, to, source.vocabulary))
+        write_atomic(seed_file(folder, sample_id), write_seeds(seeds, to, source.vocabulary), durable=False)
     except OSError as error:
         raise RunFolderError(f"cannot write into {folder} ({error.strerror or error})") from error

@@ -1,7 +1,7 @@
 """`labelgen fit-cam [DATA]`: train an image-level classifier whose class maps `labelgen cam` labels with."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -10,6 +10,7 @@ from cyclopts import Parameter
 from labelgen.commands.amounts import PER_PARAMETER, duration, file_size
 from labelgen.commands.common import (
     DataFlags,
+    JsonFlag,
     Switch,
     data_path,
     open_dataset_from,
@@ -17,10 +18,14 @@ from labelgen.commands.common import (
     print_table,
     progress_bar,
 )
+from labelgen.data.dataset import DataSpec
 from labelgen.errors import ConfigError
-from labelgen.nets.cam.config import CLASSIFIER_FOLDERS, CamMethod, Preset, preset
+from labelgen.nets.cam.config import CLASSIFIER_FOLDERS, CamMethod
+from labelgen.nets.cam.presets import Preset, preset
 
-__all__ = ["CamRecipeFlags", "fit_cam", "training_cost_rows"]
+__all__ = ["CamRecipeFlags", "PresetFlag", "fit_cam", "training_arguments", "training_cost_rows"]
+
+PresetFlag = Annotated[Literal["auto", "demo", "paper", "psa", "irn", "seam", "eps"], Parameter(name="--preset")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,8 +136,7 @@ class CamRecipeFlags:
 
     def changes(self) -> dict[str, Any]:
         """What was given."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        return {key: value for key, value in given.items() if value is not None}
+        return {key: value for key, value in vars(self).items() if value is not None}
 
 
 def fit_cam(
@@ -141,9 +145,7 @@ def fit_cam(
     *,
     method: CamMethod = "cam",
     out: str = "",
-    preset_name: Annotated[
-        Literal["auto", "demo", "paper", "psa", "irn", "seam", "eps"], Parameter(name="--preset")
-    ] = "auto",
+    preset_name: PresetFlag = "auto",
     weights: str = "",
     saliency: str = "",
     device: str = "auto",
@@ -152,7 +154,7 @@ def fit_cam(
     seed: int = 0,
     overwrite: Switch = False,
     dry_run: Switch = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
     recipe: Annotated[CamRecipeFlags | None, Parameter(name="*", group="Recipe")] = None,
     images: Annotated[DataFlags | None, Parameter(name="*", group="Images and tags")] = None,
 ) -> None:
@@ -191,8 +193,6 @@ def fit_cam(
         Replace a classifier that is already there.
     dry_run
         Time a little of the work, say what all of it would take, and write nothing.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------
@@ -205,36 +205,62 @@ def fit_cam(
     if saliency and method != "eps":
         raise ConfigError(f"--saliency is for eps, but the method is {method}", hint="--method eps, or leave it out")
     dataset = open_dataset_from(images or DataFlags(), data)
-    demo = dataset.spec.kind == "demo"
-    name = ("demo" if demo else "paper") if preset_name == "auto" else preset_name
-    settings = preset(name, method, seed=seed, **(recipe or CamRecipeFlags()).changes())
-    if method == "eps" and not saliency and not demo:
-        raise ConfigError("eps learns from saliency maps, got none", hint="--saliency FOLDER, ncut or spectral")
+    changes = (recipe or CamRecipeFlags()).changes()
+    arguments = training_arguments(
+        dataset.spec, method, preset_name, {**changes, "seed": seed}, weights=weights, saliency=saliency, device=device
+    )
 
     from labelgen.nets.cam.fit import estimate_cost, fit_classifier
-    from labelgen.nets.saliency import open_saliency
 
-    source = open_saliency(saliency or "ncut", dataset.spec, device) if method == "eps" else None
     folder = Path(out or CLASSIFIER_FOLDERS[method])
     if dry_run:
-        cost = estimate_cost(dataset, method=method, preset=settings, weights=weights, saliency=source, device=device)
-        _show_cost(vars(cost), settings, folder, as_json=as_json)
+        _show_cost(vars(estimate_cost(dataset, **arguments)), arguments["preset"], folder, as_json=as_json)
         return
     with progress_bar("fit-cam") as progress:
         report = fit_classifier(
             dataset,
-            method=method,
-            preset=settings,
+            **arguments,
             out=folder,
-            weights=weights,
-            saliency=source,
-            device=device,
             bfloat16=bfloat16,
             checkpoint_every=checkpoint_every,
             overwrite=overwrite,
             progress=progress,
         )
     _show_report(report, method, as_json=as_json)
+
+
+def training_arguments(
+    data: DataSpec,
+    method: CamMethod,
+    preset_name: str,
+    changes: Mapping[str, Any],
+    *,
+    weights: str,
+    saliency: str,
+    device: str,
+) -> dict[str, Any]:
+    """What `fit_classifier` and `estimate_cost` take beside the data, with what can be refused refused.
+
+    Parameters
+    ----------
+    changes
+        What of the preset is changed.
+
+    Raises
+    ------
+    ConfigError
+        When the preset or a change of it is unknown or has no say, or eps has no saliency maps.
+    """
+    demo = data.kind == "demo"
+    name = ("demo" if demo else "paper") if preset_name == "auto" else preset_name
+    settings, source = preset(name, method, **changes), None
+    if method == "eps":
+        if not saliency and not demo:
+            raise ConfigError("eps learns from saliency maps, got none", hint="--saliency FOLDER, ncut or spectral")
+        from labelgen.nets.saliency import open_saliency
+
+        source = open_saliency(saliency or "ncut", data, device)
+    return {"method": method, "preset": settings, "weights": weights, "saliency": source, "device": device}
 
 
 def _show_report(report: Any, method: str, *, as_json: bool) -> None:

@@ -1,6 +1,6 @@
 """`labelgen fit-zeroseg [DATA]`: train a ZeroSeg student from images and a CLIP model."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -9,6 +9,7 @@ from cyclopts import Parameter
 from labelgen.commands.amounts import PER_PARAMETER, duration, file_size
 from labelgen.commands.common import (
     ImageFlags,
+    JsonFlag,
     Switch,
     data_path,
     print_json,
@@ -19,7 +20,7 @@ from labelgen.commands.pictures import open_pictures
 from labelgen.errors import ConfigError
 from labelgen.methods.zeroseg import STUDENT_FOLDER
 from labelgen.nets.clip.config import ClipModelConfig
-from labelgen.nets.zeroseg.config import Preset, preset
+from labelgen.nets.zeroseg.presets import Preset, preset
 
 __all__ = ["RecipeFlags", "TeacherFlags", "fit_zeroseg"]
 
@@ -114,10 +115,8 @@ class RecipeFlags:
 
     def changes(self) -> dict[str, Any]:
         """What was given."""
-        given = {field.name: getattr(self, field.name) for field in fields(self)}
-        if given["init"] == "none":
-            given["init"] = ""
-        return {key: value for key, value in given.items() if value is not None}
+        given = {key: value for key, value in vars(self).items() if value is not None}
+        return given | ({"init": ""} if self.init == "none" else {})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,7 +158,7 @@ def fit_zeroseg(
     seed: int = 0,
     overwrite: Switch = False,
     dry_run: Switch = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
     recipe: Annotated[RecipeFlags | None, Parameter(name="*", group="Recipe")] = None,
     teacher: Annotated[TeacherFlags | None, Parameter(name="*", group="Teacher")] = None,
     images: Annotated[ImageFlags | None, Parameter(name="*", group="Images")] = None,
@@ -194,8 +193,6 @@ def fit_zeroseg(
         Replace a student that is already there.
     dry_run
         Time a little of the work, say what all of it would take, and write nothing.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------
@@ -238,7 +235,7 @@ def fit_zeroseg(
 def _show_report(report: Any, *, as_json: bool) -> None:
     facts = {**vars(report), "out": str(report.out)}
     for key in ("first", "last"):
-        facts[key] = vars(facts[key]) if facts[key] else None
+        facts[key] = facts[key].to_json() if facts[key] else None
     if as_json:
         print_json(facts)
         return
@@ -253,8 +250,7 @@ def _show_report(report: Any, *, as_json: bool) -> None:
 
 
 def _losses(record: Any) -> str:
-    terms = ("reconstruct", "distill", "match", "locate")
-    return f"{record.total:.4g}: " + ", ".join(f"{term} {getattr(record, term):.4g}" for term in terms)
+    return f"{record.total:.4g}: " + ", ".join(f"{name} {value:.4g}" for name, value in record.terms.items())
 
 
 def _show_cost(cost: dict[str, Any], settings: Preset, out: str, *, as_json: bool) -> None:

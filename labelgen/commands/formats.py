@@ -1,21 +1,14 @@
 """`labelgen formats`: the file formats that export writes and import reads."""
 
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from labelgen.commands.common import print_json, print_table
+from labelgen.commands.common import JsonFlag, print_json, print_table
 
 __all__ = ["formats"]
 
 
-def formats(*, as_json: Annotated[bool, Parameter(name="--json", negative="")] = False) -> None:
+def formats(*, as_json: JsonFlag = False) -> None:
     """List the file formats that `labelgen export --to` writes and `labelgen import --from` reads.
-
-    Parameters
-    ----------
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------

@@ -1,6 +1,7 @@
 """What surrounds every command: error sentences, exit codes, `--config`, `--show-config`, `--debug`, interruptions."""
 
 import contextlib
+import errno
 import inspect
 import logging
 import os
@@ -23,6 +24,7 @@ __all__ = [
     "EXIT_GATE",
     "EXIT_INTERRUPTED",
     "EXIT_SOME_FAILED",
+    "EXIT_TERMINATED",
     "EXIT_USAGE",
     "examples_in",
     "new_app",
@@ -35,7 +37,16 @@ EXIT_ERROR = 1
 EXIT_USAGE = 2
 EXIT_SOME_FAILED = 3
 EXIT_GATE = 4
-EXIT_INTERRUPTED = 130
+EXIT_INTERRUPTED = 130  # 128 and the number of SIGINT, as shells report it
+EXIT_TERMINATED = 143  # the same of SIGTERM
+DISK = {  # what the file system may refuse to any command that writes: what to do about it
+    errno.ENOSPC: "free some space, or name another place; what is done is kept, and the same command goes on",
+    errno.EDQUOT: "your quota is used up: free some space; what is done is kept, and the same command goes on",
+    errno.EROFS: "the file system is read-only: name another place",
+    errno.EACCES: "you may not read or write there: change its permissions, or name another place",
+    errno.EPERM: "you may not read or write there: change its permissions, or name another place",
+    errno.EIO: "the disk reports a fault; see the log of the system",
+}
 
 EVERYWHERE = (
     "Everywhere: `--config FILE.toml` gives defaults for the flags, `--show-config` prints all settings as such a "
@@ -123,7 +134,7 @@ def run_cli(app: App, argv: Sequence[str] | None = None) -> int:
     logging.basicConfig(level=logging.DEBUG if line.debug else logging.WARNING, stream=sys.stderr, format="%(message)s")
     logging.getLogger("labelgen.notice").setLevel(logging.INFO)  # progress of what has no bar
     try:
-        with _terminated_as_interrupt():
+        with _sigterm_raises():
             app.config = _providers(app, line)
             if tokens and not tokens[0].startswith("-") and tokens[0] in app:
                 _use_docstring(app, tokens[0])
@@ -150,6 +161,11 @@ def _verdict(error: BaseException, app: App) -> tuple[str, str, int]:
         return *_usage_sentences(error, app), EXIT_USAGE
     if isinstance(error, LabelgenError):
         return error.message, error.hint, EXIT_USAGE if isinstance(error, ConfigError) else EXIT_ERROR
+    if isinstance(error, OSError) and error.errno in DISK:
+        where = f": {error.filename}" if error.filename else ""
+        return f"{error.strerror}{where}", DISK[error.errno], EXIT_ERROR
+    if isinstance(error, Terminated):
+        return "terminated; what is done is kept", "the same command again goes on from there", EXIT_TERMINATED
     if isinstance(error, KeyboardInterrupt):
         return "interrupted; what is done is kept", "the same command again goes on from there", EXIT_INTERRUPTED
     return f"{type(error).__name__}: {error}", "this looks like a bug; --debug shows where it happened", EXIT_ERROR
@@ -235,18 +251,21 @@ def _print_settings(app: App, tokens: Sequence[str]) -> None:
     print(parsed_as_toml(app, tokens), end="", flush=True)  # noqa: T201
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM, which leaves a command in the same order as Ctrl-C: schedulers end jobs so."""
+
+
 @contextlib.contextmanager
-def _terminated_as_interrupt() -> Iterator[None]:
-    """Treat SIGTERM like Ctrl-C, so that schedulers leave a run in order."""
+def _sigterm_raises() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, _interrupt)
+    before = signal.signal(signal.SIGTERM, _terminate)
     try:
         yield
     finally:
         signal.signal(signal.SIGTERM, before)
 
 
-def _interrupt(*_: object) -> None:
-    raise KeyboardInterrupt
+def _terminate(*_: object) -> None:
+    raise Terminated

@@ -3,7 +3,7 @@
 import dataclasses
 import inspect
 import typing
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Protocol, runtime_checkable
@@ -19,6 +19,7 @@ from labelgen.commands.common import (
     open_dataset_from,
     print_json,
     progress_bar,
+    say,
     say_error,
 )
 from labelgen.commands.next_step import next_steps
@@ -36,6 +37,9 @@ DATA_HELP = (
     "Data set: demo, demo:N for N scenes, a folder of known layout or of pictures, or KIND:PATH (voc, folder, coco, "
     "ade20k, cityscapes, camvid, images)."
 )
+
+
+NAMED_CLASSES = 5  # in the report of a run
 
 
 @runtime_checkable
@@ -135,9 +139,7 @@ def label_data(name: str, config: Any, data: str, flags: CommonFlags, *, then: A
     print_report(report, job, as_json=flags.as_json, more=facts, steps=[*pictures, *steps])
     if then and facts and not flags.as_json:
         then.show(facts)
-    if report.first_failure is not None:
-        say_failures(report, report.first_failure)
-    return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+    return say_failures(report)
 
 
 def refuse_unused(name: str, method: Method, config: Any, flags: DataFlags) -> None:
@@ -188,13 +190,17 @@ def label_vocabulary(method: Method, config: Any, name: str) -> Vocabulary | Non
     return None if wanted is nothing else wanted
 
 
-def say_failures(report: RunReport, first: Mapping[str, Any]) -> None:
-    """Say on stderr how many images failed, and why the first did."""
+def say_failures(report: RunReport) -> int:
+    """Say on stderr how many images failed, if any, and why the first did; the exit code of the command."""
+    first = report.first_failure
+    if first is None:
+        return EXIT_DONE
     total = report.done + report.skipped + report.failed
     say_error(
         f"{report.failed} of {total} images could not be labelled, the first {first['id']}: {first['error']}",
         first["hint"] or "mend the data and run the same command again; it tries them anew",
     )
+    return EXIT_SOME_FAILED
 
 
 def print_plan(dataset: Dataset, job: Job, out: Path, options: RunOptions, *, as_json: bool) -> None:
@@ -268,12 +274,12 @@ def print_report(
     _print_pairs([row for row in rows if row[0] in always or not str(row[1]).startswith("0")], title=title)
 
 
-def _largest(classes: dict[str, int], vocabulary: Any, count: int = 5) -> str:
+def _largest(classes: dict[str, int], vocabulary: Vocabulary) -> str:
     """Names of the classes that cover most pixels, with their share of the labelled pixels."""
     total = sum(classes.values())
     ranked = sorted(classes.items(), key=lambda item: (-item[1], int(item[0])))
-    names = [f"{vocabulary.classes[int(i)]} {100 * pixels / total:.0f} %" for i, pixels in ranked[:count]]
-    return ", ".join(names) + (", ..." if len(ranked) > count else "")
+    names = [f"{vocabulary.classes[int(i)]} {100 * pixels / total:.0f} %" for i, pixels in ranked[:NAMED_CLASSES]]
+    return ", ".join(names) + (", ..." if len(ranked) > NAMED_CLASSES else "")
 
 
 def _one_line(value: Any) -> str:

@@ -1,31 +1,14 @@
 """`labelgen import PATH --from coco`: masks of other tools, or seed files of published code, as a run."""
 
-import functools
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import (
-    EXIT_DONE,
-    EXIT_SOME_FAILED,
-    DataFlags,
-    data_path,
-    open_dataset_from,
-    progress_bar,
-    say,
-)
-from labelgen.commands.generate import print_plan, print_report, say_failures
-from labelgen.commands.import_seeds import ImportRunFlags, check_supervision, import_seeds
-from labelgen.commands.next_step import can_be_scored
-from labelgen.commands.sheet import leave_sheet
-from labelgen.errors import ConfigError, DataError
-
-if TYPE_CHECKING:
-    from labelgen.data.dataset import Dataset
-    from labelgen.formats.format import Masks
-    from labelgen.formats.import_masks import MaskImportConfig
+from labelgen.commands.common import DataFlags, open_dataset_from
+from labelgen.commands.import_runs import ImportRunFlags, import_masks, import_seeds
+from labelgen.errors import ConfigError
 
 __all__ = ["MaskFlags", "SeedFlags", "import_labels"]
 
@@ -135,17 +118,13 @@ def import_labels(
     from labelgen.seeds.legacy import SEED_FORMATS
 
     if from_ in SEED_FORMATS:
+        from labelgen.seeds.import_seeds import ImportConfig
+
         _refuse_foreign(masks, from_, "the maps of its classes, not masks")
-        return import_seeds(
-            path,
-            from_=from_,
-            data=data,
-            background=seeds.background,
-            normalise=seeds.normalise,
-            supervision=supervision or ("tags",),
-            images=images,
-            flags=flags,
-        )
+        supervision = supervision or ("tags",)
+        _check_supervision(supervision)
+        config = ImportConfig(from_, Path(path).as_posix(), seeds.background, seeds.normalise)
+        return import_seeds(config, open_dataset_from(images, data), supervision, flags)
     from labelgen.formats.import_masks import MaskImportConfig
 
     config = MaskImportConfig(
@@ -153,8 +132,8 @@ def import_labels(
     )
     _refuse_foreign(seeds, from_, "masks, not maps of classes")
     supervision = supervision or ("strokes" if from_ == "scribblesup" else "unknown",)
-    check_supervision(supervision)
-    return _import_masks(config, data, supervision, images, flags)
+    _check_supervision(supervision)
+    return import_masks(config, open_dataset_from(images, data), supervision, flags)
 
 
 def _refuse_foreign(given: MaskFlags | SeedFlags, format_name: str, holds: str) -> None:
@@ -167,59 +146,15 @@ def _refuse_foreign(given: MaskFlags | SeedFlags, format_name: str, holds: str) 
             )
 
 
-def _import_masks(
-    config: "MaskImportConfig", data: str, supervision: tuple[str, ...], images: DataFlags, flags: ImportRunFlags
-) -> int:
-    from labelgen.formats.import_masks import container_facts, make_mask_import, open_masks
-    from labelgen.formats.table import mask_format
-    from labelgen.job import Job, config_to_json
-    from labelgen.run import run_job
+def _check_supervision(names: tuple[str, ...]) -> None:
+    """Refuse what is no kind of supervision."""
+    from labelgen.data.sample import SUPERVISION
+    from labelgen.refine.source import UNKNOWN
 
-    row = mask_format(config.format)
-    dataset = open_dataset_from(images, data)
-    _compare(open_masks(config, dataset.vocabulary), dataset, config)
-    job = Job(
-        method="import",
-        config=config_to_json(config),
-        make=functools.partial(make_mask_import, config, dataset.vocabulary),
-        needs=frozenset(),
-        reads_image=False,
-        vocabulary=dataset.vocabulary,
-        facts={"about": row.about, **container_facts(config)},
-        inherited=frozenset(supervision),
-    )
-    options = flags.run_options()
-    # hard labels have no scores that could be kept
-    options = replace(options, save_scores=options.save_scores and row.scored)
-    out = Path(flags.out or Path("runs", Path(config.path).resolve().stem))
-    if flags.dry_run:
-        print_plan(dataset, job, out, options, as_json=flags.as_json)
-        return EXIT_DONE
-    with progress_bar("import") as progress:
-        report = run_job(dataset, job, out, options, progress=progress)
-    scored = report.complete and can_be_scored(dataset, job.vocabulary)
-    steps = leave_sheet(report, dataset, wanted=flags.sheet)
-    steps += [("next", f"labelgen quality {data_path(report.out)}")] if scored else []
-    print_report(report, job, as_json=flags.as_json, more={"format": config.format}, steps=steps)
-    if row.rest and config.rest == "unlabelled" and dataset.vocabulary.background is not None and report.coverage < 1:
-        say("pixels in no mask stay unlabelled; --rest background makes them background")
-    if report.first_failure is not None:
-        say_failures(report, report.first_failure)
-    return EXIT_SOME_FAILED if report.failed else EXIT_DONE
-
-
-def _compare(masks: "Masks", dataset: "Dataset", config: "MaskImportConfig") -> None:
-    """Refuse masks of other images; say how many are of none, and how many images have none."""
-    shared = masks.ids.intersection(dataset.ids)
-    if not shared:
-        here = f"such as {min(masks.ids)!r}" if masks.ids else "none at all"
-        raise DataError(
-            f"no mask of {config.path} belongs to an image of the data: {here} against images such as "
-            f"{dataset.ids[0]!r}",
-            hint="is it the right --data and --split?",
-        )
-    foreign, missing = len(masks.ids) - len(shared), len(dataset.ids) - len(shared)
-    if foreign:
-        say(f"{foreign} masks of {config.path} belong to no image of the data and are left out")
-    if missing:
-        say(f"{missing} images of the data have no mask in {config.path} and will fail; --ids FILE leaves them out")
+    known = (*sorted(SUPERVISION), UNKNOWN)
+    for name in names:
+        if name not in known:
+            raise ConfigError(
+                f"--supervision must be out of {', '.join(known)}, got {name!r}",
+                hint="several as --supervision tags --supervision saliency",
+            )

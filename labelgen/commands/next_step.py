@@ -8,7 +8,7 @@ from typing import Any
 
 from labelgen.commands.common import CommonFlags, data_path
 from labelgen.data.dataset import Dataset
-from labelgen.errors import DataError, LabelgenError
+from labelgen.errors import DataError
 from labelgen.methods.method import Method
 from labelgen.vocab import Vocabulary
 
@@ -34,14 +34,9 @@ def next_steps(
 
 def can_be_scored(dataset: Dataset, vocabulary: Vocabulary) -> bool:
     """Whether `labelgen quality` would find truth for these labels: of the first image, in the same classes."""
-    from labelgen.quality.match import id_lookup
+    from labelgen.quality.match import why_unscored
 
-    try:
-        dataset.truth(dataset.ids[0])
-        id_lookup(vocabulary, dataset.vocabulary)
-    except LabelgenError:
-        return False
-    return True
+    return not why_unscored(vocabulary, dataset)
 
 
 def preview_command(dataset: Dataset, *, name: str, config: Any, flags: CommonFlags) -> str:

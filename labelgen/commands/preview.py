@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated, Any, get_args, get_type_hints
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import print_json, print_table
+from labelgen.commands.common import JsonFlag, print_json, print_table
 from labelgen.errors import ConfigError, DataError, RunFolderError
-from labelgen.job import Job, method_job, rng_for
+from labelgen.job import Job, rng_for
+from labelgen.job_builders import method_job
 from labelgen.vocab import load_vocabulary
 
 if TYPE_CHECKING:
@@ -34,7 +35,7 @@ def preview(
     refine: tuple[str, ...] = (),
     out: str = "",
     seed: int = 0,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """Label one picture, or a few, and draw what came out: overlay, heat maps, contact sheet.
 
@@ -57,8 +58,6 @@ def preview(
         Folder to write; with several pictures each gets its own below it. Default: runs/preview/NAME.
     seed
         Of methods that draw lots.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------

@@ -1,6 +1,6 @@
 """`labelgen promote [RUN]`: scribbles and the pseudo-labels that their classes give, merged into a run."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -8,19 +8,19 @@ from cyclopts import Parameter
 
 from labelgen.commands.common import (
     EXIT_DONE,
-    EXIT_SOME_FAILED,
     RunFlags,
     data_path,
     print_json,
     print_table,
     progress_bar,
+    refuse_negative,
 )
 from labelgen.commands.fit_cam import CamRecipeFlags, training_cost_rows
 from labelgen.commands.generate import print_plan, print_report, say_failures
 from labelgen.commands.next_step import can_be_scored
 from labelgen.commands.promote_classifier import ClassifierFlags, ClassifierMaker
-from labelgen.commands.refine import SourceFlags, open_source
 from labelgen.commands.sheet import leave_sheet
+from labelgen.commands.sources import SourceFlags, open_source
 from labelgen.errors import ConfigError
 from labelgen.promote.config import PromoteConfig
 
@@ -89,12 +89,12 @@ def promote(
     """
     source, flags, keep = source or SourceFlags(), flags or PromoteRunFlags(), keep or PromoteConfig()
     classifier, recipe = classifier or ClassifierFlags(), recipe or CamRecipeFlags()
-    _refuse_contradictions(pseudo, certainty, classifier, recipe, flags, source)
+    _refuse_contradictions(pseudo, certainty, classifier, recipe, source)
 
     from labelgen.promote.job import promote_job, refuse_unfinished
     from labelgen.promote.tags import TaggedByScribbles
     from labelgen.refine import parse_refiners
-    from labelgen.run import RunOptions, run_job
+    from labelgen.run import run_job
     from labelgen.store import newest_run
 
     steps = parse_refiners(*refine)
@@ -117,24 +117,16 @@ def promote(
         return _print_fitted(maker, as_json=flags.as_json)
     made = _pseudo_of(pseudo, labels, certainty) if pseudo else maker.job(tagged)
     job = promote_job(labels, made, keep, dataset=tagged, refine=steps, seed=flags.seed)
-    shared = flags.run_options()
-    options = RunOptions(**{**vars(shared), "seed": flags.seed})
+    options = replace(flags.run_options(), seed=flags.seed)
     if flags.dry_run:
         print_plan(dataset, job, out, options, as_json=flags.as_json)
         return EXIT_DONE
     with progress_bar("promote") as progress:
         report = run_job(dataset, job, out, options, progress=progress)
-    pictures = leave_sheet(report, dataset, wanted=flags.sheet)
-    print_report(
-        report,
-        job,
-        as_json=flags.as_json,
-        more=_facts(report.out, path, pseudo or maker.folder.as_posix()),
-        steps=pictures + _next(report, path, pseudo, dataset, job),
-    )
-    if report.first_failure is not None:
-        say_failures(report, report.first_failure)
-    return EXIT_SOME_FAILED if report.failed else EXIT_DONE
+    facts = _facts(report.out, path, pseudo or maker.folder.as_posix())
+    steps_after = leave_sheet(report, dataset, wanted=flags.sheet) + _next(report, facts, pseudo, dataset, job)
+    print_report(report, job, as_json=flags.as_json, more=facts, steps=steps_after)
+    return say_failures(report)
 
 
 def _refuse_contradictions(
@@ -142,12 +134,10 @@ def _refuse_contradictions(
     certainty: float | None,
     classifier: ClassifierFlags,
     recipe: CamRecipeFlags,
-    flags: PromoteRunFlags,
     source: SourceFlags,
 ) -> None:
     """Refuse flags that have no say beside others."""
-    if source.limit < 0:
-        raise ConfigError(f"--limit must be >= 0, got {source.limit}")
+    refuse_negative(limit=source.limit)
     training = {
         "--method": classifier.method,
         "--preset": classifier.preset_name if classifier.preset_name != "auto" else "",
@@ -222,8 +212,9 @@ def _facts(out: Path, scribbles: Path, pseudo: str) -> dict[str, Any]:
     }
 
 
-def _next(report: Any, scribbles: Path, pseudo: str, dataset: Any, job: "Job") -> list[tuple[str, str]]:
-    facts = _facts(report.out, scribbles, pseudo)
+def _next(report: Any, facts: dict[str, Any], pseudo: str, dataset: Any, job: "Job") -> list[tuple[str, str]]:
+    """Rows of the report: how well both go together, and what to type next."""
+    scribbles = facts["scribbles"]
     shown = "-" if facts["agreement"] is None else f"{100 * facts['agreement']:.1f} % of the scribbled pixels"
     rows = [("pseudo-labels agree on", shown)]
     if facts["scribble_coverage"] > DENSE:
@@ -231,7 +222,7 @@ def _next(report: Any, scribbles: Path, pseudo: str, dataset: Any, job: "Job") -
         rows.append(("warning", f"{scribbles} labels {share}: it hides the pseudo-labels; is it a run of scribbles?"))
     if not report.complete:
         return rows
-    runs = [data_path(path) for path in (scribbles, *([Path(pseudo)] if pseudo else []), report.out)]
+    runs = [data_path(path) for path in (Path(scribbles), *([Path(pseudo)] if pseudo else []), report.out)]
     both = f"segprobe fit {runs[-1]} --layer scribble --term pseudo --term distance-entropy"
     if not can_be_scored(dataset, job.vocabulary):
         return [*rows, ("next", both)]

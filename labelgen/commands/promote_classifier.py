@@ -2,13 +2,14 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import Parameter
 
 from labelgen.commands.common import Switch, progress_bar, say
-from labelgen.commands.fit_cam import CamRecipeFlags
+from labelgen.commands.fit_cam import CamRecipeFlags, PresetFlag, training_arguments
 from labelgen.errors import ConfigError, RunFolderError
+from labelgen.nets.cam.config import CamMethod
 
 if TYPE_CHECKING:
     from labelgen.job import Job
@@ -41,12 +42,10 @@ class ClassifierFlags:
         Train the classifier and stop; shards and machines can then share it by --classifier.
     """
 
-    method: Literal["cam", "seam", "eps"] | None = None
+    method: CamMethod | None = None
     classifier: str = ""
     cam: Annotated[tuple[str, ...], Parameter(negative="")] = ()
-    preset_name: Annotated[
-        Literal["auto", "demo", "paper", "psa", "irn", "seam", "eps"], Parameter(name="--preset")
-    ] = "auto"
+    preset_name: PresetFlag = "auto"
     backbone_weights: str = ""
     saliency: str = ""
     device: str = "auto"
@@ -79,7 +78,7 @@ class ClassifierMaker:
     is_shard: bool = False
 
     @property
-    def method(self) -> Literal["cam", "seam", "eps"]:
+    def method(self) -> CamMethod:
         """How it is trained."""
         return self.flags.method or "cam"
 
@@ -124,24 +123,16 @@ class ClassifierMaker:
 
     def _training(self, tagged: "TaggedByScribbles") -> dict[str, Any]:
         """Settings and inputs of the training, with what can be refused refused."""
-        from labelgen.nets.cam.config import preset
-        from labelgen.nets.saliency import open_saliency
-
-        demo = tagged.spec.kind == "demo"
-        name = ("demo" if demo else "paper") if self.flags.preset_name == "auto" else self.flags.preset_name
-        settings = preset(name, self.method, seed=self.seed, **self.recipe.changes())
-        if self.method == "eps" and not (self.flags.saliency or demo):
-            raise ConfigError("eps learns from saliency maps, got none", hint="--saliency FOLDER, ncut or spectral")
-        source = None
-        if self.method == "eps":
-            source = open_saliency(self.flags.saliency or "ncut", tagged.spec, self.flags.device)
-        return {
-            "method": self.method,
-            "preset": settings,
-            "weights": self.flags.backbone_weights,
-            "saliency": source,
-            "device": self.flags.device,
-        }
+        flags, changes = self.flags, {**self.recipe.changes(), "seed": self.seed}
+        return training_arguments(
+            tagged.spec,
+            self.method,
+            flags.preset_name,
+            changes,
+            weights=flags.backbone_weights,
+            saliency=flags.saliency,
+            device=flags.device,
+        )
 
     def job(self, tagged: "TaggedByScribbles") -> "Job":
         """Class maps of the classifier as pseudo-labels."""

@@ -1,34 +1,33 @@
 """`labelgen quality [RUN ...]`: how good are labels, measured against the truth?"""
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import EXIT_DONE, EXIT_GATE, Switch, print_json, progress_bar, say
+from labelgen.commands.common import (
+    EXIT_DONE,
+    EXIT_GATE,
+    EngineFlags,
+    Switch,
+    print_json,
+    progress_bar,
+    refuse_negative,
+    say,
+)
 from labelgen.commands.quality_curve import CurveFlags, curve_of, print_curves, write_curves, write_plot
+from labelgen.commands.sources import SourceFlags, distinct_names, open_scored
+from labelgen.engine import Engine
 from labelgen.errors import ConfigError
 from labelgen.quality.gates import parse_gates
 
 if TYPE_CHECKING:
-    from labelgen.data.dataset import Dataset, DataSpec
+    from labelgen.data.dataset import Dataset
     from labelgen.quality.evaluate import Evaluation, QualityOptions
     from labelgen.store import LabelSource
 
-__all__ = ["ScoredData", "distinct_names", "open_scored", "quality"]
-
-
-@dataclass(frozen=True)
-class ScoredData:
-    """What the command line says about the truth; empty where the run knows it."""
-
-    truth: str
-    split: str
-    vocab: str
-    ids: str
-    limit: int
+__all__ = ["quality"]
 
 
 def quality(
@@ -52,6 +51,7 @@ def quality(
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
     as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
     sweep: Annotated[CurveFlags | None, Parameter(name="*", group="Threshold curve")] = None,
+    where: Annotated[EngineFlags | None, Parameter(name="*", group="Engine")] = None,
 ) -> int:
     """Compare label maps with the truth.
 
@@ -96,7 +96,7 @@ def quality(
     fail_under
         Demand NAME=VALUE (such as miou=0.6; several, or separated by commas); exit code 4 when a run misses one.
     workers
-        Threads; 0 for one per core.
+        Threads, or actors with --engine ray; 0 for one per core.
     as_csv
         Print one CSV line per run and class on stdout, nothing else.
     as_json
@@ -112,16 +112,16 @@ def quality(
     gates = parse_gates(fail_under or ())
     if as_csv and as_json:
         raise ConfigError("--csv and --json exclude each other")
-    for name, value in (("worst", worst), ("workers", workers), ("limit", limit)):
-        if value < 0:
-            raise ConfigError(f"--{name} must be >= 0, got {value}")
+    refuse_negative(worst=worst, workers=workers, limit=limit)
     if any(gate.name == "boundary_miou" for gate in gates) and not boundary:
         raise ConfigError("--fail-under boundary_miou needs --boundary")
     for name, given, flag in (("boundary_f1", boundary_f1, "boundary-f1 TOLERANCE"), ("pq", panoptic, "panoptic")):
         if any(gate.name == name for gate in gates) and not given:
             raise ConfigError(f"--fail-under {name} needs --{flag}")
-    data, sweep = ScoredData(truth, split, vocab, ids, limit), sweep or CurveFlags()
+    data = SourceFlags(data=truth, split=split, vocab=vocab, ids=ids, limit=limit)
+    sweep = sweep or CurveFlags()
     sweep.check()
+    engine = (where or EngineFlags()).chosen_engine()
     if as_csv and sweep.curve and (sweep.select_on or not (sweep.curve_csv or sweep.plot)):
         what = "the threshold of --select-on" if sweep.select_on else "the threshold curve of --curve"
         raise ConfigError(
@@ -148,7 +148,7 @@ def quality(
         panoptic=panoptic,
         calibration=calibration,
     )
-    evaluations, documents, sources = _measure(runs, data, options, sweep, workers=workers)
+    evaluations, documents, sources = _measure(runs, data, options, sweep, workers=workers, engine=engine)
     if html:
         _write_html(Path(html), evaluations, documents, sources, is_subset=bool(limit or ids))
     if sweep.curve_csv:
@@ -178,7 +178,13 @@ def quality(
 
 
 def _measure(
-    runs: Sequence[str], data: ScoredData, options: "QualityOptions", sweep: CurveFlags, *, workers: int
+    runs: Sequence[str],
+    data: SourceFlags,
+    options: "QualityOptions",
+    sweep: CurveFlags,
+    *,
+    workers: int,
+    engine: Engine,
 ) -> "tuple[list[Evaluation], list[dict[str, Any]], list[tuple[LabelSource, Dataset]]]":
     """Score each run and say on stderr what is odd about it."""
     from labelgen.quality.document import quality_document
@@ -191,7 +197,7 @@ def _measure(
     evaluations, documents = [], []
     for name, path, (source, truth) in zip(names, paths, pairs, strict=True):
         with progress_bar(f"quality {name}") as progress:
-            evaluation = evaluate(source, truth, options, workers=workers, progress=progress)
+            evaluation = evaluate(source, truth, options, workers=workers, engine=engine, progress=progress)
         evaluation.name = name
         header = source.header if isinstance(source, RunFolder) else {}
         document = quality_document(evaluation, supervision=header.get("supervision"))
@@ -202,7 +208,7 @@ def _measure(
             "state": header.get("state"),
         }
         if sweep.curve:
-            document |= curve_of(source, truth, sweep, unlabelled=options.unlabelled, workers=workers)
+            document |= curve_of(source, truth, sweep, unlabelled=options.unlabelled, workers=workers, engine=engine)
         _warn(evaluation, document, subset=bool(data.limit or data.ids))
         evaluations.append(evaluation)
         documents.append(document)
@@ -234,59 +240,11 @@ def _write_html(
     say(f"page: {path.as_posix()}")
 
 
-def open_scored(path: Path, data: ScoredData) -> "tuple[LabelSource, Dataset]":
-    """The labels of one argument and the truth to score them against."""
-    from labelgen.data.open import open_data, parse_source, reopen
-    from labelgen.store import RunFolder, open_labels
-    from labelgen.vocab import load_vocabulary
-
-    if (path / "run.json").exists() or not path.is_dir():
-        run = RunFolder.open(path)
-        spec = run.spec
-        if data.truth:
-            kind, _ = parse_source(data.truth)
-            spec = _refined(spec if spec is not None and spec.kind == kind else None, data)
-            return run, open_data(
-                data.truth, split=spec.split, vocabulary=spec.vocabulary, ids_file=spec.ids_file, limit=spec.limit
-            )
-        if spec is None:
-            raise ConfigError(f"{path} does not say what data it was made from", hint="name the truth: --truth voc:DIR")
-        return run, reopen(_refined(spec, data))
-    if not data.truth:
-        raise ConfigError(
-            f"{path} is no run but a plain folder, so its truth must be named", hint="--truth demo, or --truth voc:DIR"
-        )
-    truth = open_data(data.truth, split=data.split, vocabulary=data.vocab, ids_file=data.ids, limit=data.limit)
-    vocabulary = load_vocabulary(data.vocab) if data.vocab else truth.vocabulary
-    return open_labels(path, vocabulary=vocabulary), truth
-
-
-def _refined(spec: "DataSpec | None", data: ScoredData) -> "DataSpec":
-    """What a run says about its data, with what the command line says instead."""
-    from labelgen.data.dataset import DataSpec
-
-    spec = spec or DataSpec(kind="")
-    ids = str(Path(data.ids).resolve()) if data.ids else spec.ids_file
-    return replace(
-        spec,
-        split=data.split or spec.split,
-        vocabulary=data.vocab or spec.vocabulary,
-        ids_file=ids,
-        limit=data.limit or spec.limit,
-    )
-
-
 def _parse_bands(text: str) -> tuple[int, ...]:
     parts = [part.strip() for part in text.split(",")] if text.strip() else []
     if not all(part.isdecimal() for part in parts):
         raise ConfigError(f"--bands must be whole pixels separated by commas, got {text!r}", hint="--bands 1,3,5,10")
     return tuple(int(part) for part in parts)
-
-
-def distinct_names(paths: Sequence[Path], sources: "Sequence[LabelSource]") -> list[str]:
-    """Names of runs; their paths where two have one name."""
-    names = [source.name for source in sources]
-    return [path.as_posix() if names.count(name) > 1 else name for path, name in zip(paths, names, strict=True)]
 
 
 def _warn(evaluation: "Evaluation", document: dict[str, Any], *, subset: bool) -> None:

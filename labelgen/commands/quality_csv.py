@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
-from labelgen.errors import RunFolderError
+from labelgen.commands.common import writing_to
 from labelgen.masks import write_atomic
 from labelgen.quality.evaluate import Evaluation
 
@@ -33,10 +33,8 @@ def write_images(path: Path, evaluations: Sequence[Evaluation]) -> None:
         When the file cannot be written.
     """
     rows = (row for evaluation in evaluations for row in image_lines(evaluation))
-    try:
+    with writing_to(path):
         write_atomic(path, csv_text(IMAGE_COLUMNS, rows).encode())
-    except OSError as error:
-        raise RunFolderError(f"cannot write {path} ({error.strerror or error})", hint="choose another file") from error
 
 
 def image_lines(evaluation: Evaluation) -> Iterable[list[Any]]:

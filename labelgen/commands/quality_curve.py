@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from labelgen.commands.common import Switch, print_table, progress_bar
-from labelgen.errors import ConfigError, RunFolderError
+from labelgen.commands.common import Switch, print_table, progress_bar, writing_to
+from labelgen.engine import Engine
+from labelgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
@@ -61,7 +62,13 @@ class CurveFlags:
 
 
 def curve_of(
-    source: "LabelSource", truth: "Dataset", flags: CurveFlags, *, unlabelled: "Unlabelled", workers: int
+    source: "LabelSource",
+    truth: "Dataset",
+    flags: CurveFlags,
+    *,
+    unlabelled: "Unlabelled",
+    workers: int,
+    engine: Engine,
 ) -> dict[str, Any]:
     """Sweep the scores of one run."""
     from labelgen.data.selection import read_ids
@@ -75,7 +82,7 @@ def curve_of(
     select_on = read_ids(Path(flags.select_on), truth.ids) if flags.select_on else None
     options = CurveOptions(flags.bins, unlabelled, select_on)
     with progress_bar(f"curve {source.name}") as progress:
-        curve = run_curve(source, truth, options, workers=workers, progress=progress)
+        curve = run_curve(source, truth, options, workers=workers, engine=engine, progress=progress)
     name = source.header["method"]
     if name == "refine":
         name = (source.header["config"].get("source") or {}).get("method")
@@ -127,10 +134,8 @@ def write_curves(path: Path, documents: Sequence[dict[str, Any]]) -> None:
     from labelgen.masks import write_atomic
 
     rows = ([document["run"], *point.values()] for document in documents for point in document["curve"])
-    try:
+    with writing_to(path):
         write_atomic(path, csv_text(CSV_COLUMNS, rows).encode())
-    except OSError as error:
-        raise RunFolderError(f"cannot write {path} ({error.strerror or error})", hint="choose another file") from error
 
 
 def write_plot(path: Path, documents: Sequence[dict[str, Any]]) -> None:
@@ -162,11 +167,9 @@ def write_plot(path: Path, documents: Sequence[dict[str, Any]]) -> None:
     axes.set_title(f"{provenance['truth']} {provenance['split']}: {documents[0]['fixed']['num_images']} images")
     axes.grid(alpha=0.3)
     axes.legend()
-    try:
+    with writing_to(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         figure.savefig(path, dpi=150)
-    except OSError as error:
-        raise RunFolderError(f"cannot write {path} ({error.strerror or error})", hint="choose another file") from error
 
 
 def _cell(value: float | None, form: str) -> str:

@@ -111,18 +111,19 @@ def number(value: Any) -> str:
     return f"{value:.0e}" if 0 < value < SMALL else f"{value:.4f}"
 
 
-def _table(title: str, first: str) -> Table:
+def _table(title: str, first: str, documents: Sequence[Document] = ()) -> Table:
+    """A table whose first column has names, and whose others are runs where there are some."""
     table = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, padding=(0, 0, 0, 1))
     table.add_column(first, no_wrap=True, vertical="bottom")
+    for document in documents:
+        table.add_column(escape(document["run"]), justify="right", overflow="fold")
     return table
 
 
 def _figures(documents: Sequence[Document]) -> Table:
     truths = [_truth(document) for document in documents]
     shared = f": {escape(truths[0])}" if len(set(truths)) == 1 else ""
-    table = _table(f"Labels against the truth{shared}", "")
-    for document in documents:
-        table.add_column(escape(document["run"]), justify="right", overflow="fold")
+    table = _table(f"Labels against the truth{shared}", "", documents)
     if not shared:
         table.add_row("truth", *map(escape, truths))
     table.add_row("supervision", *(escape(_supervision(document)) for document in documents))
@@ -184,31 +185,17 @@ def _classes(document: Document, *, wide: bool) -> Table:
     for key in figures:
         table.add_column(CLASS_FIGURES[key][0 if wide else 1], justify="right", no_wrap=True)
     for row in rows:
-        table.add_row(escape(row["name"]), *(number(row[key]) for key in figures), style=_faint(row))
+        table.add_row(escape(row["name"]), *(number(row[key]) for key in figures), style=_faint(row["iou"]))
     return table
 
 
 def _classes_by_run(documents: Sequence[Document]) -> Table:
-    """Several runs: the IoU of each class, a column a run."""
-    table = _table("IoU by class", "class")
-    for document in documents:
-        table.add_column(escape(document["run"]), justify="right", overflow="fold")
-    for rows in zip(*(document["per_class"] for document in documents), strict=False):
-        names = {row["name"] for row in rows}
-        if len(names) > 1:
-            return _classes_by_name(documents)
-        table.add_row(escape(rows[0]["name"]), *(number(row["iou"]) for row in rows), style=_faint(*rows))
-    return table
-
-
-def _classes_by_name(documents: Sequence[Document]) -> Table:
-    """Several runs of several vocabularies: classes by name, `-` where a run does not know one."""
-    table = _table("IoU by class", "class")
-    for document in documents:
-        table.add_column(escape(document["run"]), justify="right", overflow="fold")
+    """Several runs: the IoU of each class by name, a column a run; `-` where a run does not know the class."""
+    table = _table("IoU by class", "class", documents)
     by_name = [{row["name"]: row["iou"] for row in document["per_class"]} for document in documents]
     for name in dict.fromkeys(name for names in by_name for name in names):
-        table.add_row(escape(name), *(number(names.get(name)) for names in by_name))
+        values = [names.get(name) for names in by_name]
+        table.add_row(escape(name), *map(number, values), style=_faint(*values))
     return table
 
 
@@ -225,8 +212,8 @@ def _worst(evaluation: Evaluation, count: int) -> Table:
     return table
 
 
-def _faint(*rows: Document) -> str:
-    return "dim" if all(row["iou"] is None for row in rows) else ""
+def _faint(*ious: float | None) -> str:
+    return "dim" if all(iou is None for iou in ious) else ""
 
 
 def _truth(document: Document) -> str:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import EXIT_DONE, print_json, progress_bar, say
-from labelgen.errors import ConfigError, RunFolderError
+from labelgen.commands.common import EXIT_DONE, JsonFlag, print_json, progress_bar, refuse_negative, say, writing_to
+from labelgen.errors import ConfigError
 
 if TYPE_CHECKING:
     from labelgen.data.dataset import Dataset
@@ -47,7 +47,7 @@ def rank(
     write_ids: str = "",
     workers: int = 0,
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> int:
     """List the images and classes whose labels are the most suspicious.
 
@@ -90,8 +90,6 @@ def rank(
         Threads; 0 for one per core.
     as_csv
         Print one CSV line per listed image on stdout, nothing else.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------
@@ -144,9 +142,7 @@ def rank(
 def _check(*, as_csv: bool, as_json: bool, top: int, workers: int, bad_below: float) -> None:
     if as_csv and as_json:
         raise ConfigError("--csv and --json exclude each other")
-    for name, value in (("top", top), ("workers", workers)):
-        if value < 0:
-            raise ConfigError(f"--{name} must be >= 0, got {value}")
+    refuse_negative(top=top, workers=workers)
     if not 0 < bad_below <= 1:
         raise ConfigError(f"--bad-below must be an IoU in (0, 1], got {bad_below}", hint="0.5 is half of the pixels")
 
@@ -221,10 +217,8 @@ def _say_missing(found: "Suspicion") -> None:
 def _write_ids(path: Path, ids: list[str]) -> None:
     from labelgen.masks import write_atomic
 
-    try:
+    with writing_to(path):
         write_atomic(path, "".join(f"{sample_id}\n" for sample_id in ids).encode())
-    except OSError as error:
-        raise RunFolderError(f"cannot write {path} ({error.strerror or error})", hint="choose another file") from error
 
 
 def _print_csv(document: dict[str, Any]) -> None:

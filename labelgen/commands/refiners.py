@@ -7,7 +7,7 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import print_json, print_table
+from labelgen.commands.common import JsonFlag, print_json, print_table
 from labelgen.refine import REFINERS
 from labelgen.refine.refiner import Refiner, row_of
 
@@ -22,7 +22,7 @@ def refiners(
     name: Annotated[str, Parameter(completer=_complete)] = "",
     /,
     *,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> None:
     """List the refiners of --refine and of labelgen refine --with, or the settings of one.
 
@@ -30,8 +30,6 @@ def refiners(
     ----------
     name
         A refiner; empty for the list.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------

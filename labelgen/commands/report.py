@@ -1,12 +1,19 @@
 """`labelgen report RUN ... --out DIR`: runs as a page to look at and to hand on."""
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
-from cyclopts import Parameter
-
-from labelgen.commands.common import EXIT_DONE, Switch, data_path, print_json, progress_bar, say
-from labelgen.commands.quality import ScoredData, distinct_names, open_scored
+from labelgen.commands.common import (
+    EXIT_DONE,
+    JsonFlag,
+    Switch,
+    data_path,
+    print_json,
+    progress_bar,
+    refuse_negative,
+    say,
+)
+from labelgen.commands.sources import SourceFlags, distinct_names, open_scored
 from labelgen.errors import ConfigError, LabelgenError
 
 if TYPE_CHECKING:
@@ -33,7 +40,7 @@ def report(
     best: int = 5,
     max_mb: float = 5.0,
     workers: int = 0,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> int:
     """Write a page about one or more runs: where they come from, how good they are, what they look like.
 
@@ -68,8 +75,6 @@ def report(
         Megabytes of page and pictures together, about; images are left out beyond.
     workers
         Threads; 0 for one per core.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------
@@ -77,9 +82,7 @@ def report(
     labelgen report runs/cam runs/cam-crf --out report/crf --standalone
     labelgen report labels --truth voc:VOCdevkit/VOC2012 --vocab voc --worst 40
     """
-    for name, value in (("worst", worst), ("median", median), ("best", best), ("workers", workers), ("limit", limit)):
-        if value < 0:
-            raise ConfigError(f"--{name} must be >= 0, got {value}")
+    refuse_negative(worst=worst, median=median, best=best, workers=workers, limit=limit)
     if not 0.5 <= max_mb < float("inf"):
         raise ConfigError(f"--max-mb must be at least 0.5, got {max_mb:g}", hint="tables and plots need some room")
 
@@ -91,7 +94,7 @@ def report(
     folder = Path(out)
     refuse_foreign_page(folder / INDEX)
     paths = [Path(run) for run in runs] or [newest_run()]
-    data = ScoredData(truth, split, vocab, ids, limit)
+    data = SourceFlags(data=truth, split=split, vocab=vocab, ids=ids, limit=limit)
     opened = [_open(path, data) for path in paths]
     names = distinct_names(paths, [source for source, _, _ in opened])
     found = []
@@ -110,14 +113,14 @@ def report(
     return EXIT_DONE
 
 
-def _open(path: Path, data: ScoredData) -> "tuple[LabelSource, Dataset | None, str]":
+def _open(path: Path, data: SourceFlags) -> "tuple[LabelSource, Dataset | None, str]":
     """Labels, their data set, and why there is none: a run may outlive its images."""
     from labelgen.store import RunFolder
 
     try:
         return *open_scored(path, data), ""
     except LabelgenError as error:
-        if data.truth or not (path / "run.json").is_file():
+        if data.data or not (path / "run.json").is_file():
             raise
         run = RunFolder.open(path)  # what is wrong with the run itself is still an error
         say(f"warning: the data of {path} cannot be opened, so there are neither images nor truth: {error.message}")

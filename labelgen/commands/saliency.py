@@ -12,6 +12,7 @@ from labelgen.commands.common import (
     EXIT_DONE,
     EXIT_SOME_FAILED,
     ImageFlags,
+    JsonFlag,
     Switch,
     data_path,
     print_json,
@@ -33,7 +34,7 @@ def saliency(
     device: str = "auto",
     overwrite: Switch = False,
     dry_run: Switch = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
     images: Annotated[ImageFlags | None, Parameter(name="*", group="Images")] = None,
 ) -> int:
     """Say of every pixel how likely it belongs to some object, whatever it is, and write that as grey pictures.
@@ -58,8 +59,6 @@ def saliency(
         Write all maps anew.
     dry_run
         Make a few maps to say how long all would take and how much disk; write nothing.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------

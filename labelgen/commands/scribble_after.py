@@ -2,11 +2,9 @@
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Any
 
-from cyclopts import Parameter
-
-from labelgen.commands.common import print_table
+from labelgen.commands.common import Switch, print_table
 from labelgen.data.dataset import Dataset
 from labelgen.errors import ConfigError, DataError
 from labelgen.store import RunFolder
@@ -53,7 +51,7 @@ class AfterScribble:
         Folder to write the drawn strokes to, one ScribbleSup XML file per image.
     """
 
-    stats: Annotated[bool, Parameter(negative="")] = False
+    stats: Switch = False
     real: str = ""
     xml: str = ""
 
@@ -115,7 +113,7 @@ def write_xml(run: RunFolder, folder: Path) -> int:
         height, width = labels.shape
         document = scribble_xml(strokes, run.vocabulary, size=(height, width))
         try:
-            write_atomic(folder / f"{sample_id}.xml", document)
+            write_atomic(folder / f"{sample_id}.xml", document, durable=False)
         except OSError as error:
             raise DataError(
                 f"cannot write XML files into {folder} ({error.strerror})",

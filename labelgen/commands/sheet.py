@@ -39,15 +39,16 @@ def leave_sheet(report: "RunReport", dataset: Dataset, *, wanted: bool) -> list[
         except OSError as error:  # such as on Windows, while somebody looks at it
             say(f"warning: {path.as_posix()} shows labels that are gone ({error.strerror or error})")
         return []
+    from labelgen.quality.match import why_unscored
     from labelgen.report.run_sheet import write_run_sheet
-    from labelgen.report.views import Shown, truth_vocabulary
+    from labelgen.report.views import Shown
 
     run = RunFolder.open(report.out)
     spec = dataset.spec
     place = spec.root.replace("\\", "/").rstrip("/").rsplit("/", 1)[-1]
     data = " ".join(part for part in (spec.kind, place, spec.split) if part)
     try:
-        shown = Shown(run, dataset, has_truth=not truth_vocabulary(run, dataset))
+        shown = Shown(run, dataset, has_truth=not why_unscored(run.vocabulary, dataset))
         write_run_sheet(path, shown, title=f"{run.header['method']}, {data}: {len(run.ids)} images")
     except LabelgenError as error:  # the run itself is sound
         say(f"warning: no contact sheet: {error.message}")

@@ -12,6 +12,8 @@ from labelgen.commands.common import (
     EXIT_DONE,
     EXIT_SOME_FAILED,
     DataFlags,
+    EngineFlags,
+    JsonFlag,
     Switch,
     data_path,
     print_json,
@@ -31,7 +33,7 @@ Row = dict[str, Any]
 
 
 @dataclass(frozen=True, kw_only=True)
-class SweepFlags(DataFlags):
+class SweepFlags(EngineFlags, DataFlags):
     """Flags of all runs of a sweep.
 
     Parameters
@@ -45,7 +47,7 @@ class SweepFlags(DataFlags):
     refine
         Repair each mask, as in labelgen METHOD; several are applied in their order.
     workers
-        Processes; the result is the same for any number.
+        Processes, or actors with --engine ray; the result is the same for any number.
     overwrite
         Replace runs that are already there.
     strict
@@ -79,7 +81,7 @@ def sweep(
     plot: str = "",
     html: str = "",
     as_csv: Annotated[bool, Parameter(name="--csv", negative="")] = False,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
     flags: Annotated[SweepFlags | None, Parameter(name="*", group="Runs")] = None,
     **settings: str,
 ) -> int:
@@ -104,8 +106,6 @@ def sweep(
         Page to write, such as sweep.html: the curves with intervals, the table, and how all is counted, in one file.
     as_csv
         Print one CSV line per run on stdout, nothing else.
-    as_json
-        Print one JSON document on stdout, nothing else.
     settings
         A setting with its values between commas, such as --shrink 0,.5,1; a single value holds for all runs. Between
         semicolons where a value holds commas, as in --kind "classes=0.2,drop=0.1;mixed", and always with lists, such
@@ -193,6 +193,7 @@ def _options(flags: SweepFlags) -> "RunOptions":
         overwrite=flags.overwrite,
         strict=flags.strict,
         save_scores=flags.save_scores,
+        engine=flags.chosen_engine(),
     )
 
 
@@ -249,11 +250,9 @@ def _print_csv(rows: Sequence[Row]) -> None:
 
 
 def _print_means(method: str, means: Sequence[Row]) -> None:
-    from labelgen.sweep.table import MEASURES
+    from labelgen.sweep.table import MEASURES, settings_and_measures
 
-    names = list(dict.fromkeys(name for row in means for name in row["settings"]))
-    shown = [key for key in MEASURES if any(row[key] is not None for row in means)]
-    shown = [key for key in shown if key != "strokes" or any(row[key]["mean"] for row in means)]
+    names, shown = settings_and_measures(means)
     lines = [
         (*(row["settings"].get(name, "-") for name in names), row["seeds"], *(_cell(row[key], key) for key in shown))
         for row in means

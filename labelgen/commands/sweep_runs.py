@@ -111,7 +111,7 @@ class RefinerTarget:
 
     @cached_property
     def _source(self) -> Any:
-        from labelgen.commands.refine import SourceFlags, open_source
+        from labelgen.commands.sources import SourceFlags, open_source
 
         if self.flags.tags:
             raise ConfigError("refiners look at no image-level tags, got --tags", hint="leave it out")
@@ -120,7 +120,7 @@ class RefinerTarget:
 
     def job(self, config: Any, options: "RunOptions") -> "tuple[Dataset, Job, RunOptions]":
         """As `labelgen refine` makes it."""
-        from labelgen.job import source_job
+        from labelgen.job_builders import source_job
         from labelgen.refine import REFINERS, RefineStep, parse_refiners
         from labelgen.refine.source import CERTAINTY, Start, has_scores
 
@@ -193,8 +193,7 @@ def make_and_measure(
     except LabelgenError as error:
         raise type(error)(f"{out.name}: {error.message}", hint=error.hint) from error
     leave_sheet(report, dataset, wanted=sheet)
-    if report.first_failure is not None:
-        say_failures(report, report.first_failure)
+    say_failures(report)
     if not can_be_scored(dataset, job.vocabulary):
         say(f"{out}: no truth in its classes, so that only coverage is known")
         return None

@@ -1,11 +1,9 @@
 """`labelgen verify RUN`: is a run folder still what was written, and does it come out the same again?"""
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Any
 
-from cyclopts import Parameter
-
-from labelgen.commands.common import EXIT_DONE, EXIT_ERROR, print_json, progress_bar, say, say_error
+from labelgen.commands.common import EXIT_DONE, EXIT_ERROR, JsonFlag, print_json, progress_bar, say, say_error
 from labelgen.errors import ConfigError, LabelgenError
 
 __all__ = ["verify"]
@@ -17,7 +15,7 @@ def verify(
     *,
     regenerate: int = 0,
     seed: int = 0,
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> int:
     """Read a run folder whole and list what is missing, changed or extra; make some of its images again.
 
@@ -34,8 +32,6 @@ def verify(
         How many images to make again; 0 for none.
     seed
         Says which images are made again.
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------

@@ -6,7 +6,7 @@ from typing import Annotated, Any
 
 from cyclopts import Parameter
 
-from labelgen.commands.common import EXIT_DONE, EXIT_ERROR, print_json, print_table, say_error
+from labelgen.commands.common import EXIT_DONE, EXIT_ERROR, JsonFlag, print_json, print_table, say_error
 from labelgen.errors import ConfigError, VocabularyError
 from labelgen.vocab import Vocabulary, load_vocabulary, vocabulary_names
 
@@ -25,7 +25,7 @@ def _complete(context: Any) -> list[str]:
 
 def vocabs(
     *words: Annotated[str, Parameter(completer=_complete)],
-    as_json: Annotated[bool, Parameter(name="--json", negative="")] = False,
+    as_json: JsonFlag = False,
 ) -> int:
     """List the vocabularies, show the classes of one, check a file of one's own, or print what identifies it.
 
@@ -38,8 +38,6 @@ def vocabs(
     words
         show, check or hash; then a built-in name, a .toml file, a .txt file of one class a line, or `classes:` and a
         list such as "classes:rust, paint=painted surface; peeling paint".
-    as_json
-        Print one JSON document on stdout, nothing else.
 
     Examples
     --------

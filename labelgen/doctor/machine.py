@@ -136,7 +136,7 @@ def look_at_writing(folders: Iterable[Path]) -> Finding:
     """Whether a file can be written into folders, or where they would be made; one is written and removed."""
     refused = {}
     for folder in folders:
-        place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        place = _place_of(folder)
         try:
             with tempfile.NamedTemporaryFile(dir=place, prefix=".labelgen-doctor-") as file:
                 file.write(b"x")
@@ -154,7 +154,7 @@ def look_at_disk(folders: Iterable[Path]) -> Finding:
     """How much room there is where files go."""
     free = {}
     for folder in folders:
-        place = next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())
+        place = _place_of(folder)
         free[str(folder)] = shutil.disk_usage(place).free
     least = min(free.values())
     shown = ", ".join(f"{folder} {size / 1e9:,.1f} GB" for folder, size in free.items())
@@ -163,3 +163,8 @@ def look_at_disk(folders: Iterable[Path]) -> Finding:
         advice = "remove what is not needed of the caches above, or give --out and --cache another disk"
         return Finding("disk", PROBLEM if least < NO_DISK else WARNING, f"free: {shown}", advice, facts)
     return Finding("disk", OK, f"free: {shown}", facts=facts)
+
+
+def _place_of(folder: Path) -> Path:
+    """The folder itself, or the nearest one above it that is there."""
+    return next(path for path in (folder.absolute(), *folder.absolute().parents) if path.exists())

@@ -21,7 +21,7 @@ from labelgen.run import Progress
 from labelgen.store import RunFolder, make_header
 from labelgen.store.header import differences
 from labelgen.store.layout import LABELS, files_of, path_of
-from labelgen.store.records import Record
+from labelgen.store.lines import Record
 
 __all__ = ["Regenerated", "choose_ids", "regenerate"]
 

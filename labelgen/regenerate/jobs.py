@@ -8,7 +8,8 @@ from typing import Any, TypeVar
 
 from labelgen.data.dataset import Dataset
 from labelgen.errors import LabelgenError, RunFolderError
-from labelgen.job import Job, config_to_json, method_job, refined_job, source_job
+from labelgen.job import Job
+from labelgen.job_builders import import_job, method_job, refined_job, source_job
 from labelgen.methods import METHODS
 from labelgen.refine import REFINERS, RefineStep
 from labelgen.store import RunFolder, open_labels
@@ -112,23 +113,32 @@ def _promoted(run: RunFolder, dataset: Dataset) -> Job:
 
 
 def _imported(run: RunFolder, dataset: Dataset) -> Job:
-    """A run of seed files."""
+    """A run of seed files, or of masks of other tools."""
     from labelgen.seeds.import_seeds import ImportConfig, make_import
+    from labelgen.seeds.legacy import SEED_FORMATS
 
+    if run.header["config"].get("format") not in SEED_FORMATS:
+        return _imported_masks(run, dataset)
     config = config_from_json(ImportConfig, run.header["config"], of="import")
     if not Path(config.path).is_dir():
         raise RunFolderError(f"the files that were imported are not at {config.path}", hint="put them back there")
     vocabulary = _vocabulary(run, dataset)
-    return Job(
-        method="import",
-        config=config_to_json(config),
-        make=functools.partial(make_import, config, vocabulary, dataset),
-        needs=frozenset(),
-        reads_image=False,
-        vocabulary=vocabulary,
-        facts=run.header.get("facts", {}),
-        inherited=frozenset(run.header["supervision"]),
-    )
+    make = functools.partial(make_import, config, vocabulary, dataset)
+    facts, supervision = run.header.get("facts", {}), run.header["supervision"]
+    return import_job(config, make, vocabulary, facts=facts, supervision=supervision)
+
+
+def _imported_masks(run: RunFolder, dataset: Dataset) -> Job:
+    from labelgen.formats.import_masks import MaskImportConfig, container_facts, make_mask_import
+
+    config = config_from_json(MaskImportConfig, run.header["config"], of="import")
+    facts, vocabulary = run.header.get("facts", {}), _vocabulary(run, dataset)
+    if not Path(config.path).exists():
+        raise RunFolderError(f"the files that were imported are not at {config.path}", hint="put them back there")
+    if container_facts(config).get("inputs") != facts.get("inputs"):
+        raise RunFolderError(f"the files that were imported have changed at {config.path}", hint="import them anew")
+    make = functools.partial(make_mask_import, config, vocabulary)
+    return import_job(config, make, vocabulary, facts=facts, supervision=run.header["supervision"])
 
 
 MADE_FROM: Mapping[str, Callable[[RunFolder, Dataset], Job]] = {

@@ -1,9 +1,11 @@
 """How the figures of a page are counted, and what other tools would say of the same labels."""
 
+from collections.abc import Sequence
+
 from labelgen.quality.boundary import BOUNDARY_FRACTION
 from labelgen.report.html import Cell, Column, Section, Table, text_cell
 
-__all__ = ["comparison_conventions", "quality_conventions", "sweep_conventions"]
+__all__ = ["conventions", "quality_conventions", "sweep_conventions"]
 
 RULES = (
     (
@@ -82,31 +84,35 @@ OTHERS = (  # tool, how it pools, absent classes, a predicted 255, which figure 
 )
 
 
-def quality_conventions() -> Section:
-    """The section at the end of every page that compares labels with truth."""
+def conventions(own: Sequence[tuple[str, str]] = (), *, intro: Sequence[str] = ()) -> Section:
+    """The section at the end of every page with figures.
+
+    Parameters
+    ----------
+    own
+        Rules of the page itself, which come before those of all pages.
+    """
     return Section(
         anchor="conventions",
         title="How these figures are counted",
-        intro=(
-            "Labels with holes have no single score. Three figures stand side by side here, and the tools below each "
-            "give one of them, or another, for the same files.",
-        ),
-        tables=(_rules(RULES), _others()),
+        intro=intro,
+        tables=(_rules((*own, *RULES)), _others()),
     )
+
+
+def quality_conventions() -> Section:
+    """That of a page that compares labels with truth."""
+    intro = (
+        "Labels with holes have no single score. Three figures stand side by side here, and the tools below each "
+        "give one of them, or another, for the same files."
+    )
+    return conventions(intro=(intro,))
 
 
 def sweep_conventions(*, seeds: int) -> Section:
-    """The same for a sweep."""
+    """That of a sweep."""
     what = "the range over seeds" if seeds > 1 else "the 95 % interval over images (one seed)"
-    rules = (("bands", f"Bands and whiskers are {what}"), *RULES)
-    return Section(anchor="conventions", title="How these figures are counted", tables=(_rules(rules), _others()))
-
-
-def comparison_conventions(rules: tuple[tuple[str, str], ...]) -> Section:
-    """The same for a page with rules of its own before those of quality."""
-    return Section(
-        anchor="conventions", title="How these figures are counted", tables=(_rules((*rules, *RULES)), _others())
-    )
+    return conventions((("bands", f"Bands and whiskers are {what}"),))
 
 
 def _rules(rules: tuple[tuple[str, str], ...]) -> Table:

@@ -20,6 +20,7 @@ FRAME = (LEFT, 3, WIDTH, HEIGHT - BOTTOM)  # in which names of points stand
 SERIES = 6  # colours of the style sheet; the next series begin anew with other markers
 APART, ASIDE = 0.09, 0.36  # between markers side by side at one name, and at most from its middle
 DASHES = ("", "7 3", "2 3", "9 3 2 3")
+TICKS = 6  # numbers of an axis
 CELL = 27  # pixels of a cell of a matrix
 NAMED = 110  # pixels for the names of its rows
 LONGEST = 24  # letters of the names of its columns
@@ -60,8 +61,8 @@ class _Axis:
         return self.first + share * (self.last - self.first)
 
 
-def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
-    """Round numbers from `low` to `high`, at most so many.
+def ticks(low: float, high: float) -> list[float]:
+    """Round numbers from `low` to `high`, at most `TICKS`.
 
     Examples
     --------
@@ -70,8 +71,8 @@ def ticks(low: float, high: float, *, most: int = 6) -> list[float]:
     """
     if not high > low:
         return [float(low)]
-    size = 10.0 ** math.floor(math.log10((high - low) / (most - 1)))
-    step = next(size * n for n in (1, 2, 2.5, 5, 10, 20) if (high - low) / (size * n) <= most - 1 + 1e-9)
+    size = 10.0 ** math.floor(math.log10((high - low) / (TICKS - 1)))
+    step = next(size * n for n in (1, 2, 2.5, 5, 10, 20) if (high - low) / (size * n) <= TICKS - 1 + 1e-9)
     first = math.ceil(low / step - 1e-9)
     last = math.floor(high / step + 1e-9)
     return [round(number * step, 10) for number in range(first, last + 1)]

@@ -62,7 +62,6 @@ class Album:
 
     standalone: bool = False
     files: dict[str, bytes] = field(default_factory=dict)
-    size: int = 0
 
     def add(self, array: np.ndarray, *, alt: str, caption: str) -> tuple[Picture, int]:
         """A picture, and how many bytes it takes; the same picture is kept once."""
@@ -77,7 +76,6 @@ class Album:
             name = f"{PREFIX}{hashlib.sha256(content).hexdigest()[:HASH]}.jpg"
             src, cost = f"{FOLDER}/{name}", 0 if name in self.files else len(content)
             self.files[name] = content
-        self.size += cost
         return Picture(src, alt, caption, width, height), cost
 
     def write(self, folder: Path, used: Sequence[Picture]) -> int:
@@ -91,7 +89,7 @@ class Album:
         wanted = {picture.src.rpartition("/")[2] for picture in used} & set(self.files)
         try:
             for name in sorted(wanted):
-                write_atomic(folder / FOLDER / name, self.files[name])
+                write_atomic(folder / FOLDER / name, self.files[name], durable=False)
             for path in sorted((folder / FOLDER).glob(f"{PREFIX}*.jpg")):
                 if path.name not in wanted:
                     path.unlink(missing_ok=True)

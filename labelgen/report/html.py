@@ -218,20 +218,20 @@ def count(value: int | None) -> Cell:
     return missing() if value is None else Cell(f"{value:,}".replace(",", "\N{NARROW NO-BREAK SPACE}"), value)
 
 
-def change(value: float | None, *, digits: int = 3) -> Cell:
+def change(value: float | None) -> Cell:
     """A difference with its sign and an arrow, so that it needs no colour.
 
     Examples
     --------
-    >>> change(0.01).text, change(-0.0004, digits=2).text
-    ('▲ +0.010', '± 0.00')
+    >>> change(0.01).text, change(-0.0004).text
+    ('▲ +0.010', '± 0.000')
     """
     if value is None or math.isnan(value):
         return missing()
-    if round(value, digits) == 0:
-        return Cell(f"± {0:.{digits}f}", float(value))
+    if round(value, 3) == 0:
+        return Cell("± 0.000", float(value))
     arrow, kind = ("▲", "better") if value > 0 else ("▼", "worse")
-    return Cell(f"{arrow} {value:+.{digits}f}", float(value), kind)
+    return Cell(f"{arrow} {value:+.3f}", float(value), kind)
 
 
 def text_cell(text: str) -> Cell:

@@ -10,9 +10,11 @@ from typing import Any
 import numpy as np
 
 from labelgen.data.dataset import Dataset
+from labelgen.masks import label_counts
 from labelgen.quality.document import quality_document
 from labelgen.quality.evaluate import Evaluation, QualityOptions, evaluate
-from labelgen.report.views import Shown, truth_vocabulary
+from labelgen.quality.match import why_unscored
+from labelgen.report.views import Shown
 from labelgen.store import LabelSource, RunFolder
 from labelgen.store.layout import MANIFEST
 
@@ -108,7 +110,7 @@ class MeasuredRun:
 
 def _image_labels(source: LabelSource, sample_id: str) -> ImageLabels:
     labels = source.labels(sample_id)
-    counts = np.bincount(labels.reshape(-1), minlength=source.vocabulary.ignore + 1)[: source.vocabulary.num_classes]
+    counts = label_counts(labels, ignore=source.vocabulary.ignore)[: source.vocabulary.num_classes]
     classes = {int(i): int(counts[i]) for i in np.flatnonzero(counts)}
     return ImageLabels(sample_id, sum(classes.values()) / max(labels.size, 1), classes)
 
@@ -136,7 +138,8 @@ def measured(
         See `MeasuredRun`.
     """
     name, path = name or source.name, path or Path(source.path).as_posix()
-    why_not = why_not or (truth_vocabulary(source, dataset) if dataset is not None else "the images are not there")
+    if not why_not:
+        why_not = "the images are not there" if dataset is None else why_unscored(source.vocabulary, dataset)
     if why_not or dataset is None:
         return MeasuredRun(name, path, Shown(source, dataset, has_truth=False), None, None, why_not)
     options = QualityOptions(boundary=True, bands=DISTANCES, intervals=True)

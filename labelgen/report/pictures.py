@@ -49,6 +49,7 @@ COLOURS = "magma"  # dark to light evenly, for the colour-blind too
 NARROWEST, WIDEST = 220, 480  # pixels of a legend
 SLIMMEST = 180  # pixels of a cell of the contact sheet, so that there is room for its title
 NAMED = 0.01  # share of the picture from which on a class gets its name written on it
+TEXT, BAR_TEXT = 16, 14  # pixels of text in legends and titles, and beside a colour bar
 HATCH = 10  # pixels from stripe to stripe over what has no label
 LegendEntry = tuple[Colour | None, str, str]
 """Colour (None: hatched, without a label), name, and what stands to its right."""
@@ -216,39 +217,39 @@ def _grey(image: np.ndarray) -> np.ndarray:
     return np.asarray(Image.fromarray(image).convert("L"), np.float32)
 
 
-def colour_bar(height: int, *, top: float, text_size: int = 14) -> Image.Image:
+def colour_bar(height: int, *, top: float) -> Image.Image:
     """A bar from 0 to `top` with its numbers and what they are, `height` pixels high or a little more."""
-    head = round(1.8 * text_size)
-    length = max(height - head, 2 * text_size)
+    head = round(1.8 * BAR_TEXT)
+    length = max(height - head, 2 * BAR_TEXT)
     bar = colours_of(np.linspace(1, 0, length)[:, None].repeat(18, axis=1))
-    marks = [top * share for share in (0, 0.25, 0.5, 0.75, 1)] if length >= 6 * text_size else [0.0, top]
+    marks = [top * share for share in (0, 0.25, 0.5, 0.75, 1)] if length >= 6 * BAR_TEXT else [0.0, top]
     texts = [f"{mark:.3g}" for mark in marks]
-    wide = max(int(font(text_size).getlength(text)) for text in [*texts, "score"])
+    wide = max(int(font(BAR_TEXT).getlength(text)) for text in [*texts, "score"])
     sheet = paper((head + length, 18 + 8 + wide + 4))
     sheet.paste(Image.fromarray(np.rint(bar).astype(np.uint8)), (0, head))
     draw = ImageDraw.Draw(sheet)
-    draw.text((0, head / 2), "score", fill=INK, font=font(text_size), anchor="lm")
+    draw.text((0, head / 2), "score", fill=INK, font=font(BAR_TEXT), anchor="lm")
     for mark, text in zip(marks, texts, strict=True):
         row = (1 - mark / top) * (length - 1)
-        row = head + min(max(row, text_size * 0.55), length - text_size * 0.6)
-        draw.text((26, row), text, fill=INK, font=font(text_size), anchor="lm")
+        row = head + min(max(row, BAR_TEXT * 0.55), length - BAR_TEXT * 0.6)
+        draw.text((26, row), text, fill=INK, font=font(BAR_TEXT), anchor="lm")
     return sheet
 
 
-def legend(entries: Sequence[LegendEntry], *, text_size: int = 16) -> Image.Image:
+def legend(entries: Sequence[LegendEntry]) -> Image.Image:
     """Swatch, name and a note to the right for each entry, one under the other; as wide as its names, within bounds."""
-    line, face = round(1.7 * text_size), font(text_size)
+    line, face = round(1.7 * TEXT), font(TEXT)
     needed = max((face.getlength(name) + face.getlength(note) for _, name, note in entries), default=0)
-    width = int(min(max(needed + 3 * text_size + GAP, NARROWEST), WIDEST))
+    width = int(min(max(needed + 3 * TEXT + GAP, NARROWEST), WIDEST))
     sheet = paper((max(1, line * len(entries)), width))
     draw = ImageDraw.Draw(sheet)
     for number, (colour, name, note) in enumerate(entries):
         middle = number * line + line // 2
-        box = (0, middle - text_size // 2 - 1, text_size + 2, middle + text_size // 2 + 1)
+        box = (0, middle - TEXT // 2 - 1, TEXT + 2, middle + TEXT // 2 + 1)
         _swatch(sheet, box, colour)
         right = width - int(face.getlength(note))
         draw.text((width, middle), note, fill=FAINT, font=face, anchor="rm")
-        left = text_size + 12
+        left = TEXT + 12
         draw.text((left, middle), text_that_fits(name, face, right - left - 12), fill=INK, font=face, anchor="lm")
     return sheet
 
@@ -290,11 +291,11 @@ def paper(size: tuple[int, int]) -> Image.Image:
     return Image.new("RGB", (size[1], size[0]), PAPER)
 
 
-def columns_of(pictures: Sequence[tuple[str, Image.Image]], *, columns: int, text_size: int = 16) -> Image.Image:
+def columns_of(pictures: Sequence[tuple[str, Image.Image]], *, columns: int) -> Image.Image:
     """Titled pictures in rows of `columns`, each cell as large as the largest picture."""
     width = max(SLIMMEST, *(picture.width for _, picture in pictures))
     height = max(picture.height for _, picture in pictures)
-    title = round(1.8 * text_size)
+    title = round(1.8 * TEXT)
     rows = -(-len(pictures) // columns)
     columns = min(columns, len(pictures))
     sheet = paper((rows * (height + title + GAP) - GAP, columns * (width + GAP) - GAP))
@@ -302,7 +303,7 @@ def columns_of(pictures: Sequence[tuple[str, Image.Image]], *, columns: int, tex
     for number, (text, picture) in enumerate(pictures):
         left = (number % columns) * (width + GAP)
         above = (number // columns) * (height + title + GAP)
-        shown = text_that_fits(text, font(text_size), width)
-        draw.text((left, above + title // 2), shown, fill=INK, font=font(text_size), anchor="lm")
+        shown = text_that_fits(text, font(TEXT), width)
+        draw.text((left, above + title // 2), shown, fill=INK, font=font(TEXT), anchor="lm")
         sheet.paste(picture, (left, above + title))
     return sheet

@@ -14,6 +14,7 @@ from labelgen.errors import RunFolderError
 from labelgen.masks import encode_mask, write_atomic
 from labelgen.report.labelled import ClassFacts, Preview
 from labelgen.report.pages import contact_sheet, heat_page, overlay_page
+from labelgen.untrusted import parse_json, read_bounded
 
 __all__ = ["write_preview"]
 
@@ -54,7 +55,7 @@ def write_preview(preview: Preview, out: Path, *, facts: dict[str, Any]) -> dict
         for name in _files_of(out / FACTS):
             (out / name).unlink(missing_ok=True)
         for name, picture in pictures.items():
-            write_atomic(out / name, _png(picture))
+            write_atomic(out / name, _png(picture), durable=False)
         write_atomic(out / "labels.png", encode_mask(preview.labels, palette=preview.vocabulary.colours))
         write_atomic(out / FACTS, (json.dumps(document, indent=2, ensure_ascii=False, default=_plain) + "\n").encode())
     except OSError as error:
@@ -86,7 +87,7 @@ def _png(picture: Image.Image) -> bytes:
 def _files_of(path: Path) -> list[str]:
     """Files in this folder that an earlier preview wrote, by its own account."""
     try:
-        names = json.loads(path.read_text(encoding="utf-8"))["files"]
+        names = list(parse_json(read_bounded(path))["files"])
     except (OSError, ValueError, KeyError, TypeError):
         return []
     return [name for name in names if isinstance(name, str) and Path(name).name == name and name.endswith(".png")]

@@ -46,7 +46,7 @@ def run_section(run: MeasuredRun, *, anchor: str, galleries: Sequence[Gallery] =
         tables=[_classes(evaluation) if evaluation else _label_classes(run)],
         figures=quality_figures(run) if evaluation else [coverage_figure(run)],
         galleries=galleries,
-        errors_key=[ERRORS[kind] for kind in ERRORS] if with_errors else [ERRORS[255]] if galleries else [],
+        errors_key=list(ERRORS.values()) if with_errors else [ERRORS[255]] if galleries else [],
     )
 
 

@@ -41,17 +41,15 @@ def spread(ids: Sequence[str], most: int) -> list[str]:
     return [ids[number * len(ids) // count] for number in range(count)]
 
 
-def run_sheet(shown: Shown, *, title: str, images: int = SHEET_IMAGES) -> Image.Image:
+def run_sheet(shown: Shown, *, title: str) -> Image.Image:
     """Draw the sheet: image, truth where there is any, labels, errors; a legend with the classes above.
 
     Parameters
     ----------
     title
         What stands above; nothing that depends on where the run lies.
-    images
-        How many at most, spread evenly over the labelled ones.
     """
-    views = [shown.view(sample_id, side=SIDE) for sample_id in spread(shown.source.ids, images)]
+    views = [shown.view(sample_id, side=SIDE) for sample_id in spread(shown.source.ids, SHEET_IMAGES)]
     vocabulary = shown.vocabulary
     colours = colours_over(views, vocabulary)
     rows = [(view, panels_of(view, vocabulary, colours)) for view in views]
@@ -87,7 +85,7 @@ def panels_of(view: View, vocabulary: Vocabulary, colours: dict[int, Colour], *,
     return panels
 
 
-def write_run_sheet(path: Path, shown: Shown, *, title: str, images: int = SHEET_IMAGES) -> None:
+def write_run_sheet(path: Path, shown: Shown, *, title: str) -> None:
     """Write the sheet as JPEG; the same labels give the same bytes with the same version of Pillow.
 
     Raises
@@ -96,9 +94,9 @@ def write_run_sheet(path: Path, shown: Shown, *, title: str, images: int = SHEET
         When the file cannot be written.
     """
     stream = io.BytesIO()
-    run_sheet(shown, title=title, images=images).save(stream, format="JPEG", quality=QUALITY, optimize=True)
+    run_sheet(shown, title=title).save(stream, format="JPEG", quality=QUALITY, optimize=True)
     try:
-        write_atomic(path, stream.getvalue())
+        write_atomic(path, stream.getvalue(), durable=False)
     except OSError as error:
         raise RunFolderError(f"the contact sheet cannot be written to {path} ({error.strerror or error})") from error
 

@@ -9,7 +9,7 @@ from labelgen.report.figures import Curve, curves
 from labelgen.report.html import Cell, Column, Fact, Figure, Page, Section, Table, count, fraction, missing, text_cell
 from labelgen.sweep.plot import CURVES, curves_of
 from labelgen.sweep.plot import Curve as Swept
-from labelgen.sweep.table import MEASURES
+from labelgen.sweep.table import MEASURES, settings_and_measures
 
 __all__ = ["sweep_page"]
 
@@ -116,10 +116,7 @@ def _number(text: str) -> float | None:
 
 
 def _means(means: Sequence[Row]) -> Table:
-    names = list(dict.fromkeys(name for row in means for name in row["settings"]))
-    shown = [key for key in MEASURES if any(row[key] is not None for row in means)]
-    if not any(row["strokes"] and row["strokes"]["max"] for row in means):  # of a method that draws none
-        shown = [key for key in shown if key != "strokes"]
+    names, shown = settings_and_measures(means)
     rows = [
         [
             *(_setting(row["settings"].get(name)) for name in names),

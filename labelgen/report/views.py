@@ -7,7 +7,7 @@ import numpy as np
 from jaxtyping import Integer, UInt8
 
 from labelgen.data.dataset import Dataset
-from labelgen.errors import DataError, LabelgenError
+from labelgen.errors import DataError
 from labelgen.masks import LabelMap
 from labelgen.quality.match import id_lookup, translate
 from labelgen.report.overlays import errors_of, is_sparse, labelled_at
@@ -15,7 +15,7 @@ from labelgen.report.pictures import CLEAR_COLOURS, labels_at, picture_at, shown
 from labelgen.store import LabelSource
 from labelgen.vocab import Colour, Vocabulary
 
-__all__ = ["Shown", "View", "colours_over", "truth_vocabulary"]
+__all__ = ["Shown", "View", "colours_over"]
 
 GREY = 200  # of an image that cannot be read
 
@@ -136,16 +136,6 @@ def _coverage(labels: LabelMap | None, truth: LabelMap | None, *, ignore: int) -
 
 def _grey(size: tuple[int, ...]) -> np.ndarray:
     return np.full((*size[:2], 3), GREY, np.uint8)
-
-
-def truth_vocabulary(source: LabelSource, dataset: Dataset) -> str:
-    """Why labels cannot be compared with the truth of a data set; empty when they can: looks at the first image."""
-    try:
-        dataset.truth(dataset.ids[0])
-        id_lookup(source.vocabulary, dataset.vocabulary)
-    except LabelgenError as error:
-        return error.message
-    return ""
 
 
 def colours_over(views: Iterable[View], vocabulary: Vocabulary) -> dict[int, Colour]:

@@ -6,7 +6,7 @@ from typing import Any
 
 from labelgen.sweep.plan import SweepPoint
 
-__all__ = ["MEASURES", "means_of", "row_of"]
+__all__ = ["MEASURES", "means_of", "row_of", "settings_and_measures"]
 
 MEASURES: Mapping[str, str] = {
     "miou": "mIoU, unlabelled = miss",
@@ -77,6 +77,14 @@ def means_of(rows: Sequence[Row]) -> list[Row]:
         }
         for group in groups.values()
     ]
+
+
+def settings_and_measures(means: Sequence[Row]) -> tuple[list[str], list[str]]:
+    """Names of the settings that were given, and keys of the figures that there are; no strokes where none is drawn."""
+    names = list(dict.fromkeys(name for row in means for name in row["settings"]))
+    measures = [key for key in MEASURES if any(row[key] is not None for row in means)]
+    drawn = any(row["strokes"] and row["strokes"]["max"] for row in means)
+    return names, [key for key in measures if key != "strokes" or drawn]
 
 
 def _spread(values: Sequence[float | None]) -> dict[str, float | None] | None:

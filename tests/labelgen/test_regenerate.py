@@ -2,6 +2,7 @@
 
 import json
 import shutil
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -152,3 +153,16 @@ def test_lists_become_tuples():
     from labelgen.methods.point import PointConfig
 
     assert config_from_json(PointConfig, {"from_json": ["a", "b"]}, of="point").from_json == ("a", "b")
+
+
+def test_masks_of_other_tools_are_read_again(run, capsys):
+    data = ["--data", "folder:data", "--vocab", "voc"]
+    assert main(["export", str(run.path), "--to", "coco", "--out", "x.json"]) == 0
+    assert main(["import", "x.json", "--from", "coco", *data, "--out", "imported", "--no-sheet"]) == 0
+    capsys.readouterr()
+    assert main(["verify", "imported", "--regenerate", "2"]) == 0
+    assert "made again with the same bytes" in capsys.readouterr().out
+    path = Path("x.json")
+    path.write_text(path.read_text() + "\n")
+    assert main(["verify", "imported", "--regenerate", "2"]) == 1
+    assert "have changed at" in capsys.readouterr().err

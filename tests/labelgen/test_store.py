@@ -278,18 +278,24 @@ def test_two_processes_may_complete_a_run_at_once(tmp_path, monkeypatch):
     prepare_run(tmp_path, header, ids)
     with RunWriter(tmp_path, TOY) as writer:
         own = [writer.put(sample_id, one_hot(LABELS)) for sample_id in ids]
-    write, others = module.write_atomic, []
+    others = []
 
-    def meanwhile_completed(path, content, **_):
-        if path.name not in others:
-            others.append(path.name)
-            with monkeypatch.context() as other:
-                other.setattr(module, "write_atomic", write)
-                assert complete_run(tmp_path, header, ids, own)
-            raise FileNotFoundError(2, "swept", str(path))
-        write(path, content)
+    def swept_at_first(write):
+        def meanwhile_completed(path, content, **_):
+            if path.name not in others:
+                others.append(path.name)
+                with monkeypatch.context() as other:
+                    for name, function in writers.items():
+                        other.setattr(module, name, function)
+                    assert complete_run(tmp_path, header, ids, own)
+                raise FileNotFoundError(2, "swept", str(path))
+            write(path, content)
 
-    monkeypatch.setattr(module, "write_atomic", meanwhile_completed)
+        return meanwhile_completed
+
+    writers = {name: getattr(module, name) for name in ("write_atomic", "write_lines")}
+    for name, function in writers.items():
+        monkeypatch.setattr(module, name, swept_at_first(function))
     assert complete_run(tmp_path, header, ids, own)
     assert others == ["manifest.jsonl", "run.json"]
     assert verify_run(tmp_path) == []

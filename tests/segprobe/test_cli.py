@@ -11,21 +11,6 @@ from labelgen.masks import write_mask
 from segprobe.cli import COMMANDS, main
 
 
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    """Flags of a tiny ViT with random weights."""
-    import timm
-    import torch
-    from safetensors.torch import save_file
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = timm.create_model("test_vit", pretrained=False)
-    path = tmp_path_factory.mktemp("weights") / "test_vit.safetensors"
-    save_file(model.state_dict(), path)
-    return ["--backbone", "test_vit", "--weights", str(path), "--policy", "native", "--dtype", "float32"]
-
-
 @pytest.fixture
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
@@ -56,28 +41,28 @@ def test_help_imports_nothing_heavy(command):
 
 
 @pytest.mark.slow
-def test_a_probe_trains_on_zero_shot_labels(folder, vit, capsys):
+def test_a_probe_trains_on_zero_shot_labels(folder, vit_flags, capsys):
     from labelgen.cli import main as labelgen
 
     assert labelgen(["clip", "--limit", "3", "--templates", "simple", "--ignore-threshold", "0.2"]) == 0
     capsys.readouterr()
-    code, _, err = run(capsys, "fit", "runs/clip", *vit, "--steps", "3", "--json")
+    code, _, err = run(capsys, "fit", "runs/clip", *vit_flags, "--steps", "3", "--json")
     assert code == 0, err
     code, out, _ = run(capsys, "eval", "--limit", "2", "--json")
     assert code == 0 and 0 <= json.loads(out)["miou"] <= 1
 
 
 @pytest.mark.slow
-def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
+def test_fit_eval_predict_one_after_the_other(folder, vit_flags, capsys):
     from labelgen.cli import main as labelgen
 
     assert labelgen(["point", "--limit", "3"]) == 0
     capsys.readouterr()
-    code, out, err = run(capsys, "fit", *vit, "--steps", "3", "--json")
+    code, out, err = run(capsys, "fit", *vit_flags, "--steps", "3", "--json")
     assert code == 0, err
     fitted = json.loads(out)
     assert (fitted["out"], fitted["images"], fitted["steps"], fitted["already"]) == ("probes/point", 3, 3, False)
-    assert json.loads(run(capsys, "fit", *vit, "--steps", "3", "--json")[1])["already"]
+    assert json.loads(run(capsys, "fit", *vit_flags, "--steps", "3", "--json")[1])["already"]
 
     code, out, err = run(capsys, "eval", "--limit", "2", "--json", "--reference", "0.5", "--bootstrap", "20")
     assert code == 0, err
@@ -103,7 +88,7 @@ def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
         "val_0000.png",
         "val_0001.png",
     ]
-    code, out, err = run(capsys, "fit", "runs/predict", *vit, "--steps", "2", "--out", "probes/again", "--json")
+    code, out, err = run(capsys, "fit", "runs/predict", *vit_flags, "--steps", "2", "--out", "probes/again", "--json")
     assert code == 0, err
     assert json.loads(out)["images"] == 2
     assert run(capsys, "eval", "--limit", "1")[0] == 0
@@ -118,22 +103,22 @@ def test_fit_eval_predict_one_after_the_other(folder, vit, capsys):
 
 
 @pytest.mark.slow
-def test_heads_are_typed_with_their_settings_and_choose_their_layers(folder, vit, capsys):
+def test_heads_are_typed_with_their_settings_and_choose_their_layers(folder, vit_flags, capsys):
     for head, layers in (("multi", [2, 3, 4, 5]), ("conv,width=8", [5]), ("knn,neighbours=3", [5])):
         few = ["--limit", "3", "--pixels", "64"] if head.startswith("knn") else FEW
-        code, _, err = run(capsys, "fit", "truth", *vit, *few, "--head", head, "--out", "probes/p", "--overwrite")
+        code, _, err = run(capsys, "fit", "truth", *vit_flags, *few, "--head", head, "--out", "probes/p", "--overwrite")
         assert code == 0, err
         values = json.loads((folder / "probes" / "p" / "probe.json").read_text(encoding="utf-8"))
         assert (values["config"]["head"], values["backbone"]["layers"]) == (head, layers)
         code, _, err = run(capsys, "eval", "probes/p", "--limit", "1", "--json")
         assert code == 0, err
-    code, _, err = run(capsys, "fit", "truth", *vit, *FEW, "--head", "multi", "--layers=-1", "--out", "probes/q")
+    code, _, err = run(capsys, "fit", "truth", *vit_flags, *FEW, "--head", "multi", "--layers=-1", "--out", "probes/q")
     assert code == 2 and "head multi needs two or more layers of test_vit, got (5,)" in err
 
 
 @pytest.mark.slow
-def test_an_image_that_cannot_be_predicted_fails_alone(folder, vit, capsys):
-    assert run(capsys, "fit", "truth", *vit, *FEW, "--out", "probes/p")[0] == 0
+def test_an_image_that_cannot_be_predicted_fails_alone(folder, vit_flags, capsys):
+    assert run(capsys, "fit", "truth", *vit_flags, *FEW, "--out", "probes/p")[0] == 0
     (folder / "photos").mkdir()
     for name in ("a", "b"):
         Image.fromarray(np.full((48, 64, 3), 90, np.uint8)).save(folder / f"photos/{name}.png")
@@ -150,8 +135,8 @@ def test_an_image_that_cannot_be_predicted_fails_alone(folder, vit, capsys):
 
 
 @pytest.mark.slow
-def test_a_probe_is_exported_and_that_is_said(folder, vit, capsys):
-    assert run(capsys, "fit", "truth", *vit, *FEW, "--out", "probes/p")[0] == 0
+def test_a_probe_is_exported_and_that_is_said(folder, vit_flags, capsys):
+    assert run(capsys, "fit", "truth", *vit_flags, *FEW, "--out", "probes/p")[0] == 0
     code, out, err = run(capsys, "export")
     assert code == 0, err
     assert "exports/p/head.safetensors" in out and "largest difference" in out
@@ -169,20 +154,20 @@ def test_a_probe_is_exported_and_that_is_said(folder, vit, capsys):
 
 
 @pytest.mark.slow
-def test_tables_are_printed(folder, vit, capsys):
-    code, out, err = run(capsys, "fit", "truth", *vit, *FEW)
+def test_tables_are_printed(folder, vit_flags, capsys):
+    code, out, err = run(capsys, "fit", "truth", *vit_flags, *FEW)
     assert code == 0, err
     assert "segprobe eval probes/truth" in out
     assert "100 % of all pixels, void included" in out
     code, out, err = run(capsys, "eval", "--limit", "1", "--bootstrap", "5", "--reference", "probes/truth")
     assert code == 0, err
     assert "1.000 of" in out
-    assert "nothing to do" in run(capsys, "fit", "truth", *vit, *FEW)[1]
+    assert "nothing to do" in run(capsys, "fit", "truth", *vit_flags, *FEW)[1]
 
 
-def test_other_settings_in_the_same_folder_are_named(folder, vit, capsys):
-    assert run(capsys, "fit", "truth", *vit, *FEW)[0] == 0
-    code, out, err = run(capsys, "fit", "truth", *vit, *FEW, "--lr", "0.1")
+def test_other_settings_in_the_same_folder_are_named(folder, vit_flags, capsys):
+    assert run(capsys, "fit", "truth", *vit_flags, *FEW)[0] == 0
+    code, out, err = run(capsys, "fit", "truth", *vit_flags, *FEW, "--lr", "0.1")
     assert (code, out) == (1, "")
     assert err.splitlines()[-2:] == [
         "error: probes/truth holds a fit with other settings: config.lr is 0.001 there, 0.1 now",
@@ -239,24 +224,24 @@ def test_plain_masks_need_their_data_named(folder, capsys):
     assert "which images do the masks in masks belong to?" in two_lines(err)
 
 
-def test_labels_without_a_labelled_pixel_are_refused(folder, vit, capsys):
+def test_labels_without_a_labelled_pixel_are_refused(folder, vit_flags, capsys):
     from labelgen.data.open import open_data
 
     scenes = open_data("demo", limit=2)
     for sample_id in scenes.ids:
         write_mask(folder / "void" / f"{sample_id}.png", np.full_like(scenes.truth(sample_id), 255))
-    code, _, err = run(capsys, "fit", "void", "--data", "demo", *vit)
+    code, _, err = run(capsys, "fit", "void", "--data", "demo", *vit_flags)
     assert code == 1
     assert "at least one labelled pixel is needed" in two_lines(err)
     write_mask(folder / "void" / f"{scenes.ids[0]}.png", np.zeros((9, 9), np.uint8))
-    code, _, err = run(capsys, "fit", "void", "--data", "demo", *vit)
+    code, _, err = run(capsys, "fit", "void", "--data", "demo", *vit_flags)
     assert code == 1
     assert "labels must have the size" in two_lines(err)
     assert not (folder / "probes" / "void" / "probe.json").exists()
 
 
 @pytest.mark.slow
-def test_pictures_without_classes_have_those_of_the_run(folder, vit, capsys):
+def test_pictures_without_classes_have_those_of_the_run(folder, vit_flags, capsys):
     from PIL import Image
 
     from labelgen.cli import main as labelgen
@@ -268,30 +253,32 @@ def test_pictures_without_classes_have_those_of_the_run(folder, vit, capsys):
     words = ["--classes", "rust, paint=painted surface; peeling paint", "--model", "demo-clip", "--templates", "simple"]
     assert labelgen(["clip", "photos", *words, "--out", "runs/words"]) == 0
     capsys.readouterr()
-    code, out, err = run(capsys, "fit", "runs/words", "--data", "photos", *vit, "--steps", "2", "--out", "probes/words")
+    code, out, err = run(
+        capsys, "fit", "runs/words", "--data", "photos", *vit_flags, "--steps", "2", "--out", "probes/words"
+    )
     assert code == 0, err
     assert "segprobe predict probes/words" in out  # there is no truth to evaluate with
     assert json.loads((folder / "probes/words/probe.json").read_text())["vocabulary"]["classes"] == ["rust", "paint"]
     code, out, err = run(capsys, "predict", "probes/words")
     assert code == 0, err
     assert "labelgen quality" not in out
-    code, _, err = run(capsys, "fit", "runs/nowhere", "--data", "photos", *vit)
+    code, _, err = run(capsys, "fit", "runs/nowhere", "--data", "photos", *vit_flags)
     assert code == 1
     assert "no such run or folder: runs" in two_lines(err)
 
 
-def test_a_run_of_other_classes_is_refused(folder, vit, capsys):
+def test_a_run_of_other_classes_is_refused(folder, vit_flags, capsys):
     from labelgen.cli import main as labelgen
 
     assert labelgen(["point", "--limit", "2", "--vocab", "voc20"]) == 0
     capsys.readouterr()
-    code, _, err = run(capsys, "fit", "runs/point", "--data", "demo", *vit)
+    code, _, err = run(capsys, "fit", "runs/point", "--data", "demo", *vit_flags)
     assert code == 1
     assert "labels and data must have the same classes, got 'voc20' (20)" in two_lines(err)
 
 
 @pytest.fixture
-def own(folder, vit, capsys):
+def own(folder, vit_flags, capsys):
     """Images and masks without splits, and a probe fitted on them."""
     from PIL import Image
 
@@ -304,7 +291,7 @@ def own(folder, vit, capsys):
         write_mask(folder / "mydata" / "masks" / f"{name}.png", mask)
         image = rng.integers(0, 256, (40, 48, 3), dtype=np.uint8)
         Image.fromarray(image).save(folder / "mydata" / "images" / f"{name}.png")
-    code, _, err = run(capsys, "fit", "truth", "--data", "mydata", *vit, "--steps", "2")
+    code, _, err = run(capsys, "fit", "truth", "--data", "mydata", *vit_flags, "--steps", "2")
     assert code == 0, err
     return folder / "mydata"
 
@@ -327,12 +314,12 @@ def test_data_without_splits_are_used_whole_and_that_is_said(own, capsys, caplog
 
 
 @pytest.mark.slow
-def test_an_overwrite_that_fails_loses_nothing(own, vit, capsys):
+def test_an_overwrite_that_fails_loses_nothing(own, vit_flags, capsys):
     from PIL import Image
 
     probe = own.parent / "probes" / "truth"
     before = {path.name: path.read_bytes() for path in probe.iterdir()}
-    refit = ["fit", "truth", "--data", "mydata", *vit, "--steps", "3", "--overwrite"]
+    refit = ["fit", "truth", "--data", "mydata", *vit_flags, "--steps", "3", "--overwrite"]
     Image.new("RGB", (20, 20)).save(own / "images" / "one.png")
     code, _, err = run(capsys, *refit)
     assert code == 1
@@ -348,11 +335,11 @@ def test_an_overwrite_that_fails_loses_nothing(own, vit, capsys):
 
 
 @pytest.mark.slow
-def test_damaged_features_are_not_trained_on(own, vit, capsys):
+def test_damaged_features_are_not_trained_on(own, vit_flags, capsys):
     (matrix,) = (own.parent / "cache").glob("*/shard-00000.bin")
     content = bytearray(matrix.read_bytes())
     content[100] ^= 1
     matrix.write_bytes(content)
-    code, _, err = run(capsys, "fit", "truth", "--data", "mydata", *vit, "--steps", "3", "--out", "probes/new")
+    code, _, err = run(capsys, "fit", "truth", "--data", "mydata", *vit_flags, "--steps", "3", "--out", "probes/new")
     assert code == 1
     assert "shard-00000.bin" in two_lines(err)

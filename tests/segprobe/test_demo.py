@@ -3,26 +3,11 @@ from dataclasses import replace
 
 import numpy as np
 import pytest
-import torch
 
 from labelgen.data.open import open_data
-from labelgen.nets.backbone_config import BackboneConfig
 from segprobe.config import FitConfig
 from segprobe.demo import SUPERVISIONS, Supervision, run_demo
 from segprobe.kept import KeptDataset
-
-
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    import timm
-    from safetensors.torch import save_file
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = timm.create_model("test_vit", pretrained=False)
-    path = tmp_path_factory.mktemp("weights") / "test_vit.safetensors"
-    save_file(model.state_dict(), path)
-    return BackboneConfig("test_vit", weights=str(path), policy="native", dtype="float32")
 
 
 def demo(out, vit, **changes):

@@ -9,9 +9,9 @@ from labelgen.errors import ConfigError, DataError, RunFolderError, ShapeError, 
 from labelgen.nets.backbones import BackboneConfig, load_backbone, parameter_hash
 from labelgen.nets.training import learning_rate
 from labelgen.vocab import Vocabulary
-from segprobe import training
 from segprobe.background import background_rule, far_pixels, token_pixels
 from segprobe.batches import BatchMaker
+from segprobe.closed_form import fit_ridge
 from segprobe.config import FitConfig
 from segprobe.evaluate import cached_predictions, score_predictions
 from segprobe.features import View, build_cache
@@ -19,11 +19,14 @@ from segprobe.fit import fit, fit_head
 from segprobe.heads import make_head
 from segprobe.labels import ImageLabels, TruthSource, read_labels
 from segprobe.probe_file import Probe, open_probe
+from segprobe.training import head_threads
 from tests.segprobe.toy import (
     VOCABULARY,
+    Killed,
     ToyBackbone,
     ToyFeatures,
     batch_loss,
+    kill_at,
     label_set,
     noisy_labels,
     sparse_labels,
@@ -98,7 +101,7 @@ def test_ridge_start_is_better_than_none_before_any_step(train):
         make_head("linear", torch.as_tensor(features.mean), torch.as_tensor(features.std), num_classes=6)
         for _ in range(2)
     ]
-    training.fit_ridge(heads[1], maker)
+    fit_ridge(heads[1], maker)
     losses = [batch_loss(head, maker.batch(0)).item() for head in heads]
     assert losses[0] == pytest.approx(np.log(6), rel=1e-5)
     assert losses[1] < 0.5 * losses[0]
@@ -125,18 +128,8 @@ def test_resuming_changes_no_bit(train, tmp_path, monkeypatch, settings):
     config = FitConfig(steps=100, batch_size=4, pixels=32, checkpoint_every=25, **settings)
     whole = fit_head(labels, features, config, folder=made(tmp_path / "whole"))
 
-    class Killed(BaseException):
-        pass
-
-    batch = BatchMaker.batch
-
-    def killed_at_60(self, step, **part):
-        if step == 60:
-            raise Killed
-        return batch(self, step, **part)
-
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(BatchMaker, "batch", killed_at_60)
+        kill_at(patch, 60)
         fit_head(labels, features, config, folder=made(tmp_path / "parts"))
     resumed = fit_head(labels, features, config, folder=tmp_path / "parts")
     assert len(resumed.losses) == 50
@@ -201,7 +194,7 @@ def test_learning_rate_rises_and_falls():
 
 def test_threads_are_given_back():
     before = torch.get_num_threads()
-    with pytest.raises(ValueError, match="stop"), training.head_threads(1):
+    with pytest.raises(ValueError, match="stop"), head_threads(1):
         assert torch.get_num_threads() == 1
         raise ValueError("stop")
     assert torch.get_num_threads() == before
@@ -365,26 +358,13 @@ def test_token_pixels_are_the_middles_of_the_patches():
 # the whole function, with a real backbone ----------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def weights(tmp_path_factory):
-    import timm
-    from safetensors.torch import save_file
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = timm.create_model("test_vit", pretrained=False)
-    path = tmp_path_factory.mktemp("weights") / "test_vit.safetensors"
-    save_file(model.state_dict(), path)
-    return BackboneConfig("test_vit", weights=str(path), policy="native", dtype="float32")
-
-
 @pytest.mark.slow
-def test_fit_writes_a_probe_and_leaves_the_backbone_alone(weights, tmp_path):
+def test_fit_writes_a_probe_and_leaves_the_backbone_alone(vit, tmp_path):
     dataset = with_ids(toy_dataset(), [f"toy_{i:03}" for i in range(4)])
-    frozen = load_backbone(weights)
+    frozen = load_backbone(vit)
     before = parameter_hash(frozen.model)
     config = FitConfig(steps=6, pixels=32)
-    arguments = {"backbone": weights, "config": config, "cache": tmp_path / "cache", "device": "cpu"}
+    arguments = {"backbone": vit, "config": config, "cache": tmp_path / "cache", "device": "cpu"}
     report = fit(TruthSource(dataset), dataset, out=tmp_path / "probe", frozen=frozen, **arguments)
     assert parameter_hash(frozen.model) == before
     assert all(p.grad is None and not p.requires_grad for p in frozen.model.parameters())
@@ -411,9 +391,9 @@ def test_fit_writes_a_probe_and_leaves_the_backbone_alone(weights, tmp_path):
 
 
 @pytest.mark.slow
-def test_cached_features_give_the_loss_of_fresh_ones(weights, tmp_path):
+def test_cached_features_give_the_loss_of_fresh_ones(vit, tmp_path):
     dataset = toy_dataset(4)
-    backbone = load_backbone(weights)
+    backbone = load_backbone(vit)
     views = (View(), View(flip=True), View(scale=1.5))
     cache = build_cache(dataset, dataset.ids, backbone, tmp_path / "cache", views=views)
 

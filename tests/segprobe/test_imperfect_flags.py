@@ -1,12 +1,10 @@
 """Losses, weights and corrections from the command line to the probe and back."""
 
 import json
-import os
-import subprocess
-import sys
 
 import pytest
 import torch
+from processes import run_two
 
 from segprobe.cli import main
 from segprobe.probe_file import open_probe
@@ -89,17 +87,13 @@ def test_mistakes_have_a_way_out(scribbles, capsys, words, message, hint):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("correct", ["confident,confidence=0.3", "adele,confidence=0.3"])
-def test_two_processes_correct_as_one_does(tmp_path, correct):
-    quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
+def test_two_processes_correct_as_one_does(tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
     words = ["fit", "truth", "--data", "demo:4", *SMALL, "--epochs", "6", "--batch-size", "2"]
-    words += ["--rounds", "2", "--correct", correct]
-    for world in (1, 2):
-        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world), "-m", "segprobe"]
-        place = ["--out", f"probe-{world}", "--cache", f"cache-{world}"]
-        command = [sys.executable, *start, *words, *place]
-        done = subprocess.run(command, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stderr
+    words += ["--rounds", "2", "--correct", "adele,confidence=0.3"]
+    code, _, err = run(capsys, *words, "--out", "probe-1", "--cache", "cache-1")
+    assert code == 0, err
+    run_two([*words, "--out", "probe-2", "--cache", "cache-2"], tmp_path)
     one, two = (open_probe(tmp_path / f"probe-{world}") for world in (1, 2))
     for name, tensor in one.head.state_dict().items():
         assert torch.allclose(tensor, two.head.state_dict()[name], atol=1e-5), name

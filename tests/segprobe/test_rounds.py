@@ -22,7 +22,9 @@ from segprobe.sampling import sample_pixels, upsample_logits
 from segprobe.watch import AdeleWatch, label_ious
 from tests.segprobe.toy import (
     VOCABULARY,
+    Killed,
     ToyFeatures,
+    kill_at,
     label_set,
     noisy_labels,
     sparse_labels,
@@ -247,23 +249,6 @@ def test_rounds_with_other_heads(toy, head):
     assert fitted.figures["rounds"][1]["added"] > 0
 
 
-class Killed(BaseException):
-    pass
-
-
-def killed_at(monkeypatch, calls):
-    """Kill the training when that many batches were made."""
-    batch, made = BatchMaker.batch, []
-
-    def killing(self, step, **part):
-        made.append(step)
-        if len(made) > calls:
-            raise Killed
-        return batch(self, step, **part)
-
-    monkeypatch.setattr(BatchMaker, "batch", killing)
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("calls", [25, 30, 47, 85])
 def test_interrupted_rounds_go_on_where_they_stopped(toy, tmp_path, monkeypatch, calls):
@@ -275,7 +260,7 @@ def test_interrupted_rounds_go_on_where_they_stopped(toy, tmp_path, monkeypatch,
         folder.mkdir()
     whole = fit_head(labels, features, config, folder=folders[0])
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        killed_at(patch, calls)
+        kill_at(patch, calls)
         fit_head(labels, features, config, folder=folders[1])
     resumed = fit_head(labels, features, config, folder=folders[1])
     assert 0 < len(resumed.losses) <= 90 - calls + 10
@@ -405,7 +390,7 @@ def test_an_interrupted_adele_goes_on_with_the_labels_in_force(toy, tmp_path, mo
     whole = fit_head(labels, features, config, folder=folders[0])
     assert whole.figures["corrections"]
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        killed_at(patch, calls)
+        kill_at(patch, calls)
         fit_head(labels, features, config, folder=folders[1])
     resumed = fit_head(labels, features, config, folder=folders[1])
     assert resumed.losses == whole.losses[24 - len(resumed.losses) :]

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from labelgen.errors import ConfigError
+from segprobe.cli import main
 from segprobe.runtime import ALONE, runtime_from_environment
 
-FIT = ["-m", "segprobe", "fit", "truth", "--data", "demo:5", "--epochs", "3", "--batch-size", "2", "--pixels", "64"]
+FIT = ["fit", "truth", "--data", "demo:5", "--epochs", "3", "--batch-size", "2", "--pixels", "64"]
 MORE = ["--feature-dropout", "0.2", "--ema", "0.5", "--device", "cpu", "--size", "64"]
 
 
@@ -29,17 +30,18 @@ def test_variables_of_torchrun_that_make_no_sense(monkeypatch):
 
 
 @pytest.mark.slow
-def test_two_processes_end_with_the_head_of_one(tmp_path):
+def test_two_processes_end_with_the_head_of_one(tmp_path, monkeypatch):
     from safetensors.torch import load_file
 
+    monkeypatch.chdir(tmp_path)
+    words = [*FIT, *MORE]
+    assert main([*words, "--out", "probe-1", "--cache", "cache-1"]) == 0
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", "-m", "segprobe"]
+    command = [sys.executable, *launch, *words, "--out", "probe-2", "--cache", "cache-2"]
     quiet = {**os.environ, "OMP_NUM_THREADS": "1"}
-    for world in (1, 2):
-        words = ["--out", f"probe-{world}", "--cache", f"cache-{world}"]
-        start = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(world)]
-        command = [sys.executable, *start, *FIT, *MORE, *words]
-        run = subprocess.run(command, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
-        assert run.returncode == 0, run.stderr
-        assert run.stdout.count("probe-") >= 1
+    run = subprocess.run(command, cwd=tmp_path, env=quiet, capture_output=True, text=True, check=False)
+    assert run.returncode == 0, run.stderr
+    assert run.stdout.count("probe-2") >= 1
     heads = [load_file(tmp_path / f"probe-{world}" / "probe.safetensors") for world in (1, 2)]
     for name, tensor in heads[0].items():
         assert torch.allclose(tensor, heads[1][name], atol=1e-5), name

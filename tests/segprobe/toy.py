@@ -9,6 +9,7 @@ from labelgen.data import Sample
 from labelgen.data.dataset import DataSpec
 from labelgen.nets.geometry import Geometry, geometry_for
 from labelgen.vocab import Vocabulary
+from segprobe.batches import BatchMaker
 from segprobe.labels import ImageLabels, LabelSet
 from segprobe.losses.masked_cross_entropy import masked_cross_entropy
 from segprobe.objective import Objective
@@ -157,3 +158,20 @@ def with_ids(dataset, ids):
 def batch_loss(head, batch):
     """Cross-entropy of one whole batch."""
     return Objective(masked_cross_entropy)(head, batch).loss
+
+
+class Killed(BaseException):
+    """As if the process had been killed."""
+
+
+def kill_at(monkeypatch, calls):
+    """Kill the training when that many batches were made."""
+    batch, made = BatchMaker.batch, []
+
+    def killing(self, step, **part):
+        made.append(step)
+        if len(made) > calls:
+            raise Killed
+        return batch(self, step, **part)
+
+    monkeypatch.setattr(BatchMaker, "batch", killing)

@@ -6,7 +6,8 @@ import pytest
 
 from labelgen.cli import main
 from labelgen.nets.cam.classifier_file import load_classifier
-from labelgen.nets.cam.config import NetworkConfig, SeamConfig, TrainingConfig, preset
+from labelgen.nets.cam.config import NetworkConfig, SeamConfig, TrainingConfig
+from labelgen.nets.cam.presets import preset
 
 QUICK = ["demo:3", "--iterations", "2", "--batch", "2", "--long-side", "32", "48", "--device", "cpu"]
 

@@ -16,7 +16,7 @@ from segprobe.runtime import Runtime
 from segprobe.terms import TERMS, make_terms, parse_terms
 from segprobe.terms.context import TermContext
 from tests.segprobe.terms.grids import DATASET, FEATURES, PlainRun, dots, head_of, truth_maps
-from tests.segprobe.toy import label_set
+from tests.segprobe.toy import Killed, kill_at, label_set
 
 ALL = (
     "tree",
@@ -95,18 +95,8 @@ def test_resuming_changes_no_bit(tmp_path, monkeypatch, terms):
         (tmp_path / name).mkdir()
     whole = fitted(config, folder=tmp_path / "whole")
 
-    class Killed(BaseException):
-        pass
-
-    batch = BatchMaker.batch
-
-    def killed_at_12(self, step, **part):
-        if step == 12:
-            raise Killed
-        return batch(self, step, **part)
-
     with monkeypatch.context() as patch, pytest.raises(Killed):
-        patch.setattr(BatchMaker, "batch", killed_at_12)
+        kill_at(patch, 12)
         fitted(config, folder=tmp_path / "parts")
     resumed = fitted(config, folder=tmp_path / "parts")
     assert resumed.losses == whole.losses[10:]
@@ -134,23 +124,9 @@ def test_a_layer_is_read_as_if_it_were_the_labels():
 # command line -------------------------------------------------------------------------------------------------------
 
 
-@pytest.fixture(scope="module")
-def vit(tmp_path_factory):
-    """Flags of a tiny ViT with random weights."""
-    import timm
-    from safetensors.torch import save_file
-
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        model = timm.create_model("test_vit", pretrained=False)
-    path = tmp_path_factory.mktemp("weights") / "test_vit.safetensors"
-    save_file(model.state_dict(), path)
-    return ["--backbone", "test_vit", "--weights", str(path), "--policy", "native", "--dtype", "float32"]
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("strategy", [[], ["--tune"]])
-def test_the_command_line_records_terms_and_the_probe_can_be_used(tmp_path, monkeypatch, capsys, vit, strategy):
+def test_the_command_line_records_terms_and_the_probe_can_be_used(tmp_path, monkeypatch, capsys, vit_flags, strategy):
     from labelgen.cli import main as labelgen
     from segprobe.cli import main as segprobe
 
@@ -158,7 +134,18 @@ def test_the_command_line_records_terms_and_the_probe_can_be_used(tmp_path, monk
     assert labelgen(["scribble", "demo:4", "--drop", "0.3", "--out", "runs/s"]) == 0
     texts = ["tree,weight=0.2", "absent", "distance-entropy", "gated-crf,features=0.5", "prototype", "entropy", "lorm"]
     terms = [word for text in texts for word in ("--term", text)]
-    small = ["--steps", "4", "--batch-size", "2", "--head", "projection,dim=8", "--device", "cpu", *vit, *strategy]
+    small = [
+        "--steps",
+        "4",
+        "--batch-size",
+        "2",
+        "--head",
+        "projection,dim=8",
+        "--device",
+        "cpu",
+        *vit_flags,
+        *strategy,
+    ]
     command = ["fit", "runs/s", *terms, *small, "--out", "probes/s"]
     assert segprobe(command) == 0
     probe = json.loads((tmp_path / "probes/s/probe.json").read_text())
