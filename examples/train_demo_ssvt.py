@@ -32,6 +32,7 @@ import numpy as np
 import torch
 import torch.distributed as dist
 import torch.nn.functional as F
+from checkpoints import load_checkpoint, save_checkpoint
 from PIL import Image
 from torch import nn
 
@@ -325,7 +326,7 @@ def train(rank: int, processes: int, folder: Path, recipe: Recipe, export: Path)
     student = Student(recipe)
     optimiser = torch.optim.AdamW(student.parameters(), lr=0.0, betas=(0.9, 0.98), weight_decay=recipe.decay)
     steps = recipe.cycles[-1][0]
-    first, seconds = _resume(folder / "checkpoint.pt", student, optimiser)
+    first, seconds = load_checkpoint(folder / "checkpoint.pt", student, optimiser)
     torch.manual_seed(1000 * first + rank)
     rng = np.random.default_rng([first, rank])
     started = time.monotonic() - seconds
@@ -353,7 +354,7 @@ def train(rank: int, processes: int, folder: Path, recipe: Recipe, export: Path)
             )
         if rank == 0 and ((step + 1) % 100 == 0 or step + 1 == steps):
             seconds = time.monotonic() - started
-            _checkpoint(folder / "checkpoint.pt", student, optimiser, step + 1, seconds)
+            save_checkpoint(folder / "checkpoint.pt", student, optimiser, step + 1, seconds)
             about = {
                 "recipe": asdict(recipe),
                 "steps_done": step + 1,
@@ -361,21 +362,6 @@ def train(rank: int, processes: int, folder: Path, recipe: Recipe, export: Path)
                 "seconds": round(seconds),
             }
             save_demo_ssvt(student.net, export, about=about)
-
-
-def _checkpoint(path: Path, student: Student, optimiser: torch.optim.Optimizer, step: int, seconds: float) -> None:
-    state = {"student": student.state_dict(), "optimiser": optimiser.state_dict(), "step": step, "seconds": seconds}
-    torch.save(state, path.with_suffix(".writing"))
-    path.with_suffix(".writing").replace(path)
-
-
-def _resume(path: Path, student: Student, optimiser: torch.optim.Optimizer) -> tuple[int, float]:
-    if not path.exists():
-        return 0, 0.0
-    state = torch.load(path, weights_only=True)
-    student.load_state_dict(state["student"])
-    optimiser.load_state_dict(state["optimiser"])
-    return state["step"], state["seconds"]
 
 
 def main() -> None:

@@ -1,0 +1,1 @@
+"""Parts of `train_demo_clip.py`, which is the script to run."""
