@@ -10,6 +10,7 @@ import os
 import secrets
 import socket
 import time
+import weakref
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -29,6 +30,8 @@ READ_ONLY = frozenset({errno.EROFS, errno.EACCES, errno.EPERM})
 class Lock:
     """A lock that this process holds; leaving it as a context removes the file.
 
+    So does losing it: a signal may come between the call that takes a lock and the block that holds it.
+
     Parameters
     ----------
     path
@@ -39,18 +42,13 @@ class Lock:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self._descriptor = descriptor
+        self._release = weakref.finalize(self, _release, path, descriptor, os.getpid())
 
     def __enter__(self) -> "Lock":
         return self
 
     def __exit__(self, *_: object) -> None:
-        if os.name != "nt":  # before it is released, or another process could lock a file that is about to go
-            self.path.unlink(missing_ok=True)
-        os.close(self._descriptor)
-        if os.name == "nt":
-            with contextlib.suppress(OSError):
-                self.path.unlink(missing_ok=True)
+        self._release()
 
 
 def try_lock(path: Path) -> Lock | None:
@@ -74,7 +72,10 @@ def try_lock(path: Path) -> Lock | None:
                 os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
                 return Lock(path, descriptor)
         except BaseException:
-            os.close(descriptor)
+            if _lock(descriptor) and _is_at(path, descriptor):  # a signal came after it had been locked
+                Lock(path, descriptor).__exit__()
+            else:
+                os.close(descriptor)
             raise
         os.close(descriptor)  # its holder has just removed it
 
@@ -143,6 +144,17 @@ def holders(folder: Path) -> list[str]:
                 with lock:
                     pass
     return found
+
+
+def _release(path: Path, descriptor: int, process: int) -> None:
+    if process != os.getpid():  # a fork of the holder
+        return
+    if os.name != "nt":  # before it is released, or another process could lock a file that is about to go
+        path.unlink(missing_ok=True)
+    os.close(descriptor)
+    if os.name == "nt":
+        with contextlib.suppress(OSError):
+            path.unlink(missing_ok=True)
 
 
 def _holder(path: Path) -> str:

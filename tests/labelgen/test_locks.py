@@ -42,6 +42,29 @@ def test_a_file_that_its_holder_removes_meanwhile_is_made_again(tmp_path, monkey
         assert path.exists() and try_lock(path) is None
 
 
+def test_a_signal_while_a_lock_is_taken_leaves_no_file(tmp_path, monkeypatch):
+    def interrupted(descriptor, text):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(locks.os, "write", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        try_lock(tmp_path / "a.lock")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_no_block_held_yet_ends_as_well(tmp_path):
+    lock = try_lock(tmp_path / "a.lock")
+    del lock  # as when a signal comes before the block begins
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_the_fork_of_a_holder_lets_it_be(tmp_path, monkeypatch):
+    with try_lock(tmp_path / "a.lock") as lock:
+        monkeypatch.setattr(locks.os, "getpid", lambda: 1)
+        lock.__exit__()
+        assert try_lock(tmp_path / "a.lock") is None and (tmp_path / "a.lock").exists()
+
+
 def test_waiting_ends_when_there_is_nothing_to_wait_for(tmp_path, monkeypatch):
     monkeypatch.setattr(locks, "PATIENCE", 0.001)
     asked = iter([False, False, True])
