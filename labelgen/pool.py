@@ -1,12 +1,11 @@
 """Label images in several processes, each of which opens the files itself."""
 
-import contextlib
 import itertools
 import multiprocessing
 import os
 import signal
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
@@ -15,9 +14,10 @@ from typing import Any
 from labelgen.data.sample import Generate
 from labelgen.errors import LabelgenError
 from labelgen.pipeline import Task, label_images, open_writer
+from labelgen.processes import take_environment, worker_context
 from labelgen.store import RunWriter
 from labelgen.store.lines import Record
-from labelgen.threads import THREAD_VARIABLES, limit_threads
+from labelgen.threads import limit_threads
 
 __all__ = ["chunks_of", "label_in_processes"]
 
@@ -35,12 +35,12 @@ def label_in_processes(task: Task, ids: Sequence[str]) -> Iterator[Record]:
     LabelgenError
         When a worker process dies.
     """
-    context = multiprocessing.get_context("spawn")
-    stop = context.Event()
     workers = min(task.options.workers, len(ids))
     chunks = iter(chunks_of(ids, workers))
-    with _single_threaded_children():
-        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=(task, stop))
+    with worker_context() as (context, environment):
+        stop = context.Event()
+        given = (environment, task, stop)
+        pool = ProcessPoolExecutor(workers, mp_context=context, initializer=_start_worker, initargs=given)
         running: set[Future[list[Record]]] = set()
         try:
             while True:
@@ -73,21 +73,6 @@ def chunks_of(ids: Sequence[str], workers: int) -> list[Sequence[str]]:
     return [ids[start : start + size] for start in range(0, len(ids), size)]
 
 
-@contextlib.contextmanager
-def _single_threaded_children() -> Iterator[None]:
-    """Let child processes start with one thread per library; there is one process per core."""
-    before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
-    os.environ.update(dict.fromkeys(THREAD_VARIABLES, "1"))
-    try:
-        yield
-    finally:
-        for name, value in before.items():
-            if value is None:
-                os.environ.pop(name, None)
-            else:
-                os.environ[name] = value
-
-
 @dataclass
 class _Worker:
     """State of a worker process."""
@@ -101,8 +86,9 @@ class _Worker:
 _worker: _Worker | None = None
 
 
-def _start_worker(task: Task, stop: Any) -> None:
+def _start_worker(environment: Mapping[str, str], task: Task, stop: Any) -> None:
     global _worker
+    take_environment(environment)
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the whole group; the parent decides
     threading.Thread(target=_die_with_parent, daemon=True).start()
     _worker = _Worker(task, stop)
