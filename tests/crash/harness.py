@@ -8,11 +8,16 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 ROOT = Path(__file__).resolve().parents[2]
 PROBE = ("--epochs", "3", "--batch-size", "2", "--checkpoint-every", "2", "--no-flip")
+FEW_IMPORTS = {  # the process that forks commands has imported everything, and the server of their workers need not
+    "labelgen.processes.OURS": [],
+    "labelgen.processes.HEAVY": ["labelgen.pool", "labelgen.methods.corrupt", "labelgen.demo.dataset"],
+}
 SMALL_SHARDS = {f"segprobe.features.{module}.SHARD_IMAGES": 2 for module in ("layout", "build")}
 
 MAY_DIFFER: dict[str, str] = {}
@@ -39,7 +44,7 @@ class Stage:
 
     argv: tuple[str, ...]
     before: tuple[tuple[str, ...], ...] = ()
-    patch: dict[str, int] = field(default_factory=dict)
+    patch: dict[str, Any] = field(default_factory=dict)
     warm: tuple[tuple[str, ...], ...] = ()
 
 
@@ -53,7 +58,7 @@ ROUNDS = ("--rounds", "1", "--correct", "confident")
 STAGES = {
     "generate": Stage((*CORRUPT, "--save-scores"), warm=((*CORRUPT, "--save-scores"),)),
     "scribble": Stage(SCRIBBLE, warm=(SCRIBBLE,)),
-    "two workers": Stage(("labelgen", "corrupt", "demo:12", *CORRUPT[3:], "--workers", "2", "--no-sheet")),
+    "two workers": Stage(("labelgen", "corrupt", "demo:12", *CORRUPT[3:], "--workers", "2", "--no-sheet"), patch=FEW_IMPORTS),
     "refine": Stage(SLIC, (SOURCE,), warm=(SOURCE, SLIC)),
     "cache": Stage(CACHE, patch=SMALL_SHARDS, warm=(CACHE,)),
     "fit": Stage(FIT, (SOURCE,), SMALL_SHARDS, warm=(CACHE,)),
