@@ -1,5 +1,6 @@
 """Kill commands at chosen or random moments, start them again until they are done, and compare every byte."""
 
+import copy
 import hashlib
 import json
 import os
@@ -16,7 +17,10 @@ ROOT = Path(__file__).resolve().parents[2]
 PROBE = ("--epochs", "3", "--batch-size", "2", "--checkpoint-every", "2", "--no-flip")
 FEW_IMPORTS = {  # the process that forks commands has imported everything, and the server of their workers need not
     "labelgen.processes.OURS": [],
-    "labelgen.processes.HEAVY": ["labelgen.pool", "labelgen.methods.corrupt", "labelgen.demo.dataset"],
+    "labelgen.processes.HEAVY": [
+        *("labelgen.pool", "labelgen.job_builders", "labelgen.data.open", "labelgen.demo.scenes"),
+        "labelgen.methods.corruptions.table",
+    ],
 }
 SMALL_SHARDS = {f"segprobe.features.{module}.SHARD_IMAGES": 2 for module in ("layout", "build")}
 
@@ -58,7 +62,9 @@ ROUNDS = ("--rounds", "1", "--correct", "confident")
 STAGES = {
     "generate": Stage((*CORRUPT, "--save-scores"), warm=((*CORRUPT, "--save-scores"),)),
     "scribble": Stage(SCRIBBLE, warm=(SCRIBBLE,)),
-    "two workers": Stage(("labelgen", "corrupt", "demo:12", *CORRUPT[3:], "--workers", "2", "--no-sheet"), patch=FEW_IMPORTS),
+    "two workers": Stage(
+        ("labelgen", "corrupt", "demo:12", *CORRUPT[3:], "--workers", "2", "--no-sheet"), patch=FEW_IMPORTS
+    ),
     "refine": Stage(SLIC, (SOURCE,), warm=(SOURCE, SLIC)),
     "cache": Stage(CACHE, patch=SMALL_SHARDS, warm=(CACHE,)),
     "fit": Stage(FIT, (SOURCE,), SMALL_SHARDS, warm=(CACHE,)),
@@ -71,6 +77,7 @@ class Zygote:
 
     def __init__(self, work: Path) -> None:
         self.work = work
+        self.prepared: dict[str, Prepared] = {}
         environment = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1"}
         environment["LABELGEN_CACHE"] = str(work / "user-cache")
         self.process = subprocess.Popen(
@@ -80,6 +87,24 @@ class Zygote:
             text=True,
             env=environment,
         )
+        self.requests, self.answers = self.process.stdin, self.process.stdout
+
+    def twin(self, work: Path) -> "Zygote":
+        """A fork of it, as warm, which runs commands at the same time."""
+        found = copy.copy(self)
+        found.work, found.process = work, None
+        ways = work / "requests", work / "answers"
+        for way in ways:
+            os.mkfifo(way)
+        self.ask({"twin": [str(way) for way in ways]})
+        found.requests, found.answers = ways[0].open("w"), ways[1].open()
+        return found
+
+    def ask(self, request: dict) -> dict:
+        """Send a line, and read one."""
+        self.requests.write(json.dumps(request) + "\n")
+        self.requests.flush()
+        return json.loads(self.answers.readline())
 
     def run(self, argv, cwd: Path, *, fault=None, patch=None, timeout=60.0, warm=False, log="") -> dict:
         """Run a command line in a folder; returns code (negative for a signal), counts and whether all children ended.
@@ -95,15 +120,14 @@ class Zygote:
         path = self.work / f"{log or cwd.name}.log"
         request = {"argv": list(argv), "cwd": str(cwd), "log": str(path), "timeout": timeout}
         request |= {"fault": fault or {}, "patch": patch or {}, "warm": warm}
-        self.process.stdin.write(json.dumps(request) + "\n")
-        self.process.stdin.flush()
-        return {**json.loads(self.process.stdout.readline()), "log": path.read_text(errors="replace")}
+        return {**self.ask(request), "log": path.read_text(errors="replace")}
 
     def close(self) -> None:
         """End it."""
-        self.process.stdin.close()
-        self.process.wait(timeout=30)
-        self.process.stdout.close()
+        self.requests.close()
+        if self.process is not None:
+            self.process.wait(timeout=30)
+        self.answers.close()
 
 
 @dataclass
@@ -119,35 +143,49 @@ class Tally:
     orphans: int = 0
 
 
+@dataclass
+class Prepared:
+    """What a command reads, what it changes on disk when nothing disturbs it, and what there is then."""
+
+    template: Path
+    counts: dict
+    expected: dict[str, str]
+
+
 class Trial:
     """One stage, its undisturbed result, and a tally.
 
     Parameters
     ----------
     zygote
-        Runs the commands.
+        Runs the commands, and knows what was prepared before.
     name
         Row of `STAGES`.
     work
         Empty folder.
-    whole
-        Run the command undisturbed first.
     """
 
-    def __init__(self, zygote: Zygote, name: str, work: Path, *, whole: bool = True) -> None:
+    def __init__(self, zygote: Zygote, name: str, work: Path) -> None:
         self.zygote, self.stage, self.work, self.tally = zygote, STAGES[name], work, Tally()
-        self.template = work / "template"
-        self.template.mkdir(parents=True)
-        warming = self.fresh("warm")
+        work.mkdir(parents=True)
+        if name not in zygote.prepared:
+            zygote.prepared[name] = self.prepare(zygote.work / "stages" / name)
+        found = zygote.prepared[name]
+        self.template, self.counts, self.expected = found.template, found.counts, found.expected
+
+    def prepare(self, folder: Path) -> Prepared:
+        """Warm up, make what the command reads, and run it undisturbed."""
+        warming, self.template, whole = folder / "warm", folder / "template", folder / "whole"
+        warming.mkdir(parents=True)
+        self.template.mkdir()
         for argv in self.stage.warm:
-            warmed = zygote.run(argv, warming, warm=True)
+            warmed = self.zygote.run(argv, warming, warm=True)
             assert warmed["code"] == 0, warmed["log"]
         for argv in self.stage.before:
             self.finish(self.template, argv)
-        if whole:
-            folder = self.fresh("whole")
-            self.counts = self.finish(folder, self.stage.argv)
-            self.expected = contents(folder)
+        shutil.copytree(self.template, whole)
+        counts = self.finish(whole, self.stage.argv)
+        return Prepared(self.template, counts, contents(whole))
 
     def fresh(self, name: str) -> Path:
         """A folder with what the command reads."""

@@ -30,7 +30,7 @@ def test_a_full_disk(zygote, tmp_path, name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["generate", "cache", "fit"])
 def test_a_read_only_place(zygote, tmp_path, name):
-    trial = Trial(zygote, name, tmp_path / "work", whole=False)
+    trial = Trial(zygote, name, tmp_path / "work")
     folder = trial.fresh("read-only")
     before = contents(folder)
     found = trial.strike(folder, {"kind": "read-only"})

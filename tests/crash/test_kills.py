@@ -34,7 +34,7 @@ def test_killed_commands_end_with_the_same_bytes(zygote, tmp_path, name):
 @pytest.mark.parametrize("at", [4, 5])
 def test_a_fit_that_was_killed_while_its_folder_was_begun(zygote, tmp_path, at):
     """There is a folder, or a temporary file in it, but nothing yet that says whose it is."""
-    trial = Trial(zygote, "fit", tmp_path / "work", whole=False)
+    trial = Trial(zygote, "fit", tmp_path / "work")
     folder = trial.fresh("killed")
     assert trial.strike(folder, {"kind": "kill", "at": at})["code"] == -9
     assert (folder / "probes/p").is_dir() and not (folder / "probes/p/fit.json").exists()

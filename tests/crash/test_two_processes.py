@@ -6,12 +6,14 @@ import signal
 import time
 
 import pytest
-from crash.harness import STAGES, Trial, Zygote, contents
+from crash.harness import STAGES, Trial, contents
 
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory, zygote):
-    found = Zygote(tmp_path_factory.mktemp("other"))
+    for name in ("generate", "refine", "cache", "fit"):
+        Trial(zygote, name, tmp_path_factory.mktemp("warm") / name)
+    found = zygote.twin(tmp_path_factory.mktemp("other"))
     yield found
     found.close()
 
