@@ -1,10 +1,9 @@
 """Every example runs as its docstring says and prints what it promises; the pages type commands that exist."""
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+from processes import Command
 
 from tests.typed import check_commands, commands_in, dead_links, parse
 
@@ -24,10 +23,7 @@ MOST_BYTES = 200_000  # of a picture
 @pytest.mark.slow
 @pytest.mark.parametrize("name", RUNS)
 def test_example_runs(name, tmp_path):
-    words = [sys.executable, str(EXAMPLES / name)]
-    run = subprocess.run(words, cwd=tmp_path, capture_output=True, text=True, timeout=120, check=False)
-    assert run.returncode == 0, run.stderr
-    assert RUNS[name] in run.stdout
+    assert RUNS[name] in Command([str(EXAMPLES / name)], tmp_path).done()
 
 
 def test_every_numbered_example_is_run():
