@@ -1,5 +1,6 @@
 """Shared fixtures: no network, the folder of real data, toy samples."""
 
+import gc
 import os
 import socket
 from pathlib import Path
@@ -15,9 +16,21 @@ ROOT = Path(__file__).resolve().parent.parent
 
 def pytest_configure():
     """Processes of pytest-xdist share the cores: one thread each, for the programs that tests start as well."""
+    gc.disable()  # until all is collected: millions of objects are made, and nearly all of them stay
     if "PYTEST_XDIST_WORKER" in os.environ:
         for name in ("OMP_NUM_THREADS", "MKL_NUM_THREADS"):
             os.environ.setdefault(name, "1")
+
+
+def pytest_collection_finish():
+    """What has been imported stays, and is not looked at again by every collection of garbage."""
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_unconfigure():
+    """Libraries complain of what is left when the process ends."""
+    gc.unfreeze()
 
 
 @pytest.fixture(autouse=True)
