@@ -19,7 +19,10 @@ HEAVY = (
     "matplotlib",
     "sklearn",
     "PIL",
+    "ray",
 )
+NETWORKS = ("torch", "torchvision", "timm", "open_clip", "matplotlib", "ray")
+COMPLETED = (["point", "--vocab", ""], ["point", "--refine", ""], ["sweep", ""], ["clip", "--model", ""])
 
 
 def imported_by(code):
@@ -51,6 +54,22 @@ for name in [each for each in app if not each.startswith("-")]:
 
 
 @pytest.mark.slow
+def test_settings_names_and_completion_import_no_network():
+    """All in one process: the line that is to blame is named."""
+    lines = [
+        "import labelgen, segprobe",
+        *(f"labelgen.cli.main(['__complete', *{words!r}])" for words in COMPLETED),
+        "import labelgen.nets.dense_clip.names",
+        "from segprobe.config import FitConfig",
+        "FitConfig(loss='gce,q=0.5', terms=('tree',))",
+    ]
+    code = "import sys, labelgen.cli\n"
+    for line in lines:
+        code += f"{line}\nfound = [m for m in {NETWORKS!r} if m in sys.modules]\nassert not found, ({line!r}, found)\n"
+    assert not set(NETWORKS) & set(imported_by(code))
+
+
+@pytest.mark.slow
 def test_the_library_imports_nothing_heavy_at_once():
     modules = "labelgen.run, labelgen.store, labelgen.pool, labelgen.writing, labelgen.locks, labelgen.masks"
     assert imported_by(f"import {modules}, labelgen.data") == []
@@ -69,4 +88,4 @@ def test_methods_without_networks_never_import_torch(tmp_path, words):
     quality = ["quality", str(tmp_path / "run")]
     verify = ["verify", str(tmp_path / "run")]
     code = f"from labelgen.cli import main\nfor words in {[words, quality, verify]!r}: assert main(words) == 0"
-    assert not {"torch", "torchvision", "timm", "open_clip", "matplotlib"} & set(imported_by(code))
+    assert not set(NETWORKS) & set(imported_by(code))

@@ -59,16 +59,6 @@ def test_what_lies_in_the_folder(capfd, tmp_path):
     assert offered(capfd, "point", "voc:r") == ["voc:runs/"]
 
 
-def test_candidates_load_nothing_heavy():
-    code = "import sys; from labelgen.cli import main\n"
-    code += (
-        "for words in (['point', '--vocab', ''], ['point', '--refine', ''], ['sweep', ''], ['clip', '--model', '']):"
-    )
-    code += " main(['__complete', *words])\nprint('torch' in sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=ROOT, check=True)
-    assert done.stderr.splitlines()[-1] == "False" and "voc20" in done.stdout
-
-
 @pytest.mark.slow
 @pytest.mark.parametrize("run", [main, segprobe], ids=["labelgen", "segprobe"])
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish", "powershell"])
