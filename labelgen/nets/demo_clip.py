@@ -76,10 +76,11 @@ def build_demo_clip(*, pretrained: bool = True, seed: int = 0) -> "open_clip.CLI
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         model = open_clip.CLIP(**DEMO_CLIP_CONFIG)
-    with torch.no_grad():
-        model.token_embedding.weight.copy_(fixed_embeddings())
     if pretrained:
         load_shipped(model, DEMO_CLIP_WEIGHTS, name="demo-clip", unpack=whole_state)
+        return model
+    with torch.no_grad():
+        model.token_embedding.weight.copy_(fixed_embeddings())
     return model
 
 
@@ -100,8 +101,9 @@ def fixed_embeddings() -> Float32[torch.Tensor, "V D"]:
     ((49408, 128), '0.0200', '0.02990')
     """
     words = np.random.PCG64(FIXED_SEED).random_raw(VOCABULARY * TEXT_WIDTH // 8)
-    steps = words.astype("<u8").view(np.int8).astype(np.float32) + 0.5
-    values = steps * np.float32(FIXED_STD * 3**0.5 / 128)
+    values = words.astype("<u8", copy=False).view(np.int8).astype(np.float32)
+    values += 0.5
+    values *= np.float32(FIXED_STD * 3**0.5 / 128)
     return torch.from_numpy(values.reshape(VOCABULARY, TEXT_WIDTH))
 
 

@@ -3,6 +3,7 @@
 import dataclasses
 import hashlib
 import json
+import shutil
 
 import numpy as np
 import pytest
@@ -35,7 +36,7 @@ CLASSES = Vocabulary(
 SMALL = {"model": "demo-clip", "templates": "simple", "short_side": 64, "crop": 0, "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
+@pytest.fixture(autouse=True, scope="module")
 def one_thread():
     """The model is so small that threads cost more than they give."""
     before = torch.get_num_threads()
@@ -49,7 +50,7 @@ def data():
     return open_data("demo", limit=6)
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def label():
     """Label one image: settings in, mask out."""
 
@@ -66,6 +67,24 @@ def image():
     return two_things()
 
 
+@pytest.fixture(scope="module")
+def labelled(label, image):
+    """The mask of `image` with no setting changed."""
+    return label(image)
+
+
+@pytest.fixture(scope="module")
+def by_kernel(label, image):
+    """The mask of `image` by every kernel."""
+    return {method: label(image, method=method) for method in KERNELS}
+
+
+@pytest.fixture(scope="module")
+def by_proxy(label, image):
+    """The mask of `image` by the kernel that takes affinities from another backbone."""
+    return label(image, method="proxy", proxy_backbone="demo-ssvt")
+
+
 def two_things():
     """A car above and a person below, side by side, cut out of two scenes."""
     data = open_data("demo", split="val", limit=5)
@@ -79,23 +98,29 @@ def plain(config, dataset, vocabulary=CLASSES):
 KERNELS = ["clip", "maskclip", "maskclip-v", "sclip", "clearclip", "naclip", "gem", "surgery"]
 
 
-@pytest.mark.parametrize("method", [*KERNELS, pytest.param("tiles", marks=pytest.mark.slow)])
-def test_every_method_labels(label, image, method):
-    mask = label(image, method=method, **({"short_side": 32} if method == "tiles" else {}))
+def assert_labelled(mask, image):
     assert mask.size == image.shape[:2] and mask.scores.max() > 0
     assert len(mask.class_ids) > 1, "the labels vary over the image"
     assert set(mask.class_ids) <= set(range(7))
 
 
+@pytest.mark.parametrize("method", KERNELS)
+def test_every_kernel_labels(by_kernel, image, method):
+    assert_labelled(by_kernel[method], image)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("method", ["proxy", "zeroseg-lite"])
-def test_methods_with_another_backbone(label, image, method):
-    mask = label(image, method=method, proxy_backbone="demo-ssvt")
-    assert mask.size == image.shape[:2] and mask.scores.max() > 0
+def test_tiles_label(label, image):
+    square = image[24:104]
+    assert_labelled(label(square, method="tiles", short_side=32), square)
 
 
-def test_kernels_differ(label, image):
-    found = {method: label(image, method=method).scores.tobytes() for method in KERNELS}
+def test_a_kernel_with_another_backbone_labels(by_proxy, image):
+    assert by_proxy.size == image.shape[:2] and by_proxy.scores.max() > 0
+
+
+def test_kernels_differ(by_kernel):
+    found = {method: mask.scores.tobytes() for method, mask in by_kernel.items()}
     assert len(set(found.values())) == len(found)
 
 
@@ -128,8 +153,8 @@ CHANGES = [
 
 
 @pytest.mark.parametrize("change", CHANGES, ids=lambda change: ",".join(map(str, change)))
-def test_every_setting_does_something(label, image, change):
-    before, after = label(image), label(image, **change)
+def test_every_setting_does_something(label, labelled, image, change):
+    before, after = labelled, label(image, **change)
     assert (before.class_ids, before.scores.tobytes()) != (after.class_ids, after.scores.tobytes())
 
 
@@ -142,19 +167,10 @@ def test_settings_of_methods(label, image, method, one, other):
     assert first.scores.tobytes() != second.scores.tobytes()
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("change", [{"beta": 0.2}, {"gamma": 30.0}])
-def test_settings_of_proxy(label, image, change):
-    before = label(image, method="proxy", proxy_backbone="demo-ssvt")
+def test_settings_of_proxy(label, by_proxy, image, change):
     after = label(image, method="proxy", proxy_backbone="demo-ssvt", **change)
-    assert before.scores.tobytes() != after.scores.tobytes()
-
-
-@pytest.mark.slow
-def test_segments_of_zeroseg_lite(label, image):
-    few = label(image, method="zeroseg-lite", proxy_backbone="demo-ssvt", segments=2)
-    many = label(image, method="zeroseg-lite", proxy_backbone="demo-ssvt", segments=16)
-    assert few.scores.tobytes() != many.scores.tobytes()
+    assert by_proxy.scores.tobytes() != after.scores.tobytes()
 
 
 @pytest.mark.parametrize("size", [(37, 53), (1, 1), (16, 300), (3, 2)])
@@ -165,10 +181,11 @@ def test_masks_have_the_size_of_their_image(label, size):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("size", [(1, 1), (3, 2)])
-def test_tiles_of_tiny_images(label, size):
+@pytest.mark.parametrize(("size", "short_side"), [((1, 1), 4), ((3, 2), 2)])
+def test_tiles_of_tiny_images(label, size, short_side):
+    """Whether the image is magnified first, or cut into tiles of less than a pixel if a tile could be that."""
     pixels = np.zeros((*size, 3), np.uint8)
-    assert label(pixels, method="tiles", short_side=16).size == size
+    assert label(pixels, method="tiles", short_side=short_side).size == size
 
 
 def test_pictures_of_every_kind_are_read(label, tmp_path):
@@ -212,15 +229,18 @@ def test_tiles_of_zeroseg_lite_go_through_the_network_in_batches(monkeypatch):
 
 
 @pytest.mark.slow
-def test_batch_and_gate_of_zeroseg_lite(label, image, monkeypatch):
+def test_segments_batch_and_gate_of_zeroseg_lite(label, image, monkeypatch):
     lite = {"method": "zeroseg-lite", "proxy_backbone": "demo-ssvt"}
-    assert len(label(image, **lite).details["classes_allowed"]) == 5, "the gate of ZeroSeg's public rule"
-    assert "classes_allowed" not in label(image, **lite, gate="none").details
+    few, many = label(image, **lite, gate="none", segments=2), label(image, **lite, gate="none", segments=16)
+    assert "classes_allowed" not in few.details and "classes_allowed" not in many.details
+    assert few.scores.tobytes() != many.scores.tobytes()
     clip, sizes = clip_build.loaded_clip(clip_build.model_of(ClipConfig(**SMALL), demo=False)), []
     encode = type(clip).encode_images
     monkeypatch.setattr(type(clip), "encode_images", lambda self, part: sizes.append(len(part)) or encode(self, part))
-    label(image, **lite, batch=10)
+    mask = label(image, **lite, batch=10)
     assert sizes == [1, 10, 10, 9], "the whole image for the gate, then 4 + 9 + 16 tiles"
+    assert len(mask.details["classes_allowed"]) == 5, "the gate of ZeroSeg's public rule"
+    assert mask.size == image.shape[:2] and mask.scores.max() > 0
 
 
 def test_methods_are_refused_by_a_tower_before_the_first_image():
@@ -231,8 +251,8 @@ def test_methods_are_refused_by_a_tower_before_the_first_image():
         clip_build._blocks("surgery", resnet)
 
 
-def test_a_class_that_is_not_tagged_never_appears(label, image):
-    free, tagged = label(image), label(image, gate="tags", tags=frozenset({2}))
+def test_a_class_that_is_not_tagged_never_appears(label, labelled, image):
+    free, tagged = labelled, label(image, gate="tags", tags=frozenset({2}))
     assert set(free.class_ids) - {0, 2}
     assert set(tagged.class_ids) <= {0, 2} and tagged.details["classes_allowed"] == [2]
     none = label(image, gate="tags", tags=frozenset())
@@ -408,35 +428,39 @@ def test_own_classes(data):
     assert set(mask.class_ids) <= {0, 1}
 
 
+@pytest.fixture(scope="module")
+def demo_run(tmp_path_factory):
+    """Six scenes labelled by the command, with the settings of the demo."""
+    out = tmp_path_factory.mktemp("clip") / "run"
+    assert main(["clip", "--split", "val", "--limit", "6", "--templates", "simple", "--out", str(out), "--json"]) == 0
+    return out
+
+
 @pytest.mark.slow
-def test_a_run_of_twenty_scenes(tmp_path):
-    data = open_data("demo", split="val", limit=20)
+def test_the_same_run_again_has_the_same_bytes(demo_run, tmp_path):
+    """Once by the command, once by the library."""
+    data = open_data("demo", split="val", limit=6)
     job = method_job("clip", ClipConfig(templates="simple"), data.vocabulary, dataset=data)
-    assert run_job(data, job, tmp_path / "one").complete
-    again = method_job("clip", ClipConfig(templates="simple"), data.vocabulary, dataset=data)
-    run_job(data, again, tmp_path / "two")
-    for file in ("run.json", "manifest.jsonl"):
-        assert (tmp_path / "one" / file).read_bytes() == (tmp_path / "two" / file).read_bytes()
-    for sample_id in data.ids:
-        name = f"labels/{sample_id}.png"
-        assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert read_header(tmp_path / "one")["supervision"] == []
+    assert run_job(data, job, tmp_path / "again").complete
+    for name in ("run.json", "manifest.jsonl", *(f"labels/{sample_id}.png" for sample_id in data.ids)):
+        assert (tmp_path / "again" / name).read_bytes() == (demo_run / name).read_bytes(), name
+    assert read_header(demo_run)["supervision"] == []
 
 
 @pytest.mark.slow
 def test_an_interrupted_run_is_finished_to_the_same_bytes(tmp_path):
-    data = open_data("demo", split="val", limit=6)
-    job = method_job("clip", ClipConfig(templates="simple", ignore_quantile=0.2), data.vocabulary, dataset=data)
+    data = open_data("demo", split="val", limit=4)
+    job = method_job("clip", ClipConfig(**SMALL, ignore_quantile=0.2), data.vocabulary, dataset=data)
     run_job(data, job, tmp_path / "whole")
 
     def killed(done, total, note):
-        if done == 3:
+        if done == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         run_job(data, job, tmp_path / "parts", progress=killed)
     report = run_job(data, job, tmp_path / "parts")
-    assert report.complete and report.skipped >= 3
+    assert report.complete and report.skipped >= 2
     for sample_id in data.ids:
         name = f"labels/{sample_id}.png"
         assert (tmp_path / "whole" / name).read_bytes() == (tmp_path / "parts" / name).read_bytes()
@@ -457,13 +481,11 @@ def test_labels_of_a_preset_can_be_scored(tmp_path, capsys, preset, words):
 
 
 @pytest.mark.slow
-def test_quality_of_a_run_is_that_of_an_independent_count(tmp_path, capsys):
-    out = tmp_path / "run"
-    assert main(["clip", "--split", "val", "--limit", "8", "--templates", "simple", "--out", str(out), "--json"]) == 0
-    capsys.readouterr()
+def test_quality_of_a_run_is_that_of_an_independent_count(demo_run, tmp_path, capsys):
+    out = shutil.copytree(demo_run, tmp_path / "run")
     assert main(["quality", str(out), "--json"]) == 0
     reported = json.loads(capsys.readouterr().out)[0]
-    data = open_data("demo", split="val", limit=8)
+    data = open_data("demo", split="val", limit=6)
     hits, unions = np.zeros(21), np.zeros(21)
     for sample_id in data.ids:
         truth, found = data.truth(sample_id), read_mask(out / "labels" / f"{sample_id}.png")

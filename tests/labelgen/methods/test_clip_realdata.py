@@ -1,4 +1,4 @@
-"""Real photographs, of all sizes and some of them grey, through a ViT-B-16 with random weights, end to end."""
+"""Real photographs, of all sizes and some of them grey, through a small ViT with random weights, end to end."""
 
 import json
 
@@ -13,19 +13,21 @@ from labelgen.nets.clip.text_embeddings import write_text_embeddings
 from labelgen.prompts import prompt_table
 from labelgen.vocab import load_vocabulary
 
+NAME = "ViT-S-16-alt"  # the smallest ViT with patches of 16 pixels that open_clip knows
+
 
 @pytest.fixture(scope="module")
 def random_vit(tmp_path_factory):
-    """A checkpoint of ViT-B-16 that nobody trained, and random vectors for the words of VOC."""
+    """A checkpoint that nobody trained, and random vectors for the words of VOC."""
     import open_clip
 
     folder = tmp_path_factory.mktemp("vit")
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        config = open_clip.get_model_config("ViT-B-16")
+        config = open_clip.get_model_config(NAME)
         torch.save(open_clip.CLIP(**config).state_dict(), folder / "random.pt")
     prompts = prompt_table(load_vocabulary("voc"), background="words").prompts
-    vectors = np.random.default_rng(0).normal(size=(len(prompts), 512)).astype(np.float32)
+    vectors = np.random.default_rng(0).normal(size=(len(prompts), config["embed_dim"])).astype(np.float32)
     write_text_embeddings(folder / "words.npz", prompts, vectors / np.linalg.norm(vectors, axis=1, keepdims=True))
     return folder
 
@@ -40,7 +42,17 @@ def test_real_images_are_labelled_at_their_size(random_vit, shared_data, tmp_pat
     ids = strangest(open_data(spec), 4)
     (tmp_path / "ids.txt").write_text("\n".join(ids))
     out = tmp_path / "run"
-    chosen = ["--model", "ViT-B-16", "--vocab", "voc", "--ids", str(tmp_path / "ids.txt"), "--out", str(out), "--json"]
+    chosen = [
+        "--model",
+        "ViT-S-16-alt",
+        "--vocab",
+        "voc",
+        "--ids",
+        str(tmp_path / "ids.txt"),
+        "--out",
+        str(out),
+        "--json",
+    ]
     assert main(["clip", spec, *flags, *chosen]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["failed"] == 0 and report["coverage"] == 1

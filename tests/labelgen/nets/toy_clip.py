@@ -6,6 +6,7 @@ circle and a green square". No loss sees where a shape is.
     python -m tests.labelgen.nets.toy_clip
 """
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -65,8 +66,13 @@ def normalised(images):
     return torch.from_numpy(images).permute(0, 3, 1, 2).float() / 127.5 - 1
 
 
+@functools.cache
+def tokenizer():
+    return open_clip.tokenizer.SimpleTokenizer(context_length=24)
+
+
 def tokens(texts):
-    return open_clip.tokenizer.SimpleTokenizer(context_length=24)(list(texts))
+    return tokenizer()(list(texts))
 
 
 def untrained(seed=0):
