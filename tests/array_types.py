@@ -11,6 +11,7 @@ CHECKED_CALLS = 16
 """Of each function in each process; further ones would double the time of the tests and find the same."""
 
 _checked_always = jaxtyping.jaxtyped
+_calls = {}  # of each function, by its code: one inside another is made anew at each call of that, and counted on
 
 
 def check_first_calls():
@@ -23,15 +24,19 @@ def _checked_at_first(fn=None, *, typechecker):
         return functools.partial(_checked_at_first, typechecker=typechecker)
     if not inspect.isfunction(fn):
         return _checked_always(fn, typechecker=typechecker)
-    checked, calls = None, 0
+    code = fn.__code__
+    calls = _calls.setdefault(id(code), [0, code])  # which keeps the code, so that no other gets its id
+    if calls[0] >= CHECKED_CALLS:
+        return fn
+    checked = None
 
     @functools.wraps(fn)
     def call(*args, **kwargs):
         __tracebackhide__ = True
-        nonlocal checked, calls
-        if calls >= CHECKED_CALLS or getattr(call, "__no_type_check__", False):
+        nonlocal checked
+        if calls[0] >= CHECKED_CALLS or getattr(call, "__no_type_check__", False):
             return fn(*args, **kwargs)
-        calls += 1
+        calls[0] += 1
         if checked is None:
             checked = _checked_always(fn, typechecker=typechecker)
         return checked(*args, **kwargs)
