@@ -7,6 +7,7 @@ import pickle
 import re
 import signal
 import sys
+from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,7 +18,7 @@ from ray_head import free_port, ray_head
 import labelgen
 from labelgen.cli import main
 from labelgen.cluster import Token, Witness
-from labelgen.cluster.crew import _sorted
+from labelgen.cluster.crew import _Crew, _Member, _sorted
 from labelgen.cluster.session import connected, gpu_share
 from labelgen.cluster.worker import Worker, facts_here, portable
 from labelgen.data.open import open_data
@@ -377,6 +378,19 @@ def test_a_worker_says_what_it_sees(tmp_path):
     assert not Worker().hello(str(tmp_path), other, (), ()).witness
     token.remove()
     assert not token.path.exists()
+
+
+def test_a_worker_that_misses_a_file_is_asked_once_more(tmp_path):
+    """Another process may have completed the run and swept the file away between writing and looking."""
+    greeted, token = [], Token.into(tmp_path)
+    crew = object.__new__(_Crew)
+    crew.work, crew._greet, crew.here = SimpleNamespace(witness=token), greeted.append, facts_here((), ())
+    member, blind = _Member(actor=None), replace(facts_here((), ()), witness=False)
+    crew._welcome(member, blind)
+    assert greeted == [member] and token.path.is_file()
+    with pytest.raises(ConfigError, match=f"does not see {re.escape(str(tmp_path))} as this machine does"):
+        crew._welcome(member, blind)
+    assert greeted == [member]
 
 
 def test_a_worker_keeps_what_it_did_before_an_error():

@@ -130,11 +130,6 @@ class FeatureCache:
         number, entry = self._entry(sample_id, view_index)
         return Features(torch.from_numpy(self._matrix(number, entry)), entry.geometry)
 
-    def preload(self) -> None:
-        """Read all shards into memory, so that random access does not wait for the disk."""
-        for number in range(self.manifest["shards"]):
-            self._shards[number] = np.fromfile(shard_path(self.folder, number, "bin"), np.uint8)
-
     def verify(self, dataset: Images | None = None) -> None:
         """Hash every file and matrix again; with `dataset`, the images as well.
 

@@ -1,6 +1,7 @@
 """Feature caches hold what the backbone computes, resume with the same bytes, and refuse to be misread."""
 
 import pickle
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,9 +10,11 @@ import torch
 
 from labelgen.data.dataset import DataSpec
 from labelgen.errors import ConfigError, DataError, RunFolderError
+from labelgen.locks import try_lock
 from labelgen.nets.backbones import BackboneConfig, load_backbone
 from segprobe.features import FeatureCache, View, build_cache, build_shards, cache_fingerprint, cache_name
-from segprobe.features.layout import ALIGNMENT, SCHEMA, read_json, write_json
+from segprobe.features.layout import ALIGNMENT, SCHEMA, read_json, shard_path, write_json
+from segprobe.features.shard import ShardJob
 
 VIEWS = (View(), View(1.5, flip=True))
 SIZES = ((40, 50), (50, 40), (40, 50), (33, 70))
@@ -139,6 +142,29 @@ def test_several_processes_make_what_one_makes(tmp_path, backbone, three_shards)
     assert content(one) == content(many)
 
 
+def test_a_shard_is_written_under_its_lock_and_by_one_process(tmp_path, backbone, monkeypatch):
+    """As actors of a cluster do, which share nothing with this process but the folder."""
+    job, seen = ShardJob(tmp_path, [["00"]], Pictures(), VIEWS, "float16", 2), []
+    lock, done = shard_path(tmp_path, 0, "lock"), shard_path(tmp_path, 0, "done")
+
+    def write(self, number, backbone, *, on_image):
+        seen.append(try_lock(lock))
+        done.touch()
+
+    monkeypatch.setattr(ShardJob, "write", write)
+    monkeypatch.setattr("segprobe.features.shard.is_done", lambda folder, number: done.is_file())
+    job.write_unless_done(0, backbone)
+    assert seen == [None] and not lock.exists()
+    job.write_unless_done(0, backbone)
+    assert len(seen) == 1
+    done.unlink()
+    with try_lock(lock), ThreadPoolExecutor(1) as pool:
+        waiting = pool.submit(job.write_unless_done, 0, backbone)
+        done.touch()
+        waiting.result(timeout=30)
+    assert len(seen) == 1
+
+
 def test_order_of_ids_does_not_matter(tmp_path, backbone):
     build(tmp_path / "a", backbone)
     pictures = Pictures()
@@ -250,12 +276,10 @@ def test_an_image_that_cannot_be_read_stops_and_loses_nothing(tmp_path, backbone
     assert len(list((tmp_path / "cache").glob("*.done"))) == 2
 
 
-def test_preloaded_and_pickled_caches_read_the_same(tmp_path, backbone):
+def test_pickled_caches_read_the_same(tmp_path, backbone):
     cache = build(tmp_path / "cache", backbone)
     mapped = cache.features("04", 1).tokens.clone()
     assert torch.equal(pickle.loads(pickle.dumps(cache)).features("04", 1).tokens, mapped)
-    cache.preload()
-    assert torch.equal(cache.features("04", 1).tokens, mapped)
 
 
 def test_writing_to_tokens_never_reaches_the_file(tmp_path, backbone):
