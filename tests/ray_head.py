@@ -32,7 +32,7 @@ def ray_head(folder):
     head = None
     with lock:
         if not state.exists():
-            about = {"port": free_port(), "token": secrets.token_hex(16), "users": 0}
+            about = {"port": free_port(), "token": _token(folder), "users": 0}
             head = _started(about) or _started(about)  # Ray gives up by itself where a machine is very busy
             if head is None:
                 pytest.fail("ray start --head did not start twice")
@@ -47,6 +47,14 @@ def ray_head(folder):
             _count(state, -1)
         if head is not None:
             _stop(head, lock, state)
+
+
+def _token(folder):
+    """The same for every head that is begun here: Ray reads it once in each process."""
+    path = folder / "ray-token"
+    if not path.exists():
+        path.write_text(secrets.token_hex(16))
+    return path.read_text()
 
 
 def _started(about):
