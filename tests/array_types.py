@@ -2,9 +2,12 @@
 
 import functools
 import inspect
+from importlib.machinery import SourceFileLoader
+from unittest.mock import patch
 
 import jaxtyping
 from beartype import BeartypeConf, beartype
+from jaxtyping import _import_hook
 
 check = beartype(conf=BeartypeConf(is_pep484_tower=True))
 CHECKED_CALLS = 16
@@ -17,6 +20,23 @@ _calls = {}  # of each function, by its code: one inside another is made anew at
 def check_first_calls():
     """Let functions be instrumented at their first call, and checked for the first calls only."""
     jaxtyping.jaxtyped = _checked_at_first
+    _keep_bytecode_of_others()
+
+
+def _keep_bytecode_of_others():
+    """Let the name for instrumented bytecode hold while such bytecode is looked up, and not while a module is executed.
+
+    Else what a module of ours imports first, such as torch and all that it needs, is not found under that name and
+    compiled from its sources.
+    """
+    loader = _import_hook._JaxtypingLoader
+
+    def get_code(self, fullname):
+        name = functools.partial(_import_hook._optimized_cache_from_source, self._typechecker.get_hash())
+        with patch("importlib._bootstrap_external.cache_from_source", name):
+            return SourceFileLoader.get_code(self, fullname)
+
+    loader.get_code, loader.exec_module = get_code, SourceFileLoader.exec_module
 
 
 def _checked_at_first(fn=None, *, typechecker):

@@ -39,10 +39,15 @@ def test_truth_is_exact_and_without_void(index):
         assert len(np.unique(scene.labels[scene.instances == number])) == 1
 
 
+@pytest.fixture(scope="module")
+def drawn():
+    """All scenes of each split."""
+    return {split: [draw_scene(split, index) for index in range(count)] for split, count in SPLITS.items()}
+
+
 @pytest.mark.slow
-def test_all_classes_and_both_shapes_occur_in_both_splits():
-    for split, count in SPLITS.items():
-        scenes = [draw_scene(split, index) for index in range(count)]
+def test_all_classes_and_both_shapes_occur_in_both_splits(drawn):
+    for scenes in drawn.values():
         images_with = {class_id: sum(class_id in scene.labels for scene in scenes) for class_id in SCENE_CLASSES}
         assert min(images_with.values()) >= 5, images_with
         assert {scene.labels.shape for scene in scenes} == {LANDSCAPE, PORTRAIT}
@@ -58,9 +63,9 @@ def test_at_least_eight_classes_of_voc():
 
 
 @pytest.mark.slow
-def test_colour_alone_does_not_tell_the_classes():
+def test_colour_alone_does_not_tell_the_classes(drawn):
     """Ridge regression on RGB and its products sees little of the foreground."""
-    train, val = ([draw_scene(split, index) for index in range(40)] for split in ("train", "val"))
+    train, val = (drawn[split][:40] for split in ("train", "val"))
     pixels = np.concatenate([_colour_features(scene.image)[::37] for scene in train])
     labels = np.concatenate([scene.labels.ravel()[::37] for scene in train])
     # classes weighed equally, so that the large background does not swallow the others

@@ -103,11 +103,11 @@ def test_a_student_is_trained_on_a_folder_of_pictures_without_names_of_classes(t
 
 
 def test_the_settled_settings_make_the_same_labels_in_a_worker(student):
-    dataset = open_data("demo", split="val", limit=1)
-    prepared = prepare_zeroseg(config_of(student), VOC, dataset)
+    dataset, small = open_data("demo", split="val", limit=1), config_of(student, short_side=64)
+    prepared = prepare_zeroseg(small, VOC, dataset)
     assert prepare_zeroseg(prepared.config, VOC, dataset).config == prepared.config
     sample, rng = dataset.load(dataset.ids[0], {"image"}), np.random.default_rng(0)
-    one, other = (make_zeroseg(config, VOC)(sample, rng) for config in (config_of(student), prepared.config))
+    one, other = (make_zeroseg(config, VOC)(sample, rng) for config in (small, prepared.config))
     assert one.class_ids == other.class_ids and one.scores.tobytes() == other.scores.tobytes()
     assert (harden(one) != 255).all()
 
@@ -181,7 +181,7 @@ def test_vectors_of_words_from_a_file_need_no_text_tower(student, tmp_path, monk
     write_text_embeddings(tmp_path / "words.npz", table.prompts, vectors)
     monkeypatch.setattr("labelgen.methods.zeroseg_build.loaded_clip", lambda config: pytest.fail("no model is needed"))
     dataset = open_data("demo", split="val", limit=1)
-    generate = make_zeroseg(config_of(student, text_embeddings=str(tmp_path / "words.npz")), VOC)
+    generate = make_zeroseg(config_of(student, text_embeddings=str(tmp_path / "words.npz"), short_side=64), VOC)
     mask = generate(dataset.load(dataset.ids[0], {"image"}), np.random.default_rng(0))
     assert mask.size == (128, 160)
 
@@ -189,10 +189,12 @@ def test_vectors_of_words_from_a_file_need_no_text_tower(student, tmp_path, monk
 def test_windows_and_sizes_are_obeyed(student):
     dataset = open_data("demo", split="val", limit=1)
     sample = dataset.load(dataset.ids[0], {"image"})
-    plain = make_zeroseg(config_of(student), VOC)(sample, np.random.default_rng(0))
-    windows = make_zeroseg(config_of(student, short_side=160, crop=96), VOC)(sample, np.random.default_rng(0))
-    assert windows.size == plain.size == (128, 160)
-    assert windows.scores.tobytes() != plain.scores.tobytes()
+    found = [
+        make_zeroseg(config_of(student, **options), VOC)(sample, np.random.default_rng(0))
+        for options in ({"short_side": 64}, {"short_side": 64, "crop": 48}, {"short_side": 80})
+    ]
+    assert {mask.size for mask in found} == {(128, 160)}
+    assert len({mask.scores.tobytes() for mask in found}) == 3
 
 
 @pytest.mark.parametrize(
@@ -212,7 +214,7 @@ def test_windows_left_open_are_those_of_the_student(student, options, expected):
 
 
 def test_own_classes_replace_those_of_the_data(student, tmp_path):
-    flags = ["--classes", "background=grass; road, cow, bus=bus; coach", "--background", "words"]
+    flags = ["--classes", "background=grass; road, cow, bus=bus; coach", "--background", "words", "--short-side", "64"]
     assert label("--weights", str(student), "--out", str(tmp_path / "run"), *flags) == 0
     header = json.loads((tmp_path / "run" / "run.json").read_text())
     assert header["vocabulary"]["classes"] == ["background", "cow", "bus"]

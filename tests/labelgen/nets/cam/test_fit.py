@@ -94,7 +94,7 @@ def test_a_classifier_is_read_as_it_was_written(tmp_path):
 @pytest.mark.slow  # some dozens of small steps
 def test_training_finds_the_colours(tmp_path):
     shown = NetworkConfig()  # from the shipped weights
-    report = fit(tmp_path, settings=preset_with(network=shown, epochs=20, jitter=0.0, schedule="cosine"))
+    report = fit(tmp_path, settings=preset_with(network=shown, epochs=12, jitter=0.0, schedule="cosine"))
     assert report.scores["map"] > 0.95 and report.last.total < 0.5 * report.first.total
 
 
