@@ -29,10 +29,13 @@ def _keep_bytecode_of_others():
     Else what a module of ours imports first, such as torch and all that it needs, is not found under that name and
     compiled from its sources.
     """
-    loader = _import_hook._JaxtypingLoader
+    loader = getattr(_import_hook, "_JaxtypingLoader", None)
+    named = getattr(_import_hook, "_optimized_cache_from_source", None)
+    if loader is None or named is None:  # of another version: it takes longer
+        return
 
     def get_code(self, fullname):
-        name = functools.partial(_import_hook._optimized_cache_from_source, self._typechecker.get_hash())
+        name = functools.partial(named, self._typechecker.get_hash())
         with patch("importlib._bootstrap_external.cache_from_source", name):
             return SourceFileLoader.get_code(self, fullname)
 

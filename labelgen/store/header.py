@@ -3,6 +3,7 @@
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any
@@ -96,13 +97,17 @@ def ids_sha256(ids: Iterable[str]) -> str:
 
 def versions(packages: Sequence[str]) -> dict[str, str]:
     """Versions of labelgen and of those packages that are installed, without importing them."""
-    found = {"labelgen": labelgen.__version__}
-    for package in packages:
-        try:
-            found[package] = metadata.version(package)
-        except metadata.PackageNotFoundError:
-            continue
-    return found
+    found = {package: _version(package) for package in packages}
+    return {"labelgen": labelgen.__version__, **{name: version for name, version in found.items() if version}}
+
+
+@cache
+def _version(package: str) -> str | None:
+    """Of an installed package; read once, because it takes milliseconds and processes do not change it."""
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None
 
 
 def encode_header(header: Mapping[str, Any]) -> bytes:

@@ -30,7 +30,7 @@ def run(tmp_path, capsys):
     """A run of scribbles over four masks."""
     for name in NAMES:
         write_mask(tmp_path / "data" / "masks" / f"{name}.png", TRUTH)
-    assert main(["scribble", "folder:data", "--vocab", "voc", "--seed", "3", "--save-scores"]) == 0
+    assert main(["scribble", "folder:data", "--vocab", "voc", "--seed", "3", "--save-scores", "--no-sheet"]) == 0
     capsys.readouterr()
     return RunFolder.open("runs/scribble")
 

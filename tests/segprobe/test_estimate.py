@@ -17,6 +17,7 @@ from segprobe.estimate_crossfit import CrossfitEstimate
 from segprobe.labels import TruthSource, read_labels
 
 pytestmark = pytest.mark.slow
+SMALL = ["--size", "64"]  # images half as high and wide
 
 
 @pytest.fixture
@@ -27,6 +28,12 @@ def folder(tmp_path, monkeypatch, capsys):
     return tmp_path
 
 
+@pytest.fixture
+def hasty(monkeypatch):
+    """Estimates that try the fewest images, as they would on a slow machine."""
+    monkeypatch.setattr("segprobe.estimate.PATIENCE", 0.0)
+
+
 def planned(capsys, folder, *tokens):
     before = sorted(folder.rglob("*"))
     assert main([*tokens, "--dry-run", "--json"]) == 0
@@ -35,16 +42,16 @@ def planned(capsys, folder, *tokens):
 
 
 def test_a_fit_and_what_follows_it(folder, capsys):
-    plan = planned(capsys, folder, "fit", "--epochs", "3")
+    plan = planned(capsys, folder, "fit", "--epochs", "3", *SMALL)
     estimate = plan["estimate"]
     assert (plan["images"], plan["there"], estimate["steps"]) == (4, "", 3)
     assert estimate["features"]["images"] == 4 and estimate["features"]["bytes"] > 1e5
     assert 0 < estimate["seconds"] <= estimate["all_seconds"]
-    assert main(["fit", "--epochs", "3"]) == 0
+    assert main(["fit", "--epochs", "3", *SMALL]) == 0
     capsys.readouterr()
     made = sum(path.stat().st_size for path in (folder / "cache").rglob("*.bin"))
     assert estimate["features"]["bytes"] == pytest.approx(made, rel=0.2)
-    again = planned(capsys, folder, "fit", "--epochs", "3")
+    again = planned(capsys, folder, "fit", "--epochs", "3", *SMALL)
     assert again["estimate"]["features"]["images"] == 0 and again["there"] == "a complete fit"
     plan = planned(capsys, folder, "predict", "--limit", "3")
     assert plan["to_label"] == 3 and plan["estimate"]["timed"] == 3 and plan["estimate"]["bytes"] > 0
@@ -55,12 +62,12 @@ def test_a_fit_and_what_follows_it(folder, capsys):
     assert plan["estimate"]["bytes"] == pytest.approx(written, abs=8)
     capsys.readouterr()
     assert main(["export", "--format", "onnx", "--size", "7", "--dry-run"]) == 2
-    assert main(["fit", "--epochs", "3", "--dry-run"]) == 0
+    assert main(["fit", "--epochs", "3", *SMALL, "--dry-run"]) == 0
     assert "it goes on, or stays, where the settings are the same" in capsys.readouterr().out
 
 
-def test_features_and_a_comparison(folder, capsys):
-    plan = planned(capsys, folder, "cache", "--limit", "5")
+def test_features_and_a_comparison(folder, hasty, capsys):
+    plan = planned(capsys, folder, "cache", "--limit", "5", *SMALL)
     assert plan["estimate"]["images"] == 5 and plan["estimate"]["seconds"] > 0
     plan = planned(capsys, folder, "compare", "runs/point", "--seeds", "2", "--heads", "linear,ridge", "--epochs", "1")
     assert len(plan["cells"]) == len(plan["to_fill"]) == 8  # points and truth, two heads, two seeds
@@ -69,8 +76,8 @@ def test_features_and_a_comparison(folder, capsys):
     assert plan["features"][0]["images"] > 5 and plan["estimate"]["seconds"] > 0
 
 
-def test_a_cross_fit(folder, capsys, monkeypatch):
-    words = ["crossfit", "runs/point", "--folds", "2", "--steps", "2", "--pixels", "64", "--device", "cpu"]
+def test_a_cross_fit(folder, hasty, capsys, monkeypatch):
+    words = ["crossfit", "runs/point", "--folds", "2", "--steps", "2", "--pixels", "64", "--device", "cpu", *SMALL]
     plan = planned(capsys, folder, *words)
     estimate = plan["estimate"]
     assert (plan["images"], plan["folds"], plan["probes_there"]) == (4, 2, 0)
@@ -99,7 +106,7 @@ def test_a_cross_fit(folder, capsys, monkeypatch):
     assert main(["crossfit", "runs/point", "--tune", "--dry-run"]) == 2
 
 
-def test_the_demo(folder, capsys):
+def test_the_demo(folder, hasty, capsys):
     plan = planned(capsys, folder, "demo", "--limit", "3", "--epochs", "1")
     assert plan["to_fit"] == plan["probes"] and len(plan["probes"]) == 7
     assert plan["estimate"]["all_seconds"] > 0
@@ -107,7 +114,7 @@ def test_the_demo(folder, capsys):
 
 def test_networks_that_are_trained_and_heads_in_closed_form(tmp_path):
     data = open_data("demo", split="train", limit=4)
-    asked = {"backbone": BackboneConfig(name="demo-ssvt"), "cache": tmp_path, "device": "cpu"}
+    asked = {"backbone": BackboneConfig(name="demo-ssvt", size=64), "cache": tmp_path, "device": "cpu"}
     tuned = estimate_fit(TruthSource(data), data, config=FitConfig(tune=True, steps=5, batch_size=2), **asked)
     assert tuned.features is None and tuned.steps == 5 and tuned.bytes > 1e6  # the network is part of the probe
     ridge = estimate_fit(TruthSource(data), data, config=FitConfig(head="ridge"), **asked)

@@ -249,16 +249,26 @@ def test_rounds_with_other_heads(toy, head):
     assert fitted.figures["rounds"][1]["added"] > 0
 
 
+ROUNDS = replace(FAST, rounds=2, correct="confident,confidence=0.7,start=continue", checkpoint_every=10)
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(toy, tmp_path_factory):
+    """A fit in rounds and its folder, to compare with."""
+    dataset, features = toy
+    folder = tmp_path_factory.mktemp("whole")
+    return fit_head(sparse_labels(dataset, 0.02), features, ROUNDS, folder=folder), folder
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("calls", [25, 30, 47, 85])
-def test_interrupted_rounds_go_on_where_they_stopped(toy, tmp_path, monkeypatch, calls):
+def test_interrupted_rounds_go_on_where_they_stopped(toy, uninterrupted, tmp_path, monkeypatch, calls):
     dataset, features = toy
     labels = sparse_labels(dataset, 0.02)
-    config = replace(FAST, rounds=2, correct="confident,confidence=0.7,start=continue", checkpoint_every=10)
-    folders = [tmp_path / "whole", tmp_path / "parts"]
-    for folder in folders:
-        folder.mkdir()
-    whole = fit_head(labels, features, config, folder=folders[0])
+    config = ROUNDS
+    whole, folder = uninterrupted
+    folders = [folder, tmp_path / "parts"]
+    folders[1].mkdir()
     with monkeypatch.context() as patch, pytest.raises(Killed):
         kill_at(patch, calls)
         fit_head(labels, features, config, folder=folders[1])

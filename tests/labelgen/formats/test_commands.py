@@ -13,14 +13,15 @@ from labelgen.formats.table import FORMATS
 from labelgen.seeds.legacy import SEED_FORMATS
 from labelgen.store import RunFolder
 
+MADE = ["import", "data/masks", "--from", "scribblesup", "--data", "folder:data"]
+
 
 @pytest.fixture
 def run(tmp_path, monkeypatch):
     """A run of the toy data, with ids in folders, in `runs/toy`; its data set is in `data`."""
     monkeypatch.chdir(tmp_path)
     toy_data(tmp_path / "data")
-    arguments = ["import", "data/masks", "--from", "scribblesup", "--data", "folder:data", "--out", "runs/toy"]
-    assert main(arguments) == 0
+    assert main([*MADE, "--out", "runs/toy", "--no-sheet"]) == 0
     return RunFolder.open("runs/toy")
 
 
@@ -48,7 +49,8 @@ def test_a_run_goes_out_and_comes_back(run, capsys, name, flags):
 
 
 def test_an_imported_run_has_a_contact_sheet(run, capsys):
-    assert Path("runs/toy/contact_sheet.jpg").read_bytes().startswith(b"\xff\xd8")
+    assert main([*MADE, "--out", "drawn"]) == 0
+    assert Path("drawn/contact_sheet.jpg").read_bytes().startswith(b"\xff\xd8")
     assert main(["export", "runs/toy", "--to", "voc"]) == 0
     back = ["import", "exports/toy-voc", "--from", "voc", "--data", "folder:data", "--out"]
     capsys.readouterr()

@@ -202,7 +202,7 @@ def test_methods_that_need_a_network_of_their_own_are_swept(folder, capsys):
     assert [row["background"] for row in rows] == ["fixed:0.2", "power:4"]
     small = ["--epochs", "1", "--batch", "2", "--tiles", "1", "2", "--stages", "6", "3"]
     assert main(["fit-zeroseg", *quick, *small]) == 0
-    assert main(["sweep", "zeroseg", "--limit", "2", "--top-k", "1,3", "--grid"]) == 0
+    assert main(["sweep", "zeroseg", "--limit", "2", "--top-k", "1,3", "--grid", "--templates", "simple"]) == 0
     assert "top_k" in capsys.readouterr().out
 
 
