@@ -10,10 +10,11 @@ The file stores the embeddings of the tokens that occur in those captions. All o
 `fixed_embeddings`, as they had in training, where texts with such tokens were negatives of every image.
 """
 
-from collections.abc import Mapping
+from collections.abc import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import Mapping
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
@@ -84,6 +85,7 @@ def build_demo_clip(*, pretrained: bool = True, seed: int = 0) -> "open_clip.CLI
     return model
 
 
+@functools.cache
 def demo_clip_tokenizer() -> "SimpleTokenizer":
     """Return open_clip's own tokenizer, for texts of up to 30 tokens; longer ones are cut."""
     return import_open_clip().tokenizer.SimpleTokenizer(context_length=CONTEXT)
