@@ -10,11 +10,11 @@ The file stores the embeddings of the tokens that occur in those captions. All o
 `fixed_embeddings`, as they had in training, where texts with such tokens were negatives of every image.
 """
 
-from collections.abc import functools
+import functools
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import Mapping
 import numpy as np
 import torch
 from jaxtyping import Float32, Int64
