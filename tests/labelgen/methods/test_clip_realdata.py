@@ -42,17 +42,7 @@ def test_real_images_are_labelled_at_their_size(random_vit, shared_data, tmp_pat
     ids = strangest(open_data(spec), 4)
     (tmp_path / "ids.txt").write_text("\n".join(ids))
     out = tmp_path / "run"
-    chosen = [
-        "--model",
-        "ViT-S-16-alt",
-        "--vocab",
-        "voc",
-        "--ids",
-        str(tmp_path / "ids.txt"),
-        "--out",
-        str(out),
-        "--json",
-    ]
+    chosen = ["--model", NAME, "--vocab", "voc", "--ids", str(tmp_path / "ids.txt"), "--out", str(out), "--json"]
     assert main(["clip", spec, *flags, *chosen]) == 0
     report = json.loads(capsys.readouterr().out)
     assert report["failed"] == 0 and report["coverage"] == 1
