@@ -32,16 +32,16 @@ def ray_head(folder):
     head = None
     with lock:
         if not state.exists():
-            about = {"port": free_port(), "token": _token(folder), "users": 0}
-            head = _started(about) or _started(about)  # Ray gives up by itself where a machine is very busy
+            about = {"port": free_port(), "users": 0}
+            head = _started(about, folder) or _started(
+                about, folder
+            )  # Ray gives up where a machine is very busy
             if head is None:
                 pytest.fail("ray start --head did not start twice")
             state.write_text(json.dumps(about))
         about = _count(state, +1)
     try:
-        with pytest.MonkeyPatch.context() as monkeypatch:
-            _variables(about, monkeypatch.setenv)
-            yield f"127.0.0.1:{about['port']}"
+        yield f"127.0.0.1:{about['port']}"
     finally:
         with lock:
             _count(state, -1)
@@ -49,17 +49,17 @@ def ray_head(folder):
             _stop(head, lock, state)
 
 
-def _token(folder):
-    """The same for every head that is begun here: Ray reads it once in each process."""
-    path = folder / "ray-token"
-    if not path.exists():
-        path.write_text(secrets.token_hex(16))
-    return path.read_text()
+def variables(folder):
+    """The same for every head, and whatever asks for one: Ray reads a token once in each process, or at home."""
+    with FileLock(folder / "ray-token.lock"):
+        path = folder / "ray-token"
+        if not path.exists():
+            path.write_text(secrets.token_hex(16))
+        return {"RAY_AUTH_MODE": "token", "RAY_AUTH_TOKEN": path.read_text()}
 
 
-def _started(about):
-    environment = dict(os.environ)
-    _variables(about, environment.__setitem__)
+def _started(about, folder):
+    environment = {**os.environ, **variables(folder)}
     environment["PYTHONPATH"] = os.pathsep.join([str(ROOT), os.environ.get("PYTHONPATH", "")])
     environment["OMP_NUM_THREADS"] = "1"
     head = subprocess.Popen(
@@ -78,12 +78,6 @@ def _started(about):
     head.communicate()
     print("".join(lines))
     return None
-
-
-def _variables(about, put):
-    """A token of its own, so that none is looked for, or kept, at home."""
-    put("RAY_AUTH_MODE", "token")
-    put("RAY_AUTH_TOKEN", about["token"])
 
 
 def _count(state, by):

@@ -13,7 +13,7 @@ from types import SimpleNamespace
 
 import numpy as np
 import pytest
-from ray_head import free_port, ray_head
+from ray_head import free_port, ray_head, variables
 
 import labelgen
 from labelgen.cli import main
@@ -42,11 +42,21 @@ def contents(folder):
     return {p.relative_to(folder).as_posix(): p.read_bytes() for p in sorted(folder.rglob("*")) if p.is_file()}
 
 
-@pytest.fixture(scope="module")
-def cluster(tmp_path_factory):
-    """Address of a head with two CPUs."""
+@pytest.fixture(scope="module", autouse=True)
+def together(tmp_path_factory):
+    """The folder of all processes of pytest-xdist; what they know of Ray is the same in all tests here."""
     base = tmp_path_factory.getbasetemp()
-    with ray_head(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) as address:
+    folder = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name, value in variables(folder).items():
+            monkeypatch.setenv(name, value)
+        yield folder
+
+
+@pytest.fixture(scope="module")
+def cluster(together):
+    """Address of a head with two CPUs."""
+    with ray_head(together) as address:
         yield address
 
 
