@@ -46,7 +46,7 @@ def run_job(
 ) -> RunReport:
     """Label the images of a data set into the run folder `out`, or finish what is missing there.
 
-    With several workers the calling script needs the usual `if __name__ == "__main__":`, since processes are spawned.
+    With several workers the calling script needs the usual `if __name__ == "__main__":`, because they import it.
 
     Raises
     ------

@@ -1,5 +1,6 @@
 """Shared fixtures: no network, the folder of real data, toy samples."""
 
+import atexit
 import gc
 import os
 import socket
@@ -26,11 +27,7 @@ def pytest_collection_finish():
     """What has been imported stays, and is not looked at again by every collection of garbage."""
     gc.freeze()
     gc.enable()
-
-
-def pytest_unconfigure():
-    """Libraries complain of what is left when the process ends."""
-    gc.unfreeze()
+    atexit.register(gc.unfreeze)  # libraries complain of what is left when the process ends
 
 
 @pytest.fixture(autouse=True)

@@ -33,9 +33,7 @@ def ray_head(folder):
     with lock:
         if not state.exists():
             about = {"port": free_port(), "users": 0}
-            head = _started(about, folder) or _started(
-                about, folder
-            )  # Ray gives up where a machine is very busy
+            head = _started(about, folder) or _started(about, folder)  # Ray gives up where a machine is very busy
             if head is None:
                 pytest.fail("ray start --head did not start twice")
             state.write_text(json.dumps(about))

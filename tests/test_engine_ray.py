@@ -219,10 +219,8 @@ def test_a_method_a_refiner_and_quality_as_typed(cluster, one_thread, capsys, ca
     assert main(["corrupt", "demo", *flags, "--save-scores", "--out", "local"]) == 0
     assert main(["corrupt", "demo", *flags, "--save-scores", "--out", "onray/local", *on_ray]) == 0
     assert contents(tmp_path / "local") == contents(tmp_path / "onray/local")
-    assert main(["refine", "local", "--with", "pamr,steps=2", "--no-sheet", "--out", "fine"]) == 0
-    assert (
-        main(["refine", "local", "--with", "pamr,steps=2", "--no-sheet", "--out", "fine-ray", *on_ray[:-1], "1"]) == 0
-    )
+    refine = ["refine", "local", "--with", "regions:slic", "--no-sheet", "--out"]
+    assert main([*refine, "fine"]) == 0 and main([*refine, "fine-ray", *on_ray[:-1], "1"]) == 0
     assert contents(tmp_path / "fine") == contents(tmp_path / "fine-ray")
     assert f"ray: the cluster at {cluster}, 2 CPUs, 0 GPUs" in caplog.text
     capsys.readouterr()

@@ -12,6 +12,7 @@ from labelgen.nets.backbone_config import DEMO_BACKBONE, BackboneConfig
 from labelgen.nets.keymaps import load_strictly
 from labelgen.nets.pos_embed import use_official_positions
 from labelgen.nets.published import fetch_published
+from labelgen.nets.unfilled import unfilled
 from labelgen.nets.weights import Checkpoint, read_checkpoint
 
 __all__ = ["build_architecture", "checkpoint_options"]
@@ -128,7 +129,7 @@ def _timm_model(
         options |= _trained_grid(checkpoint) if vit else {}
         options |= checkpoint.timm_kwargs
     options |= more
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), unfilled(checkpoint is not None):
         torch.manual_seed(seed)
         model = _create(name, pretrained=published, options=options)
     about = {

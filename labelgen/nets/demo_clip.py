@@ -22,6 +22,7 @@ from jaxtyping import Float32, Int64
 from labelgen.errors import WeightsError
 from labelgen.nets.clip.open_clip_import import import_open_clip
 from labelgen.nets.shipped import load_shipped, save_shipped, shipped_metadata
+from labelgen.nets.unfilled import unfilled
 
 if TYPE_CHECKING:
     import open_clip
@@ -74,7 +75,7 @@ def build_demo_clip(*, pretrained: bool = True, seed: int = 0) -> "open_clip.CLI
         When the shipped file is missing or does not fit, or open_clip cannot be imported.
     """
     open_clip = import_open_clip()
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), unfilled(pretrained):
         torch.manual_seed(seed)
         model = open_clip.CLIP(**DEMO_CLIP_CONFIG)
     if pretrained:

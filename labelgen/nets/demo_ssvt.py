@@ -18,6 +18,7 @@ from timm.models import VisionTransformer
 from torch import nn
 
 from labelgen.nets.shipped import load_shipped, save_shipped, shipped_metadata
+from labelgen.nets.unfilled import unfilled
 
 __all__ = ["DEMO_MEAN", "DEMO_STD", "DEMO_WEIGHTS", "build_demo_ssvt", "demo_ssvt_metadata", "save_demo_ssvt"]
 
@@ -72,7 +73,7 @@ def build_demo_ssvt(*, pretrained: bool = True, seed: int = 0) -> VisionTransfor
     >>> tuple(model(torch.zeros(1, 3, 24, 40)).shape)
     (1, 15, 160)
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), unfilled(pretrained):
         torch.manual_seed(seed)
         model = VisionTransformer(
             img_size=IMAGE_SIZE,

@@ -13,6 +13,7 @@ from labelgen.nets.clip.config import DEMO_CLIP
 from labelgen.nets.clip.open_clip_import import import_open_clip
 from labelgen.nets.clip.source import ClipSource
 from labelgen.nets.precision import smooth_noise
+from labelgen.nets.unfilled import unfilled
 
 __all__ = ["activation_of", "build_clip", "clip_cosine"]
 
@@ -43,7 +44,7 @@ def build_clip(source: ClipSource, *, pretrained: bool, seed: int) -> Any:
     """
     if source.name == DEMO_CLIP:
         return _build_demo(source, pretrained=pretrained, seed=seed)
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), unfilled(source.checkpoint is not None):
         torch.manual_seed(seed)
         model = _build_open_clip(source.name, source.config)
     if source.checkpoint:
