@@ -96,9 +96,9 @@ def empty_folder(tmp_path, monkeypatch):
     return tmp_path
 
 
-def toy_run(toy, out, engine, *, delay=0.0, crash="", progress=None, **options):
+def toy_run(toy, out, engine, *, delay=0.0, crash="", progress=None, workers=1, **options):
     data = toy.ToyData(24, broken=frozenset({"a/04"}))
-    settings = RunOptions(workers=2 if engine.is_ray else 1, save_scores=True, engine=engine, **options)
+    settings = RunOptions(workers=workers, save_scores=True, engine=engine, **options)
     return run_job(data, toy.toy_job(toy.MakeToy(delay, crash)), out, settings, progress=progress)
 
 
@@ -119,7 +119,9 @@ def marked(function):
 @marked
 def test_a_run_and_its_failures_are_those_of_the_local_engine(engine, toy, reference, tmp_path):
     seen = []
-    report = toy_run(toy, tmp_path / "run", engine, progress=lambda done, total, note: seen.append((done, total)))
+    report = toy_run(
+        toy, tmp_path / "run", engine, workers=2, progress=lambda done, total, note: seen.append((done, total))
+    )
     assert (report.done, report.failed, report.complete) == (23, 1, True)
     assert contents(tmp_path / "run") == reference and verify_run(tmp_path / "run") == []
     assert seen == [(number, 24) for number in range(1, 25)]
@@ -143,7 +145,7 @@ def test_a_fresh_actor_takes_over_from_one_that_is_killed(engine, toy, reference
             killed.append(int(re.search(r"-(\d+)-[0-9a-f]+\.jsonl", journals[-1].name)[1]))
             os.kill(killed[0], signal.SIGKILL)
 
-    report = toy_run(toy, tmp_path / "run", engine, delay=0.1, progress=kill_once)
+    report = toy_run(toy, tmp_path / "run", engine, workers=2, delay=0.1, progress=kill_once)
     assert killed and "a Ray worker died" in caplog.text
     assert report.complete and contents(tmp_path / "run") == reference
 
