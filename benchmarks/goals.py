@@ -106,9 +106,10 @@ REASONS = {  # shown only where a row misses its goal
     "features-keep": "bfloat16 is no faster than float32 on processors that do not compute in it",
     "features-square": "bfloat16 is no faster than float32 on processors that do not compute in it",
     "workers-generate": (
-        "each worker process imports and loads its compiled kernels for itself, some three seconds of a run of twelve"
+        "workers are forked from a server that imports once for all, but while it does nobody labels, and each loads "
+        "its compiled kernels for itself: together a good second of a run of ten"
     ),
-    "workers-refine": "each worker process imports and loads its kernels for itself, seconds of a run of eleven",
+    "workers-refine": "imports of the server that workers are forked from, and kernels that each loads for itself",
     "workers-quality": "imports and the first call of each kernel are not shared out; threads wait for Python's lock",
 }
 UNKNOWN = "not looked into yet"
