@@ -63,11 +63,10 @@ def try_lock(path: Path) -> Lock | None:
         if not NO_LINKS and path.is_symlink():
             raise OSError(errno.ELOOP, "a lock must not be a link", str(path))
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
+        held = False
         try:
-            if not _lock(descriptor):
-                os.close(descriptor)
-                return None
-            if _is_at(path, descriptor):
+            held = not _lock(descriptor)
+            if not held and _is_at(path, descriptor):  # else its holder has just removed it
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
                 return Lock(path, descriptor)
@@ -77,7 +76,9 @@ def try_lock(path: Path) -> Lock | None:
             else:
                 os.close(descriptor)
             raise
-        os.close(descriptor)  # its holder has just removed it
+        os.close(descriptor)
+        if held:
+            return None
 
 
 def lock_when_free(path: Path, *, done: Callable[[], bool] = lambda: False) -> Lock | None:
