@@ -42,13 +42,15 @@ class Lock:
 
     def __init__(self, path: Path, descriptor: int) -> None:
         self.path = path
-        self._release = weakref.finalize(self, _release, path, descriptor, os.getpid())
+        self._held = path, [descriptor], os.getpid()
+        self._lost = weakref.finalize(self, _release, *self._held)
 
     def __enter__(self) -> "Lock":
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._release()
+        _release(*self._held)  # if a signal comes in its midst, it is done again when this object goes
+        self._lost.detach()
 
 
 def try_lock(path: Path) -> Lock | None:
@@ -62,19 +64,24 @@ def try_lock(path: Path) -> Lock | None:
     while True:
         if not NO_LINKS and path.is_symlink():
             raise OSError(errno.ELOOP, "a lock must not be a link", str(path))
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
-        held = False
+        descriptor, held = -1, False
         try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | NO_LINKS, 0o666)
             held = not _lock(descriptor)
             if not held and _is_at(path, descriptor):  # else its holder has just removed it
                 os.ftruncate(descriptor, 0)
                 os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
                 return Lock(path, descriptor)
-        except BaseException:
-            if _lock(descriptor) and _is_at(path, descriptor):  # a signal came after it had been locked
-                Lock(path, descriptor).__exit__()
-            else:
-                os.close(descriptor)
+        except Exception:
+            if descriptor >= 0:
+                _give_up(path, descriptor)
+            raise
+        except BaseException:  # a signal, perhaps after the file had been made or locked
+            if descriptor < 0:
+                with contextlib.suppress(OSError):
+                    descriptor = os.open(path, os.O_RDWR | NO_LINKS)
+            if descriptor >= 0:
+                _give_up(path, descriptor)
             raise
         os.close(descriptor)
         if held:
@@ -147,12 +154,21 @@ def holders(folder: Path) -> list[str]:
     return found
 
 
-def _release(path: Path, descriptor: int, process: int) -> None:
-    if process != os.getpid():  # a fork of the holder
+def _give_up(path: Path, descriptor: int) -> None:
+    """Remove the file of a lock that was being taken, if nobody else holds it."""
+    if _lock(descriptor) and _is_at(path, descriptor):
+        Lock(path, descriptor).__exit__()
+    else:
+        os.close(descriptor)
+
+
+def _release(path: Path, held: list[int], process: int) -> None:
+    """End a lock, unless that was done before, or by a process that is a fork of the holder."""
+    if process != os.getpid() or not held or not _is_at(path, held[0]):
         return
     if os.name != "nt":  # before it is released, or another process could lock a file that is about to go
         path.unlink(missing_ok=True)
-    os.close(descriptor)
+    os.close(held.pop())
     if os.name == "nt":
         with contextlib.suppress(OSError):
             path.unlink(missing_ok=True)
@@ -169,7 +185,7 @@ def _holder(path: Path) -> str:
 def _is_at(path: Path, descriptor: int) -> bool:
     try:
         return os.path.samestat(os.stat(path), os.fstat(descriptor))  # noqa: PTH116
-    except FileNotFoundError:
+    except OSError:  # there is no such file, or the descriptor is closed
         return False
 
 

@@ -6,6 +6,7 @@ It reads a line of JSON for each command on stdin (see `harness.Zygote.run`) and
 import contextlib
 import errno
 import faulthandler
+import gc
 import importlib
 import json
 import os
@@ -92,6 +93,7 @@ def child(request, answer):
     sys.stdout.flush()
     sys.stderr.flush()
     threading._shutdown()
+    gc.collect()  # as the end of an interpreter would, of which this is none
     os._exit(code)
 
 

@@ -1,5 +1,7 @@
 """Locks end with their process, and a file that a killed process left counts for nothing."""
 
+import gc
+import os
 import subprocess
 import sys
 import time
@@ -52,10 +54,62 @@ def test_a_signal_while_a_lock_is_taken_leaves_no_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_signal_while_its_file_is_made_leaves_no_file(tmp_path, monkeypatch):
+    opened = os.open
+
+    def interrupted(*arguments):
+        monkeypatch.setattr(locks.os, "open", opened)
+        os.close(opened(*arguments))
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(locks.os, "open", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        try_lock(tmp_path / "a.lock")
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_on_the_way_to_a_lock_that_another_holds_leaves_it(tmp_path, monkeypatch):
+    def interrupted(*arguments):
+        raise KeyboardInterrupt
+
+    with try_lock(tmp_path / "a.lock"):
+        monkeypatch.setattr(locks.os, "open", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            try_lock(tmp_path / "a.lock")
+        monkeypatch.undo()
+        assert try_lock(tmp_path / "a.lock") is None and (tmp_path / "a.lock").exists()
+
+
 def test_a_lock_that_no_block_held_yet_ends_as_well(tmp_path):
     lock = try_lock(tmp_path / "a.lock")
     del lock  # as when a signal comes before the block begins
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_signal_while_a_lock_ends_leaves_no_file(tmp_path, monkeypatch):
+    unlink = Path.unlink
+
+    def interrupted(path, missing_ok=False):
+        monkeypatch.setattr(Path, "unlink", unlink)
+        raise KeyboardInterrupt
+
+    lock = try_lock(tmp_path / "a.lock")
+    with pytest.raises(KeyboardInterrupt), lock:
+        monkeypatch.setattr(Path, "unlink", interrupted)
+    del lock
+    gc.collect()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_lock_that_has_ended_leaves_that_of_another_alone(tmp_path):
+    path = tmp_path / "a.lock"
+    first = try_lock(path)
+    with first:
+        pass
+    with try_lock(path):
+        first.__exit__()
+        del first
+        assert path.exists() and try_lock(path) is None
 
 
 def test_the_fork_of_a_holder_lets_it_be(tmp_path, monkeypatch):
